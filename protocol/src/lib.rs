@@ -1,0 +1,7 @@
+//! What crosses a Towpath process or is stored: GTIDs and their sets, binlog positions, epochs,
+//! and the pipeline file. No I/O beyond reading a pipeline file and its secrets, no tokio, no MySQL.
+
+pub mod gtid;
+pub mod position;
+pub mod epoch;
+pub mod spec;
