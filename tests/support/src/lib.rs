@@ -9,9 +9,13 @@ mod process;
 mod programs;
 mod template;
 mod server;
+mod towpath;
+mod proxy;
 mod wait;
 
 pub use process::Pid;
 pub use programs::{Programs, ServerKind};
+pub use proxy::{Direction, TcpProxy};
 pub use server::{MysqlServer, ServerBuilder};
+pub use towpath::{TowpathBuilder, TowpathProcess, towpath_program};
 pub use wait::wait_until;
