@@ -11,8 +11,11 @@ mod template;
 mod server;
 mod towpath;
 mod proxy;
+mod position;
 mod wait;
+pub mod bank;
 
+pub use position::{caught_up, gtid_executed, stored_gtid_set};
 pub use process::Pid;
 pub use programs::{Programs, ServerKind};
 pub use proxy::{Direction, TcpProxy};
