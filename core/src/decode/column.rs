@@ -377,7 +377,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Takes one value off the front of `row`. `None`: it is cut short.
     #[inline]
-    pub(super) fn split<'a>(self, row: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    pub(super) fn split(self, row: &[u8]) -> Option<(&[u8], &[u8])> {
         let (len, row) = match self.prefix {
             0 => return row.split_at_checked(usize::from(self.fixed)),
             1 => {

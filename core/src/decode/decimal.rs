@@ -82,7 +82,7 @@ impl<'a> Decimal<'a> {
         };
         let whole = self.precision.saturating_sub(self.scale);
         let start = text.len;
-        if whole % 9 > 0 {
+        if !whole.is_multiple_of(9) {
             text.digits(group(whole % 9), whole % 9, start);
         }
         for _ in 0..whole / 9 {
@@ -96,7 +96,7 @@ impl<'a> Decimal<'a> {
             for _ in 0..self.scale / 9 {
                 text.digits(group(9), 9, usize::MAX);
             }
-            if self.scale % 9 > 0 {
+            if !self.scale.is_multiple_of(9) {
                 text.digits(group(self.scale % 9), self.scale % 9, usize::MAX);
             }
         }

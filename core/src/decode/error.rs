@@ -1,5 +1,7 @@
 //! What can be wrong with the bytes of an event.
 
+use towpath_protocol::gtid::GtidDecodeError;
+
 use super::EventType;
 
 /// Bytes that are not what MySQL writes, or that this version cannot read. Retrying does not help:
@@ -87,6 +89,9 @@ pub enum DecodeError {
         /// Table of the table map.
         table: Box<str>,
     },
+    /// The GTIDs of earlier files cannot be read.
+    #[error("previous gtids event: {0}")]
+    PreviousGtids(#[from] GtidDecodeError),
     /// A column's value cannot be read.
     #[error("column {column} of `{database}`.`{table}`: {source}")]
     Column {

@@ -20,6 +20,7 @@ pub mod checksum;
 pub mod format_description;
 pub mod rotate;
 pub mod heartbeat;
+pub mod previous_gtids;
 
 pub mod gtid_event;
 pub mod query;
