@@ -76,7 +76,10 @@ pub fn write_cell(
         // As the double that it is exactly: the shortest text of a float is another double.
         Value::Float(x) => write_double(out, f64::from(x)),
         Value::Double(x) => write_double(out, x),
-        Value::Decimal(decimal) => write_display(out, &decimal),
+        Value::Decimal(decimal) => {
+            let mut buffer = [0; crate::decode::decimal::TEXT_LEN_MAX];
+            out.extend_from_slice(decimal.text(&mut buffer).as_bytes());
+        }
         Value::Date(date) => write_quoted_display(out, &date),
         Value::Time(time) => write_quoted_display(out, &time),
         Value::DateTime(datetime) => write_quoted_display(out, &datetime),
@@ -88,12 +91,8 @@ pub fn write_cell(
     Ok(())
 }
 
-fn write_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {
-    // Writing to a vector does not fail.
-    let _ = write!(out, "{value}");
-}
-
 fn write_quoted_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {
+    // Writing to a vector does not fail.
     let _ = write!(out, "'{value}'");
 }
 
@@ -272,7 +271,7 @@ fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), 
             let _ = write!(out, "CAST(CAST({n} AS UNSIGNED) AS JSON)");
         }
         JsonValue::Decimal(decimal) => {
-            let (precision, scale) = decimal.precision_and_scale();
+            let (precision, scale) = (decimal.precision(), decimal.scale());
             let _ = write!(out, "CAST(CAST({decimal} AS DECIMAL({precision},{scale})) AS JSON)");
         }
         JsonValue::Date(date) => {

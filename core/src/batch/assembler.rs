@@ -12,7 +12,7 @@ use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::TableFilter;
 
 use super::{BatchError, Chunk, Message};
-use crate::decode::{DecodeError, EventHeader, EventType, GtidEvent, QueryEvent, TableMap, rows};
+use crate::decode::{DecodeError, EventHeader, EventType, GtidEvent, QueryEvent, RowsEvent, TableMap};
 
 /// A transaction whose events exceed this many bytes is cut into parts, at event boundaries, so
 /// that producer and consumer hold a part at a time and not the whole.
@@ -134,12 +134,18 @@ impl Assembler {
                     Ok(None)
                 }
             }
-            t if rows::is_rows_event(t) => {
+            EventType::WRITE_ROWS_V1
+            | EventType::UPDATE_ROWS_V1
+            | EventType::DELETE_ROWS_V1
+            | EventType::WRITE_ROWS
+            | EventType::UPDATE_ROWS
+            | EventType::DELETE_ROWS
+            | EventType::PARTIAL_UPDATE_ROWS => {
                 let open = Self::opened(&mut self.open, header, &place)?;
-                let (table_id, statement_end) =
-                    rows::table_id_and_end(t, body).map_err(|e| place.decode(e))?;
-                let skip = open.skipped.contains(&table_id);
-                if statement_end {
+                let rows =
+                    RowsEvent::parse(header.event_type, body).map_err(|e| place.decode(e))?;
+                let skip = open.skipped.contains(&rows.table_id);
+                if rows.flags.statement_end() {
                     open.skipped.clear();
                 }
                 if skip { Ok(None) } else { Ok(self.carry(header, body, &place)) }
@@ -265,7 +271,7 @@ impl Assembler {
                 after: place.position(),
             })
         });
-        header.write_resized(body.len(), &mut open.events);
+        write_header(header, body.len(), &mut open.events);
         open.events.extend_from_slice(body);
         message
     }
@@ -334,6 +340,17 @@ impl Place<'_> {
             reason,
         }
     }
+}
+
+/// An event's header for a body whose checksum was taken off.
+fn write_header(header: &EventHeader, body_bytes: usize, out: &mut Vec<u8>) {
+    let size = u32::try_from(EventHeader::LEN + body_bytes).unwrap_or(u32::MAX);
+    out.extend_from_slice(&header.timestamp.to_le_bytes());
+    out.push(header.event_type.0);
+    out.extend_from_slice(&header.server_id.to_le_bytes());
+    out.extend_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&header.log_pos.to_le_bytes());
+    out.extend_from_slice(&header.flags.to_le_bytes());
 }
 
 fn first_word(sql: &[u8]) -> &[u8] {

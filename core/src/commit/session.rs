@@ -157,6 +157,18 @@ impl Session {
         self.conn.query_first(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
+    /// As [`Session::first`], for a statement with literals in several character sets.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub async fn first_bytes<T: FromRow + Send + 'static>(
+        &mut self,
+        doing: &'static str,
+        sql: &[u8],
+    ) -> Result<Option<T>, SinkError> {
+        self.conn.query_first(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+    }
+
     /// All rows of a query.
     ///
     /// # Errors
