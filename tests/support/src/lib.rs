@@ -1,1 +1,17 @@
-//! placeholder
+//! What Towpath's tests, demo and soak run against: real servers, real processes, a bad network.
+//!
+//! Everything that is started here ends with the value that stands for it: a dropped
+//! [`MysqlServer`] or [`TowpathProcess`] is killed and its directory removed, and should the test
+//! itself be killed, the kernel ends what it had started. Nothing here listens on anything but
+//! loopback, and nothing here touches an installed server.
+
+mod process;
+mod programs;
+mod template;
+mod server;
+mod wait;
+
+pub use process::Pid;
+pub use programs::{Programs, ServerKind};
+pub use server::{MysqlServer, ServerBuilder};
+pub use wait::wait_until;
