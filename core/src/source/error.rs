@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use super::reconnect::Retry;
+use crate::decode::DecodeError;
 
 /// A failure of the replication connection, the checks before it, or the search for a start.
 #[derive(Debug, thiserror::Error)]
@@ -182,18 +183,15 @@ pub enum SourceError {
         what: String,
     },
     /// An event's checksum is wrong.
-    #[error("the event that ends at {file}:{end} is corrupt (type {kind}, its CRC32 is {found:#010x}, computed {computed:#010x}); {CHECKSUM_ADVICE}")]
+    #[error("the event after {file}:{offset} is corrupt: {cause}; {CHECKSUM_ADVICE}")]
     Checksum {
         /// Binlog file.
         file: String,
-        /// Where the event says that it ends, in bytes modulo 4 GiB.
-        end: u32,
-        /// The event's type code.
-        kind: u8,
-        /// The checksum in the event.
-        found: u32,
-        /// The checksum of its bytes.
-        computed: u32,
+        /// End of the last good event, in bytes.
+        offset: u64,
+        /// Both checksums.
+        #[source]
+        cause: DecodeError,
     },
     /// An event that can't be read.
     #[error("cannot read the event after {file}:{offset}: {what}; {MALFORMED_ADVICE}")]
@@ -254,8 +252,8 @@ const START_ADVICE: &str = "choose another start: now, earliest, gtid:<set>, <fi
 const SERVER_ADVICE: &str = "see the source's error log";
 const MALFORMED_ADVICE: &str = "check what is between us and the source (proxy, port); if it \
     comes again from the same place, compare with mysqlbinlog and report it";
-const CHECKSUM_ADVICE: &str = "it is read again; if the same event stays corrupt, verify the \
-    file on the source with mysqlbinlog --verify-binlog-checksum";
+const CHECKSUM_ADVICE: &str = "it is read again; if the same event stays corrupt, the file on \
+    the source is damaged";
 const PAYLOAD_ADVICE: &str = "nothing of it past this point was used; check the file on the \
     source with mysqlbinlog --verify-binlog-checksum and its error log";
 const CONNECT_ADVICE: &str = "it is tried again; check that the source runs and is reachable";
