@@ -87,26 +87,33 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], GtidDecodeError> {
-        let truncated = GtidDecodeError::Truncated {
+    fn truncated(&self, what: &'static str) -> GtidDecodeError {
+        GtidDecodeError::Truncated {
             what,
             length: self.bytes.len(),
-        };
+        }
+    }
+
+    fn remaining(&self) -> u64 {
+        self.bytes.len().saturating_sub(self.offset) as u64
+    }
+
+    fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], GtidDecodeError> {
         let end = self
             .offset
             .checked_add(length)
-            .ok_or_else(|| truncated.clone())?;
-        let taken = self.bytes.get(self.offset..end).ok_or(truncated)?;
+            .ok_or_else(|| self.truncated(what))?;
+        let taken = self
+            .bytes
+            .get(self.offset..end)
+            .ok_or_else(|| self.truncated(what))?;
         self.offset = end;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], GtidDecodeError> {
-        let truncated = GtidDecodeError::Truncated {
-            what,
-            length: self.bytes.len(),
-        };
-        self.take(N, what)?.try_into().map_err(|_| truncated)
+        let taken = self.take(N, what)?;
+        taken.try_into().map_err(|_| self.truncated(what))
     }
 
     fn u64(&mut self, what: &'static str) -> Result<u64, GtidDecodeError> {
@@ -181,6 +188,9 @@ impl GtidSet {
             let tag = if tagged { reader.tag()? } else { String::new() };
             let origin = GtidOrigin { uuid, tag };
             let intervals = reader.u64("number of intervals")?;
+            if intervals.saturating_mul(16) > reader.remaining() {
+                return Err(reader.truncated("intervals"));
+            }
             let mut previous_end = 0;
             for _ in 0..intervals {
                 let offset = reader.offset;

@@ -275,3 +275,105 @@ fn a_number_out_of_bounds_breaks_nothing() {
     assert!(set.subtract(&set).is_empty());
     assert!(GtidSet::decode_binary(&set.encode_dump()).is_err());
 }
+
+/// Bodies of `Previous_gtids` events that MySQL 9.7.0 wrote.
+const SERVER_BYTES: &[(&str, &str)] = &[
+    ("", "0000000000000000"),
+    (
+        "ba0a3718-e610-11f1-99d9-02fc00000001:1-3",
+        "0100000000000000ba0a3718e61011f199d902fc000000010100000000000000\
+         01000000000000000400000000000000",
+    ),
+    (
+        "4350f323-7565-4e59-8763-4b1b83a0ce0e:other:77,\
+         ba0a3718-e610-11f1-99d9-02fc00000001:1-3:mytag:1-2",
+        "01030000000000014350f32375654e5987634b1b83a0ce0e0a6f746865720100\
+         0000000000004d000000000000004e00000000000000ba0a3718e61011f199d9\
+         02fc0000000100010000000000000001000000000000000400000000000000ba\
+         0a3718e61011f199d902fc000000010a6d797461670100000000000000010000\
+         00000000000300000000000000",
+    ),
+];
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_server_bytes_are_kept() {
+    for (text, hex) in SERVER_BYTES {
+        assert_eq!(GtidSet::decode_binary(&bytes(hex)).unwrap(), set(text));
+        assert_eq!(set(text).encode_dump(), bytes(hex), "{text}");
+    }
+}
+
+#[test]
+fn damaged_bytes_are_told() {
+    use GtidDecodeError as E;
+    let good = bytes(SERVER_BYTES[2].1);
+    let change = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        GtidSet::decode_binary(&bytes).unwrap_err()
+    };
+    let length = good.len();
+    assert_eq!(change(7, 2), E::Format { format: 2 });
+    assert_eq!(change(1, 2), E::Trailing { offset: 95, length });
+    assert_eq!(
+        change(1, 4),
+        E::Truncated {
+            what: "server UUID",
+            length
+        }
+    );
+    assert_eq!(change(24, 0xff), E::Tag { offset: 24 }, "a long length");
+    assert_eq!(change(24, 33 << 1), E::Tag { offset: 24 });
+    assert_eq!(change(25, b'-'), E::Tag { offset: 24 });
+    assert_eq!(change(25, 0xff), E::Tag { offset: 24 }, "no UTF-8");
+    assert_eq!(
+        change(30, 200),
+        E::Truncated {
+            what: "intervals",
+            length
+        }
+    );
+    assert_eq!(
+        change(38, 0),
+        E::Interval {
+            offset: 38,
+            first: 0,
+            end: 78
+        }
+    );
+    assert_eq!(
+        change(46, 77),
+        E::Interval {
+            offset: 38,
+            first: 77,
+            end: 77
+        }
+    );
+    assert_eq!(
+        change(53, 0x80),
+        E::Interval {
+            offset: 38,
+            first: 77,
+            end: 1 << 63 | 78
+        }
+    );
+
+    let mut two = set(&format!("{A}:1:3")).encode_dump();
+    two[48] = 2;
+    assert_eq!(
+        GtidSet::decode_binary(&two).unwrap_err(),
+        E::Interval {
+            offset: 48,
+            first: 2,
+            end: 4
+        },
+        "adjacent intervals are one",
+    );
+}
