@@ -12,10 +12,10 @@ use mysql_async::prelude::Queryable as _;
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::bank::{Bank, Load, LoadReport, LoadSettings, PrefixReader, ReaderReport, Verdict};
+use crate::scratch::ScratchDir;
 use crate::{
     MysqlServer, Programs, ServerKind, TowpathBuilder, TowpathProcess, caught_up, gtid_executed,
     wait_until,
@@ -37,7 +37,7 @@ pub struct Rig {
     target: MysqlServer,
     bank: Bank,
     name: String,
-    dir: TempDir,
+    dir: ScratchDir,
 }
 
 impl Rig {
@@ -66,7 +66,7 @@ impl Rig {
                 .await?
                 .context("the source has no gtid_binlog_pos")?,
         };
-        let dir = tempfile::Builder::new().prefix("towpath-rig-").tempdir()?;
+        let dir = ScratchDir::create("rig")?;
         let rig = Self {
             source,
             target,
@@ -179,6 +179,8 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
             Some(load) => load.stop().await?,
             None => LoadReport::default(),
         };
+        running.committed = load.committed;
+        running.tell(Moment::LoadStopped);
         if failure.is_none() {
             failure = tokio::select! {
                 caught_up = self.catch_up() => caught_up.err().map(|error| {
@@ -187,7 +189,7 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
                 died = running.watch() => Some(died?),
             };
         }
-        running.tell(false);
+        running.tell(Moment::Ended);
         if failure.is_none() {
             running.pipeline.terminate()?;
             failure = match running.pipeline.wait_exit(STOP_TIMEOUT).await {
@@ -254,6 +256,19 @@ impl Trial {
     }
 }
 
+/// Why a trial tells how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// About a second has passed.
+    Second,
+    /// The pipeline was killed and started again.
+    Killed,
+    /// The load has stopped; what the target lacks now is all that there is to wait for.
+    LoadStopped,
+    /// The target has caught up, or has failed to.
+    Ended,
+}
+
 /// How a running trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
@@ -267,8 +282,8 @@ pub struct Tick {
     pub lag: Duration,
     /// Kills so far.
     pub kills: u32,
-    /// Whether this is told because of a kill.
-    pub just_killed: bool,
+    /// Why this is told.
+    pub moment: Moment,
 }
 
 /// How a trial ended.
@@ -344,7 +359,7 @@ impl<R: FnMut(&Tick)> Running<R> {
                 self.pipeline.kill9()?;
                 self.kills += 1;
                 self.pipeline = self.command.spawn()?;
-                self.tell(true);
+                self.tell(Moment::Killed);
             }
         }
         Ok(None)
@@ -375,7 +390,7 @@ impl<R: FnMut(&Tick)> Running<R> {
         }
         self.sample();
         if self.last_report.elapsed() >= REPORT_INTERVAL {
-            self.tell(false);
+            self.tell(Moment::Second);
         }
         Ok(None)
     }
@@ -392,7 +407,7 @@ impl<R: FnMut(&Tick)> Running<R> {
         }
     }
 
-    fn tell(&mut self, just_killed: bool) {
+    fn tell(&mut self, moment: Moment) {
         self.sample();
         let in_target = self.reader.report().highest;
         while self
@@ -413,10 +428,10 @@ impl<R: FnMut(&Tick)> Running<R> {
             in_target,
             lag,
             kills: self.kills,
-            just_killed,
+            moment,
         };
         (self.report)(&tick);
-        if !just_killed {
+        if moment != Moment::Killed {
             self.last_report = Instant::now();
         }
     }
