@@ -134,6 +134,7 @@ async fn at_position(
     let mut file = FileReader::open(endpoint, options, &position.file).await?;
     let mut scan = FileScan::default();
     let mut end = FIRST_EVENT_OFFSET;
+    let mut is_edge = position.offset == FIRST_EVENT_OFFSET;
     loop {
         let Some(event) = file.next().await? else { break };
         let begin = event.end.saturating_sub(u64::from(event.header.event_size));
@@ -146,26 +147,27 @@ async fn at_position(
             EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS
         );
         if begin >= position.offset && !is_head {
-            let ends_there = begin == position.offset
+            let is_between = is_edge
                 && (scan.open.is_none() || is_boundary(event.header.event_type));
-            if !ends_there {
+            if !is_between {
                 return Err(bad(match &scan.open {
                     Some(open) => format!("transaction {} began at {}", open.gtid, open.start),
-                    None => format!("the next event begins at {begin}"),
+                    None => format!("it lies inside the event that ends at {end}"),
                 }));
             }
             scan.end_transaction();
             return Ok(scan.before);
         }
         end = event.end;
+        is_edge |= end == position.offset;
         scan.event(&event).map_err(|error| bad(error.to_string()))?;
     }
     // The binlog ends only between transactions.
     if position.offset > end {
         return Err(bad(format!("the file ends at {end}")));
     }
-    if position.offset < end && position.offset > FIRST_EVENT_OFFSET && scan.open.is_some() {
-        return Err(bad("it lies inside an event".to_owned()));
+    if !is_edge {
+        return Err(bad(format!("it lies inside the event that ends at {end}")));
     }
     scan.end_transaction();
     Ok(scan.before)
