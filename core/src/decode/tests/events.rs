@@ -205,7 +205,6 @@ fn statements_come_with_their_settings() {
     assert_eq!(vars.sql_require_primary_key, Some(1));
     assert_eq!(vars.default_collation_for_utf8mb4, Some(45));
     assert_eq!(vars.explicit_defaults_for_timestamp, Some(true));
-    assert_eq!(vars.default_table_encryption, Some(0));
     assert!(vars.ddl_xid.is_some());
     assert_eq!(
         vars.updated_databases.as_deref(),
@@ -233,6 +232,7 @@ fn statements_come_with_their_settings() {
         })
     );
     assert_eq!(vars.auto_increment, None);
+    assert_eq!(vars.default_table_encryption, Some(0));
 }
 
 #[test]
