@@ -1,0 +1,201 @@
+//! Gathers the changes of consecutive source transactions into a batch of statements.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use towpath_protocol::gtid::Gtid;
+
+use super::net::{Arena, TableEffect};
+use super::ordered::OrderedChange;
+use super::plan::TablePlan;
+use super::statement::{self, Statement};
+use super::{ApplyError, net};
+use crate::decode::{DecodeError, RowsEvent, RowsKind};
+
+/// The arena's offsets are 32 bits wide; statements are built long before.
+const ARENA_BYTES_MAX: usize = 1 << 30;
+
+/// Statements that bring the sink from one point of the source's history to the next.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order in which they must run.
+    pub statements: Vec<Statement>,
+    /// The source transactions it holds; rows refer to them by position.
+    pub transactions: Vec<Gtid>,
+    /// Row changes at the source, before merging.
+    pub changes: u64,
+    /// Whether the sink must check foreign keys.
+    pub foreign_key_checks: bool,
+    /// Whether the sink must check unique keys.
+    pub unique_checks: bool,
+}
+
+/// Merges row changes.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    /// Whether the source logs the rows that its foreign keys cascade to (MySQL 9.6 and later): then the
+    /// sink must neither check nor cascade again.
+    cascades_logged: bool,
+    tables: Vec<TableEffect>,
+    by_plan: HashMap<*const TablePlan, usize>,
+    ordered: Vec<OrderedChange>,
+    arena: Arena,
+    bitmaps: HashMap<usize, Vec<u8>>,
+    batch: Batch,
+}
+
+impl BatchBuilder {
+    /// An empty builder.
+    pub fn new(cascades_logged: bool) -> Self {
+        Self {
+            cascades_logged,
+            tables: Vec::new(),
+            by_plan: HashMap::new(),
+            ordered: Vec::new(),
+            arena: Arena::default(),
+            bitmaps: HashMap::new(),
+            batch: Batch { unique_checks: true, ..Batch::default() },
+        }
+    }
+
+    /// Whether no transaction is in it.
+    pub fn is_empty(&self) -> bool {
+        self.batch.transactions.is_empty()
+    }
+
+    /// Row changes in it, before merging.
+    pub fn changes(&self) -> u64 {
+        self.batch.changes
+    }
+
+    /// Bytes that it holds: images and statements.
+    pub fn bytes(&self) -> usize {
+        self.arena.len() + self.batch.statements.iter().map(|s| s.sql.len()).sum::<usize>()
+    }
+
+    /// A source transaction begins, or goes on after a part of it was taken away by
+    /// [`BatchBuilder::take`].
+    pub fn begin(&mut self, gtid: &Gtid) {
+        if self.batch.transactions.last() != Some(gtid) {
+            self.batch.transactions.push(gtid.clone());
+        }
+    }
+
+    /// Whether rows with these checks can join the batch; if not, it must be taken first, unless it is
+    /// empty.
+    pub fn accepts(&self, event: &RowsEvent<'_>) -> bool {
+        self.batch.changes == 0
+            || (self.batch.foreign_key_checks == self.foreign_key_checks(event)
+                && self.batch.unique_checks == !event.flags.relaxed_unique_checks())
+    }
+
+    fn foreign_key_checks(&self, event: &RowsEvent<'_>) -> bool {
+        !self.cascades_logged && !event.flags.no_foreign_key_checks()
+    }
+
+    /// Adds the rows of an event.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub fn rows(&mut self, plan: &Arc<TablePlan>, event: &RowsEvent<'_>) -> Result<(), ApplyError> {
+        let gtid = self.batch.transactions.last().cloned();
+        let gtid = gtid.as_ref().map_or(&"-" as &dyn std::fmt::Display, |gtid| gtid);
+        let columns = plan.map.columns.len();
+        for bitmap in [event.columns_before, event.columns_after] {
+            if !bitmap.is_empty() && !all_columns(bitmap, columns) {
+                return Err(ApplyError::PartialImage { gtid: gtid.to_string(), table: plan.name() });
+            }
+        }
+        self.batch.foreign_key_checks = self.foreign_key_checks(event);
+        self.batch.unique_checks = !event.flags.relaxed_unique_checks();
+        let in_order = plan.key_columns == 0
+            || (self.batch.foreign_key_checks && plan.target.foreign_keys);
+        let transaction = (self.batch.transactions.len().max(1) - 1) as u32;
+        let effect = if in_order { None } else { Some(self.effect(plan)) };
+        let decode =
+            |source: DecodeError| ApplyError::Decode { gtid: gtid.to_string(), source };
+        for row in event.rows(&plan.map).map_err(decode)? {
+            let row = row.map_err(decode)?;
+            self.batch.changes += 1;
+            let Some(effect) = effect.and_then(|at| self.tables.get_mut(at)) else {
+                self.ordered.push(OrderedChange {
+                    plan: Arc::clone(plan),
+                    before: row.before.map(|image| self.arena.keep(image)),
+                    after: row.after.map(|image| self.arena.keep(image)),
+                    transaction,
+                });
+                continue;
+            };
+            match (event.kind, row.before, row.after) {
+                (RowsKind::Write, _, Some(after)) => {
+                    effect.insert(&mut self.arena, after, transaction, gtid)?;
+                }
+                (RowsKind::Update, Some(before), Some(after)) => {
+                    effect.update(&mut self.arena, before, after, transaction, gtid)?;
+                }
+                (RowsKind::Delete, Some(before), _) => {
+                    effect.delete(&mut self.arena, before, transaction, gtid)?;
+                }
+                _ => {}
+            }
+        }
+        if self.arena.len() > ARENA_BYTES_MAX {
+            self.build()?;
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, plan: &Arc<TablePlan>) -> usize {
+        *self.by_plan.entry(Arc::as_ptr(plan)).or_insert_with(|| {
+            self.tables.push(net::TableEffect::new(Arc::clone(plan)));
+            self.tables.len() - 1
+        })
+    }
+
+    /// Turns what was merged so far into statements; what comes later runs after them.
+    ///
+    /// # Errors
+    /// A row is damaged.
+    pub fn build(&mut self) -> Result<(), ApplyError> {
+        let decode = |source: DecodeError| ApplyError::Decode {
+            gtid: self.batch.transactions.last().map_or_else(|| "-".into(), Gtid::to_string),
+            source,
+        };
+        for effect in &self.tables {
+            let columns = bitmap(&mut self.bitmaps, effect.plan.map.columns.len());
+            statement::of_effect(effect, &self.arena, columns, &mut self.batch.statements)
+                .map_err(decode)?;
+        }
+        for change in &self.ordered {
+            let columns = bitmap(&mut self.bitmaps, change.plan.map.columns.len());
+            statement::of_change(change, &self.arena, columns, &mut self.batch.statements)
+                .map_err(decode)?;
+        }
+        self.tables.clear();
+        self.by_plan.clear();
+        self.ordered.clear();
+        self.arena = Arena::default();
+        Ok(())
+    }
+
+    /// The batch so far; the builder is empty afterwards.
+    ///
+    /// # Errors
+    /// A row is damaged.
+    pub fn take(&mut self) -> Result<Batch, ApplyError> {
+        self.build()?;
+        Ok(std::mem::replace(
+            &mut self.batch,
+            Batch { unique_checks: true, ..Batch::default() },
+        ))
+    }
+}
+
+fn all_columns(bitmap: &[u8], columns: usize) -> bool {
+    (0..columns).all(|at| bitmap.get(at / 8).is_some_and(|byte| byte & (1 << (at % 8)) != 0))
+}
+
+/// A bitmap with every column present.
+fn bitmap(cache: &mut HashMap<usize, Vec<u8>>, columns: usize) -> &[u8] {
+    cache.entry(columns).or_insert_with(|| vec![0xff; columns.div_ceil(8)])
+}

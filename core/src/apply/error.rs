@@ -1,0 +1,89 @@
+//! What in a change cannot be applied.
+
+use crate::decode::DecodeError;
+
+/// A change that has no exact counterpart on the sink. All of these are definite: an operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An event can't be decoded.
+    #[error("transaction {gtid}: {source}")]
+    Decode {
+        /// The source transaction.
+        gtid: String,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// The source doesn't log column names.
+    #[error(
+        "transaction {gtid}, table {table}: its table map has no column names; on the source: \
+         SET GLOBAL binlog_row_metadata = 'FULL', then start after the transactions logged before that"
+    )]
+    NoMetadata {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+    },
+    /// The sink has no such table.
+    #[error(
+        "transaction {gtid}: table {table} does not exist on the sink; create it there (and copy its rows \
+         as of the start), or exclude it in source.tables"
+    )]
+    NoTable {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+    },
+    /// The sink's table differs.
+    #[error("transaction {gtid}, table {table}: {detail}")]
+    Mismatch {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// What differs, and what to do.
+        detail: String,
+    },
+    /// The source's row image is partial.
+    #[error(
+        "transaction {gtid}, table {table}: the row image is not full; on the source: \
+         SET GLOBAL binlog_row_image = 'FULL', let old sessions end, then start after this transaction"
+    )]
+    PartialImage {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+    },
+    /// Two changes of one key contradict each other.
+    #[error(
+        "transaction {gtid}, table {table}: {detail}; the sink's key of this table is not a key at the \
+         source, or the binlog is damaged"
+    )]
+    Contradiction {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// What was expected.
+        detail: &'static str,
+    },
+    /// A statement would not fit in the sink's max_allowed_packet.
+    #[error(
+        "transaction {gtid}, table {table}: one row needs a statement of {bytes} bytes, but the sink takes \
+         {bytes_max}: SET GLOBAL max_allowed_packet = {wanted} on the sink (at most 1 GiB)"
+    )]
+    RowTooLarge {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// Bytes of the statement.
+        bytes: u64,
+        /// The sink's bound, bytes.
+        bytes_max: u64,
+        /// A value that would do, bytes.
+        wanted: u64,
+    },
+}

@@ -1,0 +1,304 @@
+//! Values of the binlog as SQL literals that the sink stores as the same value.
+//!
+//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's;
+//! bytes are `_binary'…'`. Character sets in which a backslash can be the second byte of a character
+//! are written in hexadecimal. JSON whose members have types that text can't carry (DECIMAL, dates,
+//! opaque values) is built by typed expressions, since parsing text would turn a DECIMAL into a DOUBLE.
+
+use std::io::Write;
+
+use mysql_common::collations::{Collation, CollationId};
+
+use crate::decode::{Column, DecodeError, JsonValue, Value};
+
+/// The collation id of bytes without a character set.
+pub const BINARY_COLLATION: u16 = 63;
+
+/// How a column's cells are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the value's own kind says.
+    Plain,
+    /// Text with this introducer, quoted.
+    Quoted(String),
+    /// Text with this introducer, in hexadecimal.
+    Hex(String),
+}
+
+impl Form {
+    /// The form for a column of the source.
+    pub fn of(column: &Column) -> Form {
+        let charset = charset_name(column.collation);
+        match charset {
+            None | Some("binary") => Form::Quoted("_binary".to_owned()),
+            Some(name @ ("utf8mb4" | "utf8mb3" | "ascii" | "latin1")) => {
+                Form::Quoted(format!("_{name}"))
+            }
+            Some(name) => Form::Hex(format!("_{name} ")),
+        }
+    }
+}
+
+/// The character set of a collation id, in MySQL 8's names; `None` if the id is unknown.
+pub fn charset_name(collation: u16) -> Option<&'static str> {
+    let collation = Collation::resolve(CollationId::from(collation));
+    match collation.charset() {
+        "" => None,
+        "utf8" => Some("utf8mb3"),
+        other => Some(other),
+    }
+}
+
+/// Appends a cell as a literal; `None` is NULL.
+///
+/// # Errors
+/// The cell's bytes are damaged.
+pub fn write_cell(
+    out: &mut Vec<u8>,
+    column: &Column,
+    form: &Form,
+    cell: Option<&[u8]>,
+) -> Result<(), DecodeError> {
+    let Some(cell) = cell else {
+        out.extend_from_slice(b"NULL");
+        return Ok(());
+    };
+    match column.value(cell)? {
+        Value::Int(n) => {
+            out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        }
+        Value::UInt(n) | Value::Bit(n) | Value::Set(n) => {
+            out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        }
+        Value::Enum(n) | Value::Year(n) => {
+            out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        }
+        // As the double that it is exactly: the shortest text of a float is another double.
+        Value::Float(x) => write_double(out, f64::from(x)),
+        Value::Double(x) => write_double(out, x),
+        Value::Decimal(decimal) => {
+            let mut buffer = [0; crate::decode::decimal::TEXT_LEN_MAX];
+            out.extend_from_slice(decimal.text(&mut buffer).as_bytes());
+        }
+        Value::Date(date) => write_quoted_display(out, &date),
+        Value::Time(time) => write_quoted_display(out, &time),
+        Value::DateTime(datetime) => write_quoted_display(out, &datetime),
+        Value::Timestamp(timestamp) => write_quoted_display(out, &timestamp),
+        Value::Bytes(bytes) => write_text(out, form, bytes),
+        Value::Geometry(bytes) | Value::Vector(bytes) => write_quoted(out, "_binary", bytes),
+        Value::Json(document) => write_json(out, document.root()?)?,
+    }
+    Ok(())
+}
+
+fn write_quoted_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {
+    // Writing to a vector does not fail.
+    let _ = write!(out, "'{value}'");
+}
+
+/// With an exponent, so that it is a DOUBLE and not a DECIMAL.
+fn write_double(out: &mut Vec<u8>, x: f64) {
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(x);
+    out.extend_from_slice(text.as_bytes());
+    if !text.contains('e') {
+        out.extend_from_slice(b"e0");
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, form: &Form, bytes: &[u8]) {
+    match form {
+        Form::Plain => write_quoted(out, "_binary", bytes),
+        Form::Quoted(introducer) => write_quoted(out, introducer, bytes),
+        Form::Hex(introducer) => {
+            out.extend_from_slice(introducer.as_bytes());
+            out.extend_from_slice(b"X'");
+            for byte in bytes {
+                let _ = write!(out, "{byte:02X}");
+            }
+            out.push(b'\'');
+        }
+    }
+}
+
+/// A string literal of any bytes, for a connection in utf8mb4 without NO_BACKSLASH_ESCAPES.
+pub fn write_quoted(out: &mut Vec<u8>, introducer: &str, bytes: &[u8]) {
+    out.extend_from_slice(introducer.as_bytes());
+    out.push(b'\'');
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr3(b'\'', b'\\', 0, rest) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        match special.first() {
+            Some(0) => out.extend_from_slice(b"\\0"),
+            Some(c) => out.extend_from_slice(&[b'\\', *c]),
+            None => {}
+        }
+        rest = special.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out.push(b'\'');
+}
+
+/// JSON as an expression of type JSON that keeps every member's own type.
+fn write_json(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), DecodeError> {
+    if has_typed_members(value)? {
+        return write_json_expression(out, value);
+    }
+    let mut text = Vec::new();
+    write_json_text(&mut text, value)?;
+    out.extend_from_slice(b"CAST(");
+    write_quoted(out, "_utf8mb4", &text);
+    out.extend_from_slice(b" AS JSON)");
+    Ok(())
+}
+
+/// Whether JSON text would lose a member's type.
+fn has_typed_members(value: JsonValue<'_>) -> Result<bool, DecodeError> {
+    Ok(match value {
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Int(_) | JsonValue::String(_) => false,
+        // Text of a small unsigned integer becomes a signed one.
+        JsonValue::UInt(n) => i64::try_from(n).is_ok(),
+        JsonValue::Double(_) => false,
+        JsonValue::Object(object) => {
+            for member in object.iter() {
+                let (_, value) = member?;
+                if has_typed_members(value)? {
+                    return Ok(true);
+                }
+            }
+            false
+        }
+        JsonValue::Array(array) => {
+            for element in array.iter() {
+                if has_typed_members(element?)? {
+                    return Ok(true);
+                }
+            }
+            false
+        }
+        JsonValue::Decimal(_)
+        | JsonValue::Date(_)
+        | JsonValue::Time(_)
+        | JsonValue::DateTime(_)
+        | JsonValue::Timestamp(_)
+        | JsonValue::Opaque { .. } => true,
+    })
+}
+
+fn write_json_text(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), DecodeError> {
+    match value {
+        JsonValue::Null => out.extend_from_slice(b"null"),
+        JsonValue::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
+        JsonValue::Int(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+        JsonValue::UInt(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+        JsonValue::Double(x) => write_double(out, x),
+        JsonValue::String(text) => write_json_string(out, text),
+        JsonValue::Object(object) => {
+            out.push(b'{');
+            for (n, member) in object.iter().enumerate() {
+                let (key, value) = member?;
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_json_string(out, key);
+                out.push(b':');
+                write_json_text(out, value)?;
+            }
+            out.push(b'}');
+        }
+        JsonValue::Array(array) => {
+            out.push(b'[');
+            for (n, element) in array.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_json_text(out, element?)?;
+            }
+            out.push(b']');
+        }
+        // Only reached through a typed expression, never as text.
+        JsonValue::Decimal(_)
+        | JsonValue::Date(_)
+        | JsonValue::Time(_)
+        | JsonValue::DateTime(_)
+        | JsonValue::Timestamp(_)
+        | JsonValue::Opaque { .. } => write_json_expression(out, value)?,
+    }
+    Ok(())
+}
+
+fn write_json_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+            byte => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), DecodeError> {
+    match value {
+        JsonValue::Object(object) => {
+            out.extend_from_slice(b"JSON_OBJECT(");
+            for (n, member) in object.iter().enumerate() {
+                let (key, value) = member?;
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_quoted(out, "_utf8mb4", key);
+                out.push(b',');
+                write_json_expression(out, value)?;
+            }
+            out.push(b')');
+        }
+        JsonValue::Array(array) => {
+            out.extend_from_slice(b"JSON_ARRAY(");
+            for (n, element) in array.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_json_expression(out, element?)?;
+            }
+            out.push(b')');
+        }
+        JsonValue::UInt(n) => {
+            let _ = write!(out, "CAST(CAST({n} AS UNSIGNED) AS JSON)");
+        }
+        JsonValue::Decimal(decimal) => {
+            let (precision, scale) = (decimal.precision(), decimal.scale());
+            let _ = write!(out, "CAST(CAST({decimal} AS DECIMAL({precision},{scale})) AS JSON)");
+        }
+        JsonValue::Date(date) => {
+            let _ = write!(out, "CAST(CAST('{date}' AS DATE) AS JSON)");
+        }
+        JsonValue::Time(time) => {
+            let _ = write!(out, "CAST(CAST('{time}' AS TIME(6)) AS JSON)");
+        }
+        JsonValue::DateTime(datetime) => {
+            let _ = write!(out, "CAST(CAST('{datetime}' AS DATETIME(6)) AS JSON)");
+        }
+        JsonValue::Timestamp(timestamp) => {
+            // A TIMESTAMP member has no expression of its own type; DATETIME is the nearest.
+            let _ = write!(out, "CAST(CAST('{timestamp}' AS DATETIME(6)) AS JSON)");
+        }
+        JsonValue::Opaque { data, .. } => {
+            out.extend_from_slice(b"CAST(");
+            write_quoted(out, "_binary", data);
+            out.extend_from_slice(b" AS JSON)");
+        }
+        scalar => {
+            let mut text = Vec::new();
+            write_json_text(&mut text, scalar)?;
+            out.extend_from_slice(b"CAST(");
+            write_quoted(out, "_utf8mb4", &text);
+            out.extend_from_slice(b" AS JSON)");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,364 @@
+//! How rows of one table map go into one table of the sink: made once per table map, used per row.
+
+use std::sync::Arc;
+
+use super::ApplyError;
+use super::literal::Form;
+use super::target::{TargetColumn, TargetTable, quote_name};
+use crate::decode::{Column, ColumnKind, RowImage, TableMap};
+
+/// MySQL's bound on the columns of a key.
+const KEY_PARTS_MAX: usize = 16;
+
+/// A column's bit in a mask of columns; columns from the 64th on share the last bit.
+pub fn mask_bit(column: usize) -> u64 {
+    1 << column.min(63)
+}
+
+/// A source table joined with its counterpart on the sink.
+#[derive(Debug)]
+pub struct TablePlan {
+    /// The source's table map.
+    pub map: TableMap,
+    /// The sink's table.
+    pub target: Arc<TargetTable>,
+    /// The sink's table, quoted.
+    pub quoted: String,
+    /// Columns to write, the key's first and in its order.
+    pub columns: Vec<PlannedColumn>,
+    /// How many of `columns` are the key; 0 for a table without one.
+    pub key_columns: usize,
+    /// Source columns that further unique keys of the sink cover, as a mask.
+    pub unique_mask: u64,
+    /// Whether UPDATE can join a list of values: every key column is an integer or a string, and the
+    /// server knows `VALUES ROW`.
+    pub join_update: bool,
+    /// Whether the sink has columns that the source lacks.
+    pub extra_columns: bool,
+}
+
+/// One column of the source that is written to the sink.
+#[derive(Debug)]
+pub struct PlannedColumn {
+    /// Position in the source's table map.
+    pub source: usize,
+    /// The sink's name for it, quoted.
+    pub quoted: String,
+    /// How its literals are written.
+    pub form: Form,
+    /// For key columns that are text: the sink's character set and collation.
+    pub text: Option<(String, String)>,
+}
+
+impl TablePlan {
+    /// Matches a table map with the sink's table by column names.
+    ///
+    /// # Errors
+    /// [`ApplyError::NoMetadata`], and [`ApplyError::Mismatch`] for a column that the sink lacks or
+    /// whose type can't hold every value of the source's.
+    pub fn new(
+        map: TableMap,
+        target: Arc<TargetTable>,
+        values_row: bool,
+        gtid: &str,
+    ) -> Result<TablePlan, ApplyError> {
+        let table = format!("{}.{}", map.database, map.table);
+        let mismatch = |detail: String| ApplyError::Mismatch {
+            gtid: gtid.to_owned(),
+            table: table.clone(),
+            detail,
+        };
+        if !map.full_metadata {
+            return Err(ApplyError::NoMetadata { gtid: gtid.to_owned(), table: table.clone() });
+        }
+        let mut at_source = vec![None; target.columns.len()];
+        let mut columns = Vec::with_capacity(map.columns.len());
+        for (source, column) in map.columns.iter().enumerate() {
+            let found = target
+                .columns
+                .iter()
+                .position(|candidate| candidate.name.eq_ignore_ascii_case(&column.name));
+            let Some((position, wanted)) = found.and_then(|at| Some((at, target.columns.get(at)?)))
+            else {
+                return Err(mismatch(format!(
+                    "the sink lacks column {}; add it there with the source's definition, or drop it at \
+                     the source",
+                    column.name
+                )));
+            };
+            if wanted.generated {
+                continue;
+            }
+            if let Some(difference) = difference(column, wanted) {
+                return Err(mismatch(format!(
+                    "column {} is {} on the sink, but {difference} at the source; change the sink's",
+                    column.name, wanted.column_type
+                )));
+            }
+            if let Some(slot) = at_source.get_mut(position) {
+                *slot = Some(source);
+            }
+            columns.push((
+                position,
+                PlannedColumn {
+                    source,
+                    quoted: quote_name(&wanted.name),
+                    form: Form::of(column),
+                    text: wanted.charset.clone().zip(wanted.collation.clone()),
+                },
+            ));
+        }
+        let missing_in_key =
+            target.key.iter().any(|position| at_source.get(*position).is_none_or(Option::is_none));
+        let key: &[usize] = if missing_in_key { &[] } else { &target.key };
+        // The key first, in its order; the rest as at the source.
+        columns.sort_by_key(|(position, column)| {
+            (key.iter().position(|part| part == position).unwrap_or(usize::MAX), column.source)
+        });
+        let unique_mask = target
+            .unique
+            .iter()
+            .filter_map(|position| at_source.get(*position).copied().flatten())
+            .fold(0, |mask, source| mask | mask_bit(source));
+        let join_update = values_row
+            && key.iter().all(|position| {
+                target.columns.get(*position).is_some_and(|column| {
+                    column.charset.is_some()
+                        || matches!(
+                            column.data_type.as_str(),
+                            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "binary"
+                                | "varbinary"
+                        )
+                })
+            });
+        let extra_columns = target
+            .columns
+            .iter()
+            .zip(&at_source)
+            .any(|(column, source)| source.is_none() && !column.generated);
+        Ok(TablePlan {
+            quoted: target.quoted(),
+            key_columns: key.len().min(KEY_PARTS_MAX),
+            columns: columns.into_iter().map(|(_, column)| column).collect(),
+            map,
+            target,
+            unique_mask,
+            join_update,
+            extra_columns,
+        })
+    }
+
+    /// Database and table, for messages.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.map.database, self.map.table)
+    }
+
+    /// The key's columns.
+    pub fn key(&self) -> &[PlannedColumn] {
+        self.columns.get(..self.key_columns).unwrap_or_default()
+    }
+
+    /// The columns beside the key.
+    pub fn values(&self) -> &[PlannedColumn] {
+        self.columns.get(self.key_columns..).unwrap_or_default()
+    }
+
+    /// The source's definition of a planned column.
+    pub fn source_column(&self, column: &PlannedColumn) -> Option<&Column> {
+        self.map.columns.get(column.source)
+    }
+
+    /// Appends the key of a row in a form that sorts as the key does, for integers, and that is equal
+    /// only for equal bytes. Keys that a collation holds for equal are different here: the statements'
+    /// order (DELETE before UPDATE before INSERT) makes that right.
+    ///
+    /// # Errors
+    /// The row is damaged.
+    pub fn write_key(
+        &self,
+        image: RowImage<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), crate::decode::DecodeError> {
+        let mut parts: [Option<&[u8]>; KEY_PARTS_MAX] = [None; KEY_PARTS_MAX];
+        let mut missing = self.key_columns;
+        for cell in image.cells() {
+            let (at, cell) = cell?;
+            for (part, column) in parts.iter_mut().zip(self.key()) {
+                if column.source == at {
+                    *part = Some(cell.unwrap_or_default());
+                    missing -= 1;
+                }
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        for (part, column) in parts.iter().zip(self.key()) {
+            let cell = part.unwrap_or_default();
+            let signed = self.source_column(column).is_some_and(|column| !column.unsigned);
+            match self.source_column(column).map(|column| &column.kind) {
+                Some(
+                    ColumnKind::Tiny
+                    | ColumnKind::Short
+                    | ColumnKind::Int24
+                    | ColumnKind::Long
+                    | ColumnKind::LongLong,
+                ) => {
+                    // Little-endian to big-endian, the sign bit flipped.
+                    let start = out.len();
+                    out.extend(cell.iter().rev());
+                    if signed && let Some(first) = out.get_mut(start) {
+                        *first ^= 0x80;
+                    }
+                }
+                _ => {
+                    out.extend_from_slice(&(cell.len() as u32).to_be_bytes());
+                    out.extend_from_slice(cell);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What of a source column the sink's could not hold; `None` if it holds every value exactly.
+fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
+    let target_type = target.data_type.as_str();
+    let unsigned = target.column_type.contains("unsigned");
+    let integer = |width: u8, name: &str| {
+        let width_target = match target_type {
+            "tinyint" => 1,
+            "smallint" => 2,
+            "mediumint" => 3,
+            "int" => 4,
+            "bigint" => 8,
+            _ => 0,
+        };
+        let holds = if source.unsigned == unsigned {
+            width_target >= width
+        } else {
+            source.unsigned && width_target > width
+        };
+        (!holds).then(|| format!("{name}{}", if source.unsigned { " unsigned" } else { "" }))
+    };
+    let fsp = |name: &str, fsp: u8| {
+        let fsp_target = target
+            .column_type
+            .split_once('(')
+            .and_then(|(_, rest)| rest.split_once(')'))
+            .and_then(|(digits, _)| digits.parse::<u8>().ok())
+            .unwrap_or(0);
+        (target_type != name || fsp_target < fsp).then(|| format!("{name}({fsp})"))
+    };
+    let one_of = |names: &[&str], said: &str| {
+        (!names.contains(&target_type)).then(|| said.to_owned())
+    };
+    let binary = source.collation == super::literal::BINARY_COLLATION;
+    match &source.kind {
+        ColumnKind::Tiny => integer(1, "tinyint"),
+        ColumnKind::Short => integer(2, "smallint"),
+        ColumnKind::Int24 => integer(3, "mediumint"),
+        ColumnKind::Long => integer(4, "int"),
+        ColumnKind::LongLong => integer(8, "bigint"),
+        ColumnKind::Float => one_of(&["float", "double"], "float"),
+        ColumnKind::Double => one_of(&["double"], "double"),
+        ColumnKind::Decimal { precision, scale } => {
+            let digits = target
+                .column_type
+                .split_once('(')
+                .and_then(|(_, rest)| rest.split_once(')'))
+                .and_then(|(digits, _)| digits.split_once(','))
+                .and_then(|(p, s)| Some((p.trim().parse::<u8>().ok()?, s.trim().parse::<u8>().ok()?)));
+            let holds = target_type == "decimal"
+                && digits.is_some_and(|(p, s)| {
+                    s >= *scale && p.saturating_sub(s) >= precision.saturating_sub(*scale)
+                });
+            (!holds).then(|| format!("decimal({precision},{scale})"))
+        }
+        ColumnKind::Year => one_of(&["year"], "year"),
+        ColumnKind::Date => one_of(&["date"], "date"),
+        ColumnKind::Time { fsp: digits } => fsp("time", *digits),
+        ColumnKind::DateTime { fsp: digits } => fsp("datetime", *digits),
+        ColumnKind::Timestamp { fsp: digits } => fsp("timestamp", *digits),
+        ColumnKind::Bit { .. } => one_of(&["bit"], "bit"),
+        ColumnKind::Enum { .. } => labels_differ("enum", source, target),
+        ColumnKind::Set { .. } => labels_differ("set", source, target),
+        ColumnKind::Char { .. } | ColumnKind::VarChar { .. } | ColumnKind::Blob { .. } => {
+            let names: &[&str] = if binary {
+                &["binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"]
+            } else {
+                &["char", "varchar", "tinytext", "text", "mediumtext", "longtext"]
+            };
+            one_of(names, if binary { "binary" } else { "text" })
+        }
+        // MariaDB's JSON is LONGTEXT.
+        ColumnKind::Json { .. } => one_of(&["json", "longtext"], "json"),
+        ColumnKind::Geometry { .. } => one_of(
+            &[
+                "geometry",
+                "point",
+                "linestring",
+                "polygon",
+                "multipoint",
+                "multilinestring",
+                "multipolygon",
+                "geomcollection",
+                "geometrycollection",
+            ],
+            "geometry",
+        ),
+        ColumnKind::Vector { .. } => one_of(&["vector"], "vector"),
+    }
+}
+
+/// ENUM and SET go by their numbers, so the labels must be the same ones in the same order; the sink
+/// may have further ones at the end.
+fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<String> {
+    let labels: Vec<String> =
+        source.labels.iter().map(|label| String::from_utf8_lossy(label).into_owned()).collect();
+    let said = || {
+        Some(format!(
+            "{name}({})",
+            labels.iter().map(|label| format!("'{label}'")).collect::<Vec<_>>().join(",")
+        ))
+    };
+    if target.data_type != name {
+        return said();
+    }
+    let at_target = target_labels(&target.column_type);
+    // Labels in another character set than UTF-8 are compared by their number only.
+    let comparable = source.labels.iter().all(|label| std::str::from_utf8(label).is_ok());
+    let same = if comparable { at_target.starts_with(&labels) } else { at_target.len() >= labels.len() };
+    if same { None } else { said() }
+}
+
+/// The labels in a `COLUMN_TYPE` such as `enum('a','it''s')`.
+fn target_labels(column_type: &str) -> Vec<String> {
+    let mut labels = Vec::new();
+    let mut chars = column_type.chars().skip_while(|c| *c != '(').skip(1).peekable();
+    while let Some(c) = chars.next() {
+        if c != '\'' {
+            continue;
+        }
+        let mut label = String::new();
+        while let Some(c) = chars.next() {
+            if c == '\'' && chars.next_if_eq(&'\'').is_none() {
+                break;
+            }
+            label.push(c);
+        }
+        labels.push(label);
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_read_with_their_quotes() {
+        assert_eq!(target_labels("enum('a','it''s','')"), ["a", "it's", ""]);
+        assert_eq!(target_labels("set('x,y')"), ["x,y"]);
+    }
+}

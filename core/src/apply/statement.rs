@@ -1,0 +1,459 @@
+//! Statements that apply rows, each with the number of rows that it must match.
+//!
+//! DELETE by a list of keys, UPDATE joined with a list of values, INSERT of many rows. The order within a
+//! table is DELETE, UPDATE, INSERT. No REPLACE and no ON DUPLICATE KEY UPDATE: with another unique key
+//! they silently change or delete a different row.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::ApplyError;
+use super::literal::write_cell;
+use super::net::{Arena, Entry, Image, TableEffect};
+use super::ordered::OrderedChange;
+use super::plan::{PlannedColumn, TablePlan, mask_bit};
+use crate::decode::{DecodeError, RowImage};
+
+/// Rows of one INSERT: more per statement is slower, the parser's cost grows faster than the gain.
+const INSERT_ROWS_MAX: usize = 100;
+
+/// Keys of one UPDATE or DELETE.
+const KEYS_MAX: usize = 1000;
+
+/// A statement is ended when it exceeds this many bytes, so that it stays far below any
+/// max_allowed_packet; one row alone may exceed it.
+const STATEMENT_BYTES_MAX: usize = 512 * 1024;
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Inserts rows that must not be there.
+    Insert,
+    /// Updates rows that must be there.
+    Update,
+    /// Deletes rows that must be there.
+    Delete,
+}
+
+impl Operation {
+    /// SQL's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Insert => "INSERT",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+        }
+    }
+}
+
+/// A row of a statement: where its key's literals are, and which transaction it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowOrigin {
+    /// The key's literals in the statement's text, separated by commas.
+    pub key: Range<u32>,
+    /// Number of the transaction within the batch.
+    pub transaction: u32,
+}
+
+/// One statement.
+#[derive(Debug)]
+pub struct Statement {
+    /// The table.
+    pub plan: Arc<TablePlan>,
+    /// What it does.
+    pub operation: Operation,
+    /// Its text.
+    pub sql: Vec<u8>,
+    /// Its rows; it must match as many.
+    pub rows: Vec<RowOrigin>,
+}
+
+/// Builds the statements of one table's net effect and appends them.
+///
+/// # Errors
+/// A row is damaged.
+pub fn of_effect(
+    effect: &TableEffect,
+    arena: &Arena,
+    columns: &[u8],
+    out: &mut Vec<Statement>,
+) -> Result<(), DecodeError> {
+    let entries = effect.sorted();
+    let builder = Builder { plan: &effect.plan, arena, columns };
+    let deleted = |e: &&&Entry| e.existed && (!e.present || e.replace);
+    let updated = |e: &&&Entry| e.existed && e.present && !e.replace;
+    let inserted = |e: &&&Entry| e.present && (!e.existed || e.replace);
+    builder.delete(entries.iter().filter(deleted).copied(), out)?;
+    builder.update(entries.iter().filter(updated).copied(), effect.changed, out)?;
+    builder.insert(entries.iter().filter(inserted).copied(), out)
+}
+
+/// Builds the statement of one change that must stay in order.
+///
+/// # Errors
+/// A row is damaged.
+pub fn of_change(
+    change: &OrderedChange,
+    arena: &Arena,
+    columns: &[u8],
+    out: &mut Vec<Statement>,
+) -> Result<(), DecodeError> {
+    let builder = Builder { plan: &change.plan, arena, columns };
+    match (change.before, change.after) {
+        (None, Some(after)) => {
+            let entry = Entry {
+                existed: false,
+                present: true,
+                replace: false,
+                transaction: change.transaction,
+                image: after,
+            };
+            builder.insert(std::iter::once(&entry), out)
+        }
+        (Some(before), after) => builder.one_row(before, after, change.transaction, out),
+        (None, None) => Ok(()),
+    }
+}
+
+struct Builder<'a> {
+    plan: &'a Arc<TablePlan>,
+    arena: &'a Arena,
+    /// Bitmap of all columns.
+    columns: &'a [u8],
+}
+
+/// A row's cells by column, for writing them in another order than they are stored in.
+struct Cells<'a> {
+    cells: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Builder<'a> {
+    fn delete<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+        out: &mut Vec<Statement>,
+    ) -> Result<(), DecodeError> {
+        let key = self.plan.key();
+        let mut open: Option<Statement> = None;
+        let mut cells = Cells::new(self.plan);
+        for entry in entries {
+            cells.read(self, entry.image)?;
+            let statement = open.get_or_insert_with(|| {
+                let mut sql = format!("DELETE FROM {} WHERE ", self.plan.quoted).into_bytes();
+                write_names(&mut sql, key.iter(), key.len() > 1);
+                sql.extend_from_slice(b" IN (");
+                self.statement(Operation::Delete, sql)
+            });
+            statement.comma();
+            statement.parenthesis(key.len() > 1, b'(');
+            statement.key(self.plan, &cells, entry.transaction)?;
+            statement.parenthesis(key.len() > 1, b')');
+            if statement.is_full(KEYS_MAX) {
+                finish(&mut open, b")", out);
+            }
+        }
+        finish(&mut open, b")", out);
+        Ok(())
+    }
+
+    fn update<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+        changed: u64,
+        out: &mut Vec<Statement>,
+    ) -> Result<(), DecodeError> {
+        if !self.plan.join_update {
+            for entry in entries {
+                self.one_row(entry.image, Some(entry.image), entry.transaction, out)?;
+            }
+            return Ok(());
+        }
+        let key = self.plan.key();
+        let mut columns: Vec<_> = self
+            .plan
+            .values()
+            .iter()
+            .filter(|column| changed & mask_bit(column.source) != 0)
+            .collect();
+        if columns.is_empty() {
+            // Nothing but the key is left to write: the rows must still be there.
+            columns = self.plan.values().iter().take(1).collect();
+        }
+        let mut tail = String::from(" SET ");
+        if columns.is_empty() {
+            tail.push_str(&format!("t.{0} = t.{0}", key.first().map_or("", |c| c.quoted.as_str())));
+        }
+        for (n, column) in columns.iter().enumerate() {
+            if n > 0 {
+                tail.push_str(", ");
+            }
+            tail.push_str(&format!("t.{} = v.c{}", column.quoted, key.len() + n));
+        }
+        let tail = format!("{}{tail}", self.join_condition(columns.len()));
+        let mut open: Option<Statement> = None;
+        let mut cells = Cells::new(self.plan);
+        for entry in entries {
+            cells.read(self, entry.image)?;
+            let statement = open.get_or_insert_with(|| {
+                self.statement(Operation::Update, b"UPDATE (VALUES ".to_vec())
+            });
+            statement.comma();
+            statement.sql.extend_from_slice(b"ROW(");
+            statement.key(self.plan, &cells, entry.transaction)?;
+            for column in &columns {
+                statement.sql.push(b',');
+                cells.write(&mut statement.sql, self.plan, column)?;
+            }
+            statement.sql.push(b')');
+            if statement.is_full(KEYS_MAX) {
+                finish(&mut open, tail.as_bytes(), out);
+            }
+        }
+        finish(&mut open, tail.as_bytes(), out);
+        Ok(())
+    }
+
+    /// The values come first, so that the table is looked up by its key, whatever the optimizer thinks
+    /// of a list whose size it doesn't know.
+    fn join_condition(&self, values: usize) -> String {
+        let key = self.plan.key();
+        let mut text = String::from(") AS v(");
+        for n in 0..key.len() + values {
+            if n > 0 {
+                text.push(',');
+            }
+            text.push_str(&format!("c{n}"));
+        }
+        text.push_str(&format!(") STRAIGHT_JOIN {} AS t ON ", self.plan.quoted));
+        for (n, column) in key.iter().enumerate() {
+            if n > 0 {
+                text.push_str(" AND ");
+            }
+            match &column.text {
+                // In the key's own collation, so that its index serves.
+                Some((charset, collation)) => text.push_str(&format!(
+                    "t.{} = CONVERT(v.c{n} USING {charset}) COLLATE {collation}",
+                    column.quoted
+                )),
+                None => text.push_str(&format!("t.{} = v.c{n}", column.quoted)),
+            }
+        }
+        text
+    }
+
+    fn insert<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+        out: &mut Vec<Statement>,
+    ) -> Result<(), DecodeError> {
+        let mut open: Option<Statement> = None;
+        let mut cells = Cells::new(self.plan);
+        for entry in entries {
+            cells.read(self, entry.image)?;
+            let statement = open.get_or_insert_with(|| {
+                let mut sql = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
+                write_names(&mut sql, self.plan.columns.iter(), true);
+                sql.extend_from_slice(b" VALUES ");
+                self.statement(Operation::Insert, sql)
+            });
+            statement.comma();
+            statement.sql.push(b'(');
+            statement.key(self.plan, &cells, entry.transaction)?;
+            for (n, column) in self.plan.values().iter().enumerate() {
+                if n > 0 || self.plan.key_columns > 0 {
+                    statement.sql.push(b',');
+                }
+                cells.write(&mut statement.sql, self.plan, column)?;
+            }
+            statement.sql.push(b')');
+            if statement.is_full(INSERT_ROWS_MAX) {
+                finish(&mut open, b"", out);
+            }
+        }
+        finish(&mut open, b"", out);
+        Ok(())
+    }
+
+    /// UPDATE or DELETE of one row, found by its key or, without one, by all its columns.
+    fn one_row(
+        &self,
+        before: Image,
+        after: Option<Image>,
+        transaction: u32,
+        out: &mut Vec<Statement>,
+    ) -> Result<(), DecodeError> {
+        let mut cells = Cells::new(self.plan);
+        let mut statement;
+        if let Some(after) = after {
+            statement =
+                self.statement(Operation::Update, format!("UPDATE {} SET ", self.plan.quoted).into_bytes());
+            cells.read(self, after)?;
+            for (n, column) in self.plan.columns.iter().enumerate() {
+                if n > 0 {
+                    statement.sql.push(b',');
+                }
+                statement.sql.extend_from_slice(column.quoted.as_bytes());
+                statement.sql.push(b'=');
+                cells.write(&mut statement.sql, self.plan, column)?;
+            }
+        } else {
+            statement =
+                self.statement(Operation::Delete, format!("DELETE FROM {}", self.plan.quoted).into_bytes());
+        }
+        cells.read(self, before)?;
+        statement.sql.extend_from_slice(b" WHERE ");
+        if self.plan.key_columns > 0 {
+            write_names(&mut statement.sql, self.plan.key().iter(), true);
+            statement.sql.extend_from_slice(b" = (");
+            statement.key(self.plan, &cells, transaction)?;
+            statement.sql.push(b')');
+        } else {
+            for (n, column) in self.plan.columns.iter().enumerate() {
+                if n > 0 {
+                    statement.sql.extend_from_slice(b" AND ");
+                }
+                match &column.text {
+                    // Bytes, since a collation may hold different texts for equal.
+                    Some((charset, _)) => {
+                        statement.sql.extend_from_slice(
+                            format!("CAST({} AS BINARY) <=> CAST(CONVERT(", column.quoted).as_bytes(),
+                        );
+                        cells.write(&mut statement.sql, self.plan, column)?;
+                        statement
+                            .sql
+                            .extend_from_slice(format!(" USING {charset}) AS BINARY)").as_bytes());
+                    }
+                    None => {
+                        statement.sql.extend_from_slice(column.quoted.as_bytes());
+                        statement.sql.extend_from_slice(b" <=> ");
+                        cells.write(&mut statement.sql, self.plan, column)?;
+                    }
+                }
+            }
+            statement.sql.extend_from_slice(b" LIMIT 1");
+            statement.rows.push(RowOrigin { key: 0..0, transaction });
+        }
+        out.push(statement);
+        Ok(())
+    }
+
+    fn statement(&self, operation: Operation, sql: Vec<u8>) -> Statement {
+        Statement { plan: Arc::clone(self.plan), operation, sql, rows: Vec::new() }
+    }
+}
+
+impl Statement {
+    /// Whether its size calls for the next one.
+    fn is_full(&self, rows_max: usize) -> bool {
+        self.rows.len() >= rows_max || self.sql.len() >= STATEMENT_BYTES_MAX
+    }
+
+    fn comma(&mut self) {
+        if !self.rows.is_empty() {
+            self.sql.push(b',');
+        }
+    }
+
+    fn parenthesis(&mut self, wanted: bool, which: u8) {
+        if wanted {
+            self.sql.push(which);
+        }
+    }
+
+    fn key(
+        &mut self,
+        plan: &TablePlan,
+        cells: &Cells<'_>,
+        transaction: u32,
+    ) -> Result<(), DecodeError> {
+        let start = self.sql.len() as u32;
+        for (n, column) in plan.key().iter().enumerate() {
+            if n > 0 {
+                self.sql.push(b',');
+            }
+            cells.write(&mut self.sql, plan, column)?;
+        }
+        self.rows.push(RowOrigin { key: start..self.sql.len() as u32, transaction });
+        Ok(())
+    }
+
+    /// A row's key as literals, for messages and for finding what differs.
+    pub fn key_text(&self, row: &RowOrigin) -> String {
+        let range = row.key.start as usize..row.key.end as usize;
+        String::from_utf8_lossy(self.sql.get(range).unwrap_or_default()).into_owned()
+    }
+
+    /// Refuses a statement that the sink would not take.
+    ///
+    /// # Errors
+    /// [`ApplyError::RowTooLarge`].
+    pub fn check_size(&self, bytes_max: u64, gtid: &str) -> Result<(), ApplyError> {
+        // A margin for the packet's header and for what precedes the statement.
+        const MARGIN: u64 = 4096;
+        let bytes = self.sql.len() as u64 + MARGIN;
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        Err(ApplyError::RowTooLarge {
+            gtid: gtid.to_owned(),
+            table: self.plan.name(),
+            bytes,
+            bytes_max,
+            wanted: bytes.next_power_of_two().min(1 << 30),
+        })
+    }
+}
+
+impl<'a> Cells<'a> {
+    fn new(plan: &TablePlan) -> Self {
+        Self { cells: vec![None; plan.map.columns.len()] }
+    }
+
+    fn read(&mut self, builder: &Builder<'a>, image: Image) -> Result<(), DecodeError> {
+        let row = RowImage::new(&builder.plan.map, builder.columns, builder.arena.bytes(image))?;
+        for cell in row.cells() {
+            let (at, cell) = cell?;
+            if let Some(slot) = self.cells.get_mut(at) {
+                *slot = cell;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        plan: &TablePlan,
+        column: &PlannedColumn,
+    ) -> Result<(), DecodeError> {
+        let Some(source) = plan.source_column(column) else { return Ok(()) };
+        let cell = self.cells.get(column.source).copied().flatten();
+        write_cell(out, source, &column.form, cell)
+    }
+}
+
+fn write_names<'c>(
+    sql: &mut Vec<u8>,
+    columns: impl Iterator<Item = &'c PlannedColumn>,
+    parentheses: bool,
+) {
+    if parentheses {
+        sql.push(b'(');
+    }
+    for (n, column) in columns.enumerate() {
+        if n > 0 {
+            sql.push(b',');
+        }
+        sql.extend_from_slice(column.quoted.as_bytes());
+    }
+    if parentheses {
+        sql.push(b')');
+    }
+}
+
+fn finish(open: &mut Option<Statement>, tail: &[u8], out: &mut Vec<Statement>) {
+    if let Some(mut statement) = open.take() {
+        statement.sql.extend_from_slice(tail);
+        out.push(statement);
+    }
+}

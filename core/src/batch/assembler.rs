@@ -1,0 +1,376 @@
+//! From single events to chunks of transactions. Pure: events in, at most one message out per event.
+//!
+//! Invariants: chunks come in the binlog's order; the parts of a transaction are contiguous; a
+//! transaction that was begun ends with exactly one chunk whose `last` is true, or never does
+//! ([`Assembler::in_transaction`] tells, so that a reader that lost its source can give up cleanly).
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use towpath_protocol::gtid::Gtid;
+use towpath_protocol::position::BinlogPosition;
+use towpath_protocol::spec::TableFilter;
+
+use super::{BatchError, Chunk, Message};
+use crate::decode::{DecodeError, EventHeader, EventType, GtidEvent, QueryEvent, RowsEvent, TableMap};
+
+/// A transaction whose events exceed this many bytes is cut into parts, at event boundaries, so
+/// that producer and consumer hold a part at a time and not the whole.
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Events with this header flag may be skipped by readers that don't know them
+/// (`LOG_EVENT_IGNORABLE_F` in MySQL's `binlog_event.h`).
+const IGNORABLE: u16 = 0x80;
+
+/// A statement in an error message is cut to this many characters.
+const STATEMENT_CHARS_MAX: usize = 200;
+
+/// Groups the events of one dump into chunks.
+pub struct Assembler {
+    filter: TableFilter,
+    ord: u64,
+    open: Option<Open>,
+    /// Where the last whole transaction ended.
+    after: BinlogPosition,
+}
+
+/// The transaction that is being read.
+struct Open {
+    gtid: Gtid,
+    commit_time_us: u64,
+    part: u32,
+    events: Vec<u8>,
+    /// Set by the Query event `BEGIN`; DDL stands alone, without one.
+    begun: bool,
+    /// Table ids of the present statement that the filter does not take.
+    skipped: HashSet<u64>,
+}
+
+impl Assembler {
+    /// An assembler for a dump that starts at `after`.
+    pub fn new(filter: TableFilter, after: BinlogPosition) -> Self {
+        Self { filter, ord: 0, open: None, after }
+    }
+
+    /// Whether a transaction has been begun and not ended.
+    pub fn in_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether a part of the open transaction has been handed out already.
+    pub fn handed_out_a_part(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.part > 0)
+    }
+
+    /// Forgets the open transaction, after the dump was lost in the middle of it.
+    pub fn reset(&mut self) {
+        self.open = None;
+    }
+
+    /// Where the last whole transaction ended.
+    pub fn position(&self) -> &BinlogPosition {
+        &self.after
+    }
+
+    /// Takes the next event of the dump, in order and without checksum; `file` and `offset` are where
+    /// it ends.
+    ///
+    /// # Errors
+    /// What cannot be carried, see [`BatchError`].
+    pub fn push(
+        &mut self,
+        header: &EventHeader,
+        body: &[u8],
+        file: &str,
+        offset: u64,
+    ) -> Result<Option<Message>, BatchError> {
+        let place = Place { file, offset };
+        match header.event_type {
+            EventType::GTID | EventType::GTID_TAGGED => {
+                if self.open.is_some() {
+                    return Err(place.out_of_place(header, "the transaction before it has not ended"));
+                }
+                let event = GtidEvent::parse(header.event_type, body).map_err(|e| place.decode(e))?;
+                let Some(gtid) = event.gtid else {
+                    return Err(place.out_of_place(header, "a GTID event without a GTID"));
+                };
+                self.ord += 1;
+                self.open = Some(Open {
+                    gtid,
+                    commit_time_us: event.original_commit_us,
+                    part: 0,
+                    events: Vec::new(),
+                    begun: false,
+                    skipped: HashSet::new(),
+                });
+                Ok(None)
+            }
+            EventType::ANONYMOUS_GTID => Err(place.unsupported(
+                header,
+                None,
+                "transactions without a GTID can't be followed exactly: SET GLOBAL gtid_mode = ON on the \
+                 source (by way of OFF_PERMISSIVE and ON_PERMISSIVE) and start after them",
+            )),
+            EventType::QUERY => self.query(header, body, &place),
+            EventType::TABLE_MAP => {
+                let open = Self::opened(&mut self.open, header, &place)?;
+                let (table_id, database, table) =
+                    TableMap::names(body).map_err(|e| place.decode(e))?;
+                let taken = match (std::str::from_utf8(database), std::str::from_utf8(table)) {
+                    (Ok(database), Ok(table)) => self.filter.matches(database, table),
+                    _ => {
+                        return Err(place.unsupported(
+                            header,
+                            Some(&open.gtid),
+                            "a table's name is not UTF-8",
+                        ));
+                    }
+                };
+                if taken {
+                    open.skipped.remove(&table_id);
+                    Ok(self.carry(header, body, &place))
+                } else {
+                    open.skipped.insert(table_id);
+                    Ok(None)
+                }
+            }
+            EventType::WRITE_ROWS_V1
+            | EventType::UPDATE_ROWS_V1
+            | EventType::DELETE_ROWS_V1
+            | EventType::WRITE_ROWS
+            | EventType::UPDATE_ROWS
+            | EventType::DELETE_ROWS
+            | EventType::PARTIAL_UPDATE_ROWS => {
+                let open = Self::opened(&mut self.open, header, &place)?;
+                let rows =
+                    RowsEvent::parse(header.event_type, body).map_err(|e| place.decode(e))?;
+                let skip = open.skipped.contains(&rows.table_id);
+                if rows.flags.statement_end() {
+                    open.skipped.clear();
+                }
+                if skip { Ok(None) } else { Ok(self.carry(header, body, &place)) }
+            }
+            EventType::XID => {
+                Self::opened(&mut self.open, header, &place)?;
+                Ok(self.end(&place))
+            }
+            EventType::XA_PREPARE => Err(place.unsupported(
+                header,
+                self.gtid(),
+                "XA transactions are not carried by this version: finish it on the source with XA COMMIT \
+                 or XA ROLLBACK, and start after it",
+            )),
+            EventType::INCIDENT => Err(place.unsupported(
+                header,
+                self.gtid(),
+                "the source says that its binlog may lack changes: copy the data anew and start after it",
+            )),
+            EventType::INTVAR
+            | EventType::RAND
+            | EventType::USER_VAR
+            | EventType::BEGIN_LOAD_QUERY
+            | EventType::EXECUTE_LOAD_QUERY
+            | EventType::APPEND_BLOCK
+            | EventType::DELETE_FILE => Err(place.unsupported(
+                header,
+                self.gtid(),
+                "a change logged as a statement: SET GLOBAL binlog_format = 'ROW' on the source, let old \
+                 sessions end, and start after this transaction",
+            )),
+            EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {
+                if self.open.is_some() {
+                    return Ok(None);
+                }
+                if offset > 0 && !file.is_empty() {
+                    self.after = BinlogPosition { file: file.to_owned(), offset };
+                }
+                Ok(Some(Message::CaughtUp { position: self.after.clone() }))
+            }
+            EventType::FORMAT_DESCRIPTION
+            | EventType::ROTATE
+            | EventType::STOP
+            | EventType::PREVIOUS_GTIDS
+            | EventType::ROWS_QUERY
+            | EventType::IGNORABLE
+            | EventType::TRANSACTION_CONTEXT
+            | EventType::VIEW_CHANGE => Ok(None),
+            _ if header.flags & IGNORABLE != 0 => Ok(None),
+            _ => Err(place.unsupported(
+                header,
+                self.gtid(),
+                "this version of Towpath does not know this event: report it with the source's version",
+            )),
+        }
+    }
+
+    fn query(
+        &mut self,
+        header: &EventHeader,
+        body: &[u8],
+        place: &Place<'_>,
+    ) -> Result<Option<Message>, BatchError> {
+        let query = QueryEvent::parse(body).map_err(|e| place.decode(e))?;
+        let open = Self::opened(&mut self.open, header, place)?;
+        if !open.begun && open.part == 0 && open.events.is_empty() {
+            if query.sql.eq_ignore_ascii_case(b"BEGIN") {
+                open.begun = true;
+                return Ok(None);
+            }
+            let word = first_word(query.sql);
+            if word.eq_ignore_ascii_case(b"XA") {
+                return Err(place.unsupported(
+                    header,
+                    Some(&open.gtid),
+                    "XA transactions are not carried by this version: finish it on the source with XA \
+                     COMMIT or XA ROLLBACK, and start after it",
+                ));
+            }
+            if ends_with_words(query.sql, b"START TRANSACTION") {
+                return Err(place.unsupported(
+                    header,
+                    Some(&open.gtid),
+                    "CREATE TABLE ... SELECT is not carried by this version: run its two halves on the sink, \
+                     and start after this transaction",
+                ));
+            }
+            // Stands alone: DDL and its kin are a transaction of their own.
+            let part = self.carry(header, body, place);
+            debug_assert!(part.is_none() || self.handed_out_a_part());
+            return Ok(self.end(place));
+        }
+        let word = first_word(query.sql);
+        if query.sql.eq_ignore_ascii_case(b"COMMIT") {
+            return Ok(self.end(place));
+        }
+        if word.eq_ignore_ascii_case(b"SAVEPOINT") {
+            return Ok(None);
+        }
+        Err(BatchError::StatementFormat {
+            file: place.file.to_owned(),
+            offset: place.offset,
+            gtid: open.gtid.to_string(),
+            statement: shorten(query.sql),
+        })
+    }
+
+    /// Adds an event to the open transaction; hands out a part when it has grown large.
+    fn carry(&mut self, header: &EventHeader, body: &[u8], place: &Place<'_>) -> Option<Message> {
+        let open = self.open.as_mut()?;
+        let full = !open.events.is_empty()
+            && open.events.len() + EventHeader::LEN + body.len() > CHUNK_BYTES_MAX;
+        let message = full.then(|| {
+            let part = open.part;
+            open.part += 1;
+            Message::Chunk(Chunk {
+                ord: self.ord,
+                gtid: open.gtid.clone(),
+                commit_time_us: open.commit_time_us,
+                part,
+                last: false,
+                events: Bytes::from(std::mem::take(&mut open.events)),
+                after: place.position(),
+            })
+        });
+        write_header(header, body.len(), &mut open.events);
+        open.events.extend_from_slice(body);
+        message
+    }
+
+    fn end(&mut self, place: &Place<'_>) -> Option<Message> {
+        let open = self.open.take()?;
+        self.after = place.position();
+        Some(Message::Chunk(Chunk {
+            ord: self.ord,
+            gtid: open.gtid,
+            commit_time_us: open.commit_time_us,
+            part: open.part,
+            last: true,
+            events: Bytes::from(open.events),
+            after: self.after.clone(),
+        }))
+    }
+
+    fn opened<'a>(
+        open: &'a mut Option<Open>,
+        header: &EventHeader,
+        place: &Place<'_>,
+    ) -> Result<&'a mut Open, BatchError> {
+        open.as_mut().ok_or_else(|| place.out_of_place(header, "no GTID event came before it"))
+    }
+
+    fn gtid(&self) -> Option<&Gtid> {
+        self.open.as_ref().map(|open| &open.gtid)
+    }
+}
+
+struct Place<'a> {
+    file: &'a str,
+    offset: u64,
+}
+
+impl Place<'_> {
+    fn position(&self) -> BinlogPosition {
+        BinlogPosition { file: self.file.to_owned(), offset: self.offset }
+    }
+
+    fn decode(&self, source: DecodeError) -> BatchError {
+        BatchError::Decode { file: self.file.to_owned(), offset: self.offset, source }
+    }
+
+    fn out_of_place(&self, header: &EventHeader, detail: &'static str) -> BatchError {
+        BatchError::OutOfPlace {
+            file: self.file.to_owned(),
+            offset: self.offset,
+            event_type: header.event_type,
+            detail,
+        }
+    }
+
+    fn unsupported(
+        &self,
+        header: &EventHeader,
+        gtid: Option<&Gtid>,
+        reason: &'static str,
+    ) -> BatchError {
+        BatchError::Unsupported {
+            file: self.file.to_owned(),
+            offset: self.offset,
+            gtid: gtid.map_or_else(|| "-".to_owned(), Gtid::to_string),
+            event_type: header.event_type,
+            reason,
+        }
+    }
+}
+
+/// An event's header for a body whose checksum was taken off.
+fn write_header(header: &EventHeader, body_bytes: usize, out: &mut Vec<u8>) {
+    let size = u32::try_from(EventHeader::LEN + body_bytes).unwrap_or(u32::MAX);
+    out.extend_from_slice(&header.timestamp.to_le_bytes());
+    out.push(header.event_type.0);
+    out.extend_from_slice(&header.server_id.to_le_bytes());
+    out.extend_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&header.log_pos.to_le_bytes());
+    out.extend_from_slice(&header.flags.to_le_bytes());
+}
+
+fn first_word(sql: &[u8]) -> &[u8] {
+    let sql = sql.trim_ascii_start();
+    let end = sql.iter().position(|b| !b.is_ascii_alphanumeric()).unwrap_or(sql.len());
+    sql.get(..end).unwrap_or_default()
+}
+
+fn ends_with_words(sql: &[u8], words: &[u8]) -> bool {
+    let sql = sql.trim_ascii_end();
+    sql.len()
+        .checked_sub(words.len())
+        .and_then(|at| sql.get(at..))
+        .is_some_and(|tail| tail.eq_ignore_ascii_case(words))
+}
+
+fn shorten(sql: &[u8]) -> String {
+    let text = String::from_utf8_lossy(sql);
+    match text.char_indices().nth(STATEMENT_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.into_owned(),
+    }
+}

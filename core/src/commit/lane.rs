@@ -1,0 +1,297 @@
+//! One connection that applies batches and commits them with the offset.
+//!
+//! Invariants: statements run in their order; a batch is committed only if every statement matched
+//! exactly the rows that it names; the offset is written last, by [`OffsetWriter::commit`]; any error
+//! inside a transaction ends in ROLLBACK before it is reported. A transaction of the source that is
+//! larger than a batch spans several of them: the lane's transaction stays open until its last one.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::SinkError;
+use super::offset::{Advance, OffsetWriter};
+use super::session::{Checks, Session};
+use crate::apply::Batch;
+use crate::apply::statement::{Operation, Statement};
+
+/// Statements travel together up to this many bytes, to save round trips.
+const PACKET_BYTES_MAX: usize = 1024 * 1024;
+
+/// A batch that met a deadlock or a lock wait is tried this often before the epoch is given up.
+const TRIES_MAX: u32 = 5;
+
+/// Of a statement that matched too few rows, this many rows are named.
+const ROWS_NAMED_MAX: usize = 5;
+
+/// An applying connection.
+pub struct Lane {
+    session: Session,
+    offset: OffsetWriter,
+    /// Whether a sink transaction is open with an unfinished source transaction in it.
+    open: bool,
+}
+
+impl Lane {
+    /// A lane on a connection that holds its lock.
+    pub fn new(session: Session, offset: OffsetWriter) -> Self {
+        Self { session, offset, open: false }
+    }
+
+    /// What was committed.
+    pub fn offset(&self) -> &OffsetWriter {
+        &self.offset
+    }
+
+    /// Applies a batch and commits it with the offset. Without an `advance` the transaction stays open,
+    /// for a source transaction that goes on in the next batch.
+    ///
+    /// # Errors
+    /// After any error but [`SinkError::Connection`] the transaction was rolled back. After
+    /// `Connection` nobody knows: end the epoch.
+    pub async fn apply(
+        &mut self,
+        batch: &Batch,
+        advance: Option<&Advance>,
+    ) -> Result<(), SinkError> {
+        let mut tries = 1;
+        loop {
+            let began_here = !self.open;
+            match self.try_apply(batch, advance).await {
+                Err(error) if began_here && is_lock_conflict(&error) && tries < TRIES_MAX => {
+                    warn!(sink = self.session.sink(), tries, %error, "trying the batch again");
+                    tokio::time::sleep(Duration::from_millis(20 << tries)).await;
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_apply(
+        &mut self,
+        batch: &Batch,
+        advance: Option<&Advance>,
+    ) -> Result<(), SinkError> {
+        if !batch.statements.is_empty() {
+            self.session
+                .set_checks(Checks {
+                    foreign_keys: batch.foreign_key_checks,
+                    unique: batch.unique_checks,
+                })
+                .await?;
+        }
+        let mut packet = Vec::with_capacity(4096);
+        if !self.open {
+            packet.extend_from_slice(b"BEGIN");
+            self.open = true;
+        }
+        let mut first = 0;
+        for (n, statement) in batch.statements.iter().enumerate() {
+            if !packet.is_empty() {
+                if packet.len() + statement.sql.len() > PACKET_BYTES_MAX {
+                    self.send(batch, first..n, &packet).await?;
+                    packet.clear();
+                    first = n;
+                } else {
+                    packet.push(b';');
+                }
+            }
+            packet.extend_from_slice(&statement.sql);
+        }
+        if !packet.is_empty() {
+            self.send(batch, first..batch.statements.len(), &packet).await?;
+        }
+        if let Some(advance) = advance {
+            self.open = false;
+            self.offset.commit(&mut self.session, advance).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a packet that holds `statements` of the batch, behind a BEGIN or not, and checks the rows
+    /// that they matched.
+    async fn send(
+        &mut self,
+        batch: &Batch,
+        statements: std::ops::Range<usize>,
+        packet: &[u8],
+    ) -> Result<(), SinkError> {
+        let statements = batch.statements.get(statements).unwrap_or_default();
+        let result = self.session.packet("apply rows", packet).await;
+        let (matched, error) = match result {
+            Ok(matched) => (matched, None),
+            Err((_, lost @ SinkError::Connection { .. })) => return Err(lost),
+            Err((at, error)) => {
+                let leading = usize::from(packet.starts_with(b"BEGIN"));
+                let statement = at.checked_sub(leading).and_then(|at| statements.get(at));
+                (Vec::new(), Some((statement, error)))
+            }
+        };
+        if let Some((statement, error)) = error {
+            self.roll_back().await?;
+            return Err(match statement {
+                Some(statement) => self.refused(batch, statement, error).await?,
+                None => error,
+            });
+        }
+        let leading = matched.len() - statements.len();
+        for (statement, &matched) in statements.iter().zip(matched.iter().skip(leading)) {
+            let expected = statement.rows.len() as u64;
+            if matched != expected {
+                let rows = self.differing_rows(batch, statement).await;
+                self.roll_back().await?;
+                return Err(SinkError::Diverged {
+                    sink: self.session.sink().to_owned(),
+                    operation: statement.operation.name(),
+                    table: statement.plan.name(),
+                    matched,
+                    expected,
+                    rows: rows?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn roll_back(&mut self) -> Result<(), SinkError> {
+        self.open = false;
+        self.session.execute("roll back", "ROLLBACK").await?;
+        Ok(())
+    }
+
+    /// What the operator must know about a statement that the server refused.
+    async fn refused(
+        &mut self,
+        batch: &Batch,
+        statement: &Statement,
+        error: SinkError,
+    ) -> Result<SinkError, SinkError> {
+        const DUPLICATE_KEY: u16 = 1062;
+        Ok(match error {
+            SinkError::Server { sink, doing, code, state, message, .. } => {
+                let rows = if code == DUPLICATE_KEY {
+                    self.differing_rows(batch, statement).await?
+                } else {
+                    span(batch, statement)
+                };
+                SinkError::Server {
+                    sink,
+                    doing,
+                    code,
+                    state,
+                    message,
+                    context: format!(
+                        "; {} on {}{rows}",
+                        statement.operation.name(),
+                        statement.plan.name()
+                    ),
+                }
+            }
+            other => other,
+        })
+    }
+
+    /// Finds by bisection which rows of a statement are missing (or, of an INSERT, there already), and
+    /// names them with their GTIDs. Looks at committed rows and at those of the open transaction.
+    async fn differing_rows(
+        &mut self,
+        batch: &Batch,
+        statement: &Statement,
+    ) -> Result<String, SinkError> {
+        if statement.plan.key_columns == 0 {
+            return Ok(span(batch, statement));
+        }
+        if statement.operation == Operation::Delete {
+            // The rows that it did match are deleted in the open transaction.
+            self.roll_back().await?;
+        }
+        let wanted_present = statement.operation != Operation::Insert;
+        let mut named = Vec::new();
+        let mut ranges = vec![0..statement.rows.len()];
+        while let Some(range) = ranges.pop() {
+            let rows = statement.rows.get(range.clone()).unwrap_or_default();
+            if rows.is_empty() || named.len() >= ROWS_NAMED_MAX {
+                continue;
+            }
+            let present = self.count_present(statement, rows).await?;
+            let expected = if wanted_present { rows.len() as u64 } else { 0 };
+            if present == expected {
+                continue;
+            }
+            if let [row] = rows {
+                let gtid = batch.transactions.get(row.transaction as usize);
+                named.push(format!(
+                    "key ({}) of transaction {}",
+                    statement.key_text(row),
+                    gtid.map_or_else(|| "-".to_owned(), ToString::to_string)
+                ));
+                continue;
+            }
+            let middle = range.start + range.len() / 2;
+            ranges.push(middle..range.end);
+            ranges.push(range.start..middle);
+        }
+        if named.is_empty() {
+            return Ok(span(batch, statement));
+        }
+        let what = if wanted_present { "missing" } else { "already there" };
+        Ok(format!(": {what}: {}", named.join(", ")))
+    }
+
+    async fn count_present(
+        &mut self,
+        statement: &Statement,
+        rows: &[crate::apply::statement::RowOrigin],
+    ) -> Result<u64, SinkError> {
+        let names: Vec<_> =
+            statement.plan.key().iter().map(|column| column.quoted.as_str()).collect();
+        let mut sql = format!(
+            "SELECT COUNT(*) FROM {} WHERE ({}) IN (",
+            statement.plan.quoted,
+            names.join(",")
+        )
+        .into_bytes();
+        for (n, row) in rows.iter().enumerate() {
+            if n > 0 {
+                sql.push(b',');
+            }
+            sql.push(b'(');
+            let range = row.key.start as usize..row.key.end as usize;
+            sql.extend_from_slice(statement.sql.get(range).unwrap_or_default());
+            sql.push(b')');
+        }
+        sql.push(b')');
+        Ok(self.session.first_bytes("look for the rows", &sql).await?.unwrap_or(0))
+    }
+
+    /// Commits only the offset: for filtered transactions, and for the steps of a DDL statement.
+    ///
+    /// # Errors
+    /// As [`Lane::apply`].
+    pub async fn commit_offset(&mut self, advance: &Advance) -> Result<(), SinkError> {
+        self.apply(&Batch::default(), Some(advance)).await
+    }
+
+    /// Ends the connection; an open transaction is rolled back by the server.
+    pub async fn disconnect(self) {
+        self.session.disconnect().await;
+    }
+}
+
+fn is_lock_conflict(error: &SinkError) -> bool {
+    // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
+    matches!(error, SinkError::Server { code: 1205 | 1213, .. })
+}
+
+/// The transactions that a statement merges, for messages.
+fn span(batch: &Batch, statement: &Statement) -> String {
+    let numbers = || statement.rows.iter().map(|row| row.transaction as usize);
+    let first = numbers().min().and_then(|at| batch.transactions.get(at));
+    let last = numbers().max().and_then(|at| batch.transactions.get(at));
+    match (first, last) {
+        (Some(first), Some(last)) if first == last => format!(", transaction {first}"),
+        (Some(first), Some(last)) => format!(", one of the transactions {first} to {last}"),
+        _ => String::new(),
+    }
+}

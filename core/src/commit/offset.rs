@@ -1,0 +1,214 @@
+//! The offset rows: how a commit moves them, and the guard that makes it the owner's commit or none.
+
+use towpath_protocol::epoch::{Epoch, Generation};
+use towpath_protocol::gtid::{Gtid, GtidSet};
+use towpath_protocol::position::BinlogPosition;
+use uuid::Uuid;
+
+use super::SinkError;
+use super::ddl::DdlIntent;
+use super::session::Session;
+use super::takeover::{Held, quote};
+
+/// A statement that fails with error 1242 unless the statement before it matched exactly one row.
+///
+/// Zero matched rows are no error for an UPDATE, and a COMMIT behind it in the same packet would still
+/// run; the server stops a packet at the first error, so with this in between it does not.
+const GUARD: &str = "SELECT IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))";
+
+/// MySQL's error for the guard: ER_SUBQUERY_NO_1_ROW.
+const GUARD_ERROR: u16 = 1242;
+
+/// How far one commit moves the offset.
+#[derive(Clone, Debug, Default)]
+pub struct Advance {
+    /// The source transactions that the commit holds, beside those that the sink has.
+    pub gtids: GtidSet,
+    /// Where the source was after them.
+    pub position: Option<BinlogPosition>,
+    /// When the last of them committed at the source, microseconds since 1970.
+    pub commit_time_us: Option<u64>,
+    /// What happens to the record of intent of a DDL statement.
+    pub ddl: DdlChange,
+}
+
+/// A change to the record of intent.
+#[derive(Clone, Debug, Default)]
+pub enum DdlChange {
+    /// It stays.
+    #[default]
+    Keep,
+    /// A DDL statement will run next.
+    Intent(DdlIntent),
+    /// It has run.
+    Done,
+}
+
+impl Advance {
+    /// Adds a source transaction.
+    pub fn add(&mut self, gtid: &Gtid, position: &BinlogPosition, commit_time_us: u64) {
+        self.gtids.add(gtid);
+        self.position = Some(position.clone());
+        self.commit_time_us = Some(commit_time_us);
+    }
+
+    /// Whether a commit would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.gtids.is_empty() && self.position.is_none() && matches!(self.ddl, DdlChange::Keep)
+    }
+}
+
+/// Moves the offset of one pipeline and sink, within one epoch. Whoever has it may commit; with several
+/// lanes it is handed from one to the next in the source's order.
+pub struct OffsetWriter {
+    sink: String,
+    key: String,
+    key_values: String,
+    source_uuid: Uuid,
+    generation: Generation,
+    epoch: Epoch,
+    commit_seq: u64,
+    ddl_seq: u64,
+    gtids: GtidSet,
+}
+
+impl OffsetWriter {
+    /// A writer for a sink that was taken over and holds `gtids` of the source `source_uuid`.
+    pub fn new(pipeline: &str, sink: &str, held: &Held, source_uuid: Uuid, gtids: GtidSet) -> Self {
+        Self {
+            sink: sink.to_owned(),
+            key: format!("pipeline = {} AND sink = {}", quote(pipeline), quote(sink)),
+            key_values: format!("{}, {}", quote(pipeline), quote(sink)),
+            source_uuid,
+            generation: held.generation,
+            epoch: held.epoch,
+            commit_seq: held.commit_seq,
+            ddl_seq: held.ddl_seq,
+            gtids,
+        }
+    }
+
+    /// What the sink holds as of the last commit.
+    pub fn gtids(&self) -> &GtidSet {
+        &self.gtids
+    }
+
+    /// Number of the last DDL statement.
+    pub fn ddl_seq(&self) -> u64 {
+        self.ddl_seq
+    }
+
+    /// The epoch that commits under.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Writes the position where replication starts, before the first change.
+    ///
+    /// # Errors
+    /// As [`OffsetWriter::commit`].
+    pub async fn commit_start(&mut self, session: &mut Session) -> Result<(), SinkError> {
+        let all = std::mem::take(&mut self.gtids);
+        let advance = Advance { gtids: all, ..Advance::default() };
+        session.execute("write the start", "BEGIN").await?;
+        self.commit(session, &advance).await
+    }
+
+    /// Moves the offset and commits the open transaction of `session`; on success the advance is
+    /// durable, together with every data statement of the transaction.
+    ///
+    /// # Errors
+    /// [`SinkError::Fenced`] if the row is not ours any more, after ROLLBACK. After
+    /// [`SinkError::Connection`] nobody knows whether the commit took place: end the epoch.
+    pub async fn commit(
+        &mut self,
+        session: &mut Session,
+        advance: &Advance,
+    ) -> Result<(), SinkError> {
+        let mut gtids = self.gtids.clone();
+        gtids.add_set(&advance.gtids);
+        let sql = self.commit_sql(advance, &gtids);
+        match session.packet("commit", sql.as_bytes()).await {
+            Ok(_) => {
+                self.commit_seq += 1;
+                self.gtids = gtids;
+                if let DdlChange::Intent(intent) = &advance.ddl {
+                    self.ddl_seq = intent.seq;
+                }
+                Ok(())
+            }
+            Err((_, lost @ SinkError::Connection { .. })) => Err(lost),
+            Err((_, error)) => {
+                session.execute("roll back", "ROLLBACK").await?;
+                match error {
+                    SinkError::Server { code: GUARD_ERROR, .. } => {
+                        Err(SinkError::Fenced {
+                            sink: self.sink.clone(),
+                            epoch: self.epoch.0,
+                            commit_seq: self.commit_seq,
+                        })
+                    }
+                    error => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The packet of a commit.
+    fn commit_sql(&self, advance: &Advance, gtids: &GtidSet) -> String {
+        let mut sql = String::with_capacity(1024);
+        // Only the rows of origins that moved.
+        let mut changed = advance.gtids.origins().map(|(origin, _)| origin).peekable();
+        if changed.peek().is_some() {
+            sql.push_str(
+                "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES ",
+            );
+            for (n, origin) in changed.enumerate() {
+                if n > 0 {
+                    sql.push_str(", ");
+                }
+                let intervals = gtids.intervals_text(origin).unwrap_or_default();
+                sql.push_str(&format!(
+                    "({}, '{}', '{}', '{intervals}')",
+                    self.key_values, origin.uuid, origin.tag
+                ));
+            }
+            sql.push_str(" ON DUPLICATE KEY UPDATE intervals = VALUES(intervals); ");
+        }
+        sql.push_str(&format!(
+            "UPDATE towpath.`offset` SET commit_seq = {}, source_uuid = '{}'",
+            self.commit_seq + 1,
+            self.source_uuid
+        ));
+        if let Some(position) = &advance.position {
+            sql.push_str(&format!(
+                ", source_file = {}, source_offset = {}",
+                quote(&position.file),
+                position.offset
+            ));
+        }
+        if let Some(us) = advance.commit_time_us
+            && let Ok(time) = i64::try_from(us)
+            && let Ok(time) = jiff::Timestamp::from_microsecond(time)
+        {
+            sql.push_str(&format!(
+                ", source_commit_time = '{}'",
+                time.strftime("%Y-%m-%d %H:%M:%S.%6f")
+            ));
+        }
+        match &advance.ddl {
+            DdlChange::Keep => {}
+            DdlChange::Intent(intent) => sql.push_str(&format!(
+                ", ddl_seq = {}, ddl_intent = {}",
+                intent.seq,
+                quote(&intent.to_json())
+            )),
+            DdlChange::Done => sql.push_str(", ddl_intent = NULL"),
+        }
+        sql.push_str(&format!(
+            " WHERE {} AND generation = {} AND epoch = {} AND commit_seq = {}; {GUARD}; COMMIT",
+            self.key, self.generation.0, self.epoch.0, self.commit_seq
+        ));
+        sql
+    }
+}
