@@ -14,11 +14,13 @@ mod proxy;
 mod position;
 mod wait;
 pub mod bank;
+mod rig;
 
 pub use position::{caught_up, gtid_executed, stored_gtid_set};
 pub use process::Pid;
 pub use programs::{Programs, ServerKind};
 pub use proxy::{Direction, TcpProxy};
+pub use rig::{Outcome, Rig, Tick, Trial};
 pub use server::{MysqlServer, ServerBuilder};
 pub use towpath::{TowpathBuilder, TowpathProcess, towpath_program};
 pub use wait::wait_until;

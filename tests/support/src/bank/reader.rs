@@ -131,14 +131,25 @@ impl PrefixReader {
         lock(&self.report).clone()
     }
 
+    /// Asks whether it is still at work.
+    ///
+    /// # Errors
+    /// What ended it.
+    pub async fn check(&mut self) -> Result<()> {
+        if self.task.is_finished() {
+            (&mut self.task)
+                .await
+                .context("the reader of the replica")??;
+        }
+        Ok(())
+    }
+
     /// Ends it.
     ///
     /// # Errors
     /// What ended it early.
     pub async fn stop(mut self) -> Result<ReaderReport> {
-        if self.task.is_finished() {
-            (&mut self.task).await??;
-        }
+        self.check().await?;
         Ok(self.report())
     }
 }

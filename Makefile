@@ -1,0 +1,73 @@
+# What a contributor runs. Nothing here needs root; MySQL is unpacked into .build if none is found.
+
+# nextest where it is installed, since it runs each test in a process of its own; else `cargo`.
+RUNNER ?= $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest || echo cargo)
+SOAK = cargo run --quiet --locked --package towpath-testing --bin towpath-soak --
+
+.PHONY: help
+help:
+	@echo 'make demo       watch a pipeline replicate and survive kill -9 (some minutes with the build)'
+	@echo 'make test       everything that must hold before a commit'
+	@echo 'make test-long  hundreds of kills and the tests that take long'
+	@echo 'make bench      benchmarks (release build)'
+	@echo 'make fix        format, and apply what clippy can'
+	@echo 'make deny       licences, advisories and banned crates (needs cargo-deny)'
+
+.PHONY: demo
+demo:
+	@scripts/demo.sh
+
+.PHONY: test
+test: lint tests soak
+
+.PHONY: lint
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+
+.PHONY: tests
+tests: mysql build
+ifeq ($(RUNNER),nextest)
+	cargo nextest run --workspace --locked
+	cargo test --workspace --locked --quiet --doc
+else
+	cargo test --workspace --locked
+endif
+
+# Short, but with the real thing: eight kills while the bank is open.
+.PHONY: soak
+soak: mysql build
+	$(SOAK) --seconds 16 --kills 8
+
+.PHONY: test-long
+test-long: mysql build
+ifeq ($(RUNNER),nextest)
+	cargo nextest run --workspace --locked --run-ignored all
+else
+	cargo test --workspace --locked -- --include-ignored
+endif
+	$(SOAK) --seconds 100 --kills 50
+	$(SOAK) --seconds 60 --kills 120 --connections 12
+	$(SOAK) --seconds 300
+
+.PHONY: bench
+bench: mysql
+	cargo bench --workspace --locked
+
+.PHONY: fix
+fix:
+	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets
+	cargo fmt --all
+
+.PHONY: deny
+deny:
+	cargo deny check
+
+.PHONY: mysql
+mysql:
+	@scripts/find-mysql || scripts/get-mysql .build/mysql
+
+# The tests run the programs, which they expect to find beside themselves.
+.PHONY: build
+build:
+	cargo build --workspace --bins --locked
