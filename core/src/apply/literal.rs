@@ -29,7 +29,7 @@ impl Form {
     /// The form for a column of the source.
     pub fn of(column: &Column) -> Form {
         let charset = charset_name(column.collation);
-        match charset {
+        match charset.as_deref() {
             None | Some("binary") => Form::Quoted("_binary".to_owned()),
             Some(name @ ("utf8mb4" | "utf8mb3" | "ascii" | "latin1")) => {
                 Form::Quoted(format!("_{name}"))
@@ -40,12 +40,12 @@ impl Form {
 }
 
 /// The character set of a collation id, in MySQL 8's names; `None` if the id is unknown.
-pub fn charset_name(collation: u16) -> Option<&'static str> {
+pub fn charset_name(collation: u16) -> Option<String> {
     let collation = Collation::resolve(CollationId::from(collation));
     match collation.charset() {
         "" => None,
-        "utf8" => Some("utf8mb3"),
-        other => Some(other),
+        "utf8" => Some("utf8mb3".to_owned()),
+        other => Some(other.to_owned()),
     }
 }
 

@@ -298,7 +298,8 @@ impl Assembler {
         open.as_mut().ok_or_else(|| place.out_of_place(header, "no GTID event came before it"))
     }
 
-    fn gtid(&self) -> Option<&Gtid> {
+    /// The open transaction's GTID.
+    pub fn gtid(&self) -> Option<&Gtid> {
         self.open.as_ref().map(|open| &open.gtid)
     }
 }

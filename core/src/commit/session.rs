@@ -5,7 +5,7 @@ use mysql_async::{Conn, Row};
 use towpath_protocol::spec::Endpoint;
 
 use super::SinkError;
-use crate::endpoint::sql_opts;
+use crate::endpoint;
 
 /// The sql_mode in which rows are written: strict, a zero stays a zero in an AUTO_INCREMENT column,
 /// and dates come as the source stored them, zero and partial ones too.
@@ -60,17 +60,18 @@ impl Session {
     ///
     /// # Errors
     /// [`SinkError::Connection`] or [`SinkError::Server`], e.g. for a wrong password.
-    pub async fn connect(sink: &str, endpoint: &Endpoint) -> Result<Session, SinkError> {
-        let opts = sql_opts(endpoint)
+    pub async fn connect(sink: &str, address: &Endpoint) -> Result<Session, SinkError> {
+        let opts = endpoint::sql_opts(address)
             .map_err(|error| SinkError::OffsetRow {
                 sink: sink.to_owned(),
                 detail: error.to_string(),
             })?
             // UPDATE answers with the rows that it matched, not those that it changed.
             .client_found_rows(true)
-            .tcp_nodelay(true)
             .stmt_cache_size(0);
-        let conn = Conn::new(opts).await.map_err(|e| SinkError::from_driver(sink, "connect", e))?;
+        let conn = endpoint::connect(opts, address.tls)
+            .await
+            .map_err(|e| SinkError::from_driver(sink, "connect", e))?;
         let checks = Checks { foreign_keys: false, unique: true };
         let mut session = Session { sink: sink.to_owned(), conn, flags: checks };
         let fix = format!(

@@ -52,6 +52,8 @@ pub struct StatusVars {
     pub sql_require_primary_key: Option<u8>,
     /// `default_table_encryption`.
     pub default_table_encryption: Option<u8>,
+    /// `enable_cascade_triggers` (MySQL 9.7).
+    pub enable_cascade_triggers: Option<bool>,
 }
 
 /// `OVER_MAX_DBS_IN_EVENT_MTS`: more databases than the event lists.
@@ -102,6 +104,9 @@ impl StatusVars {
                 18 => vars.default_collation_for_utf8mb4 = Some(r.u16()?),
                 19 => vars.sql_require_primary_key = Some(r.u8()?),
                 20 => vars.default_table_encryption = Some(r.u8()?),
+                // Not in the public sources yet; `mysqlbinlog` 9.7 prints it as
+                // `SET @@session.enable_cascade_triggers`.
+                21 => vars.enable_cascade_triggers = Some(r.u8()? != 0),
                 code => return Err(DecodeError::UnknownStatusVariable { code, offset }),
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysql_common::packets::ComRegisterSlave;
 use mysql_common::proto::MySerialize;
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::position::BinlogPosition;
+use towpath_protocol::position::{BinlogPosition, FIRST_EVENT_OFFSET};
 use towpath_protocol::spec::Endpoint;
 use uuid::Uuid;
 
@@ -36,9 +36,6 @@ const FLAG_NON_BLOCK: u16 = 1;
 /// Heartbeats may be of the second kind, with 64-bit positions (since MySQL 8.0.26; ignored
 /// before; on MariaDB the same bit asks for ANNOTATE_ROWS events).
 const FLAG_HEARTBEAT_V2: u16 = 1 << 1;
-
-/// The first event of a binlog file is behind its magic number.
-pub const FIRST_EVENT_OFFSET: u64 = 4;
 
 /// How we present ourselves to the source.
 #[derive(Clone, Debug)]

@@ -25,10 +25,10 @@ mod reconnect;
 mod error;
 
 pub use connection::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
-pub use dump::{DumpFrom, DumpOptions, FIRST_EVENT_OFFSET, HEARTBEAT_DEFAULT};
+pub use dump::{DumpFrom, DumpOptions, HEARTBEAT_DEFAULT};
 pub use error::SourceError;
 pub use packet::PACKET_LEN_MAX;
 pub use payload::WINDOW_LOG_MAX;
-pub use preflight::{Finding, FindingState, Needs, SourceFacts, check_position};
+pub use preflight::{Finding, FindingState, Needs, Replica, SourceFacts, check_position};
 pub use reconnect::{Backoff, HEALTHY_AFTER, PAUSE_MAX, PAUSE_MIN, Retry};
 pub use stream::{EventStream, FIRST_EVENT_TIMEOUT, SILENCE_MIN, StreamEvent};

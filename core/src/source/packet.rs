@@ -238,7 +238,7 @@ mod tests {
             reader.fill(&mut rest).await.unwrap();
         }
         assert!(reader.capacity() > 16 << 20);
-        let small = framed(&[b"x"; 64]).await;
+        let small = framed(&[&b"x"[..]; 64]).await;
         reader.expect(0);
         for mut byte in small.chunks(5) {
             reader.fill(&mut byte).await.unwrap();

@@ -13,7 +13,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use towpath_protocol::position::BinlogPosition;
+use towpath_protocol::position::{BinlogPosition, FIRST_EVENT_OFFSET};
 use towpath_protocol::spec::Endpoint;
 
 use super::connection::SourceConnection;
@@ -124,7 +124,7 @@ impl EventStream {
             begun: false,
             failed: false,
             flatten,
-            position: BinlogPosition { file: String::new(), offset: dump::FIRST_EVENT_OFFSET },
+            position: BinlogPosition { file: String::new(), offset: FIRST_EVENT_OFFSET },
             current: Current { header, bytes: 0..0, artificial: true, inner: false },
             inflater: None,
             payload: None,
@@ -137,10 +137,16 @@ impl EventStream {
     /// The connection is lost or silent, the source ends the dump or refuses, or an event is
     /// corrupt. All later calls fail too.
     pub async fn next(&mut self) -> Result<StreamEvent<'_>, SourceError> {
+        self.advance_or_fill().await?;
+        Ok(self.current())
+    }
+
+    /// Waits until the next event is the current one.
+    pub(super) async fn advance_or_fill(&mut self) -> Result<(), SourceError> {
         while !self.advance()? {
             self.fill().await?;
         }
-        Ok(self.current())
+        Ok(())
     }
 
     /// The next event if all of it is buffered. When it is None, `fill` and try again.
@@ -187,8 +193,9 @@ impl EventStream {
         self.conn.connection_id()
     }
 
+    /// The event that was read last.
     #[inline]
-    fn current(&self) -> StreamEvent<'_> {
+    pub(super) fn current(&self) -> StreamEvent<'_> {
         let Current { header, bytes, artificial, inner } = &self.current;
         let bytes = match (inner, &self.inflater) {
             (true, Some(inflater)) => inflater.bytes(bytes.clone()),

@@ -1,58 +1,90 @@
-//! The pipeline file: what a user writes to describe one pipeline.
+//! The pipeline file: what a user writes, in TOML, to describe one pipeline.
+//!
+//! ```text
+//! text ─ toml ─> document (tables with lines) ─ read ─> PipelineSpec
+//!                      └ template: ${NAME}, after the syntax, so a secret can't break it
+//! ```
+//!
+//! Invariants:
+//! - A `PipelineSpec` is resolved and valid: each default is filled in, each bound checked.
+//! - Every problem of a file is reported at once, each with file, line, key and a next step.
+//! - A secret is in no error, no `Debug` and no `Display`. For that, errors quote a value only as
+//!   it stands in the file, before substitution, and never quote a URL or a password.
+//!
+//! Parsing never connects to anything; it reads the file, the environment, and the files that
+//! `password = "file:…"` names.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
-/// A secret that is never printed: `Debug` and `Display` show `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+mod template;
+mod document;
+mod units;
+mod name;
+mod endpoint;
+mod url;
+mod tables;
+mod start;
+mod pipeline;
+mod read;
+mod error;
+#[cfg(test)]
+mod tests;
 
-/// How a connection to a server uses TLS (the modes of MySQL's `--ssl-mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum TlsMode {
-    /// Plain text.
-    Disabled,
-    /// TLS where the server offers it, unverified.
-    #[default]
-    Preferred,
-    /// TLS or nothing, unverified.
-    Required,
-    /// TLS, the server's certificate must be signed by the given authority.
-    VerifyCa,
-    /// As `VerifyCa`, and the certificate must name the host.
-    VerifyIdentity,
-}
+pub use endpoint::{Endpoint, Secret, TlsMode, TlsModeParseError};
+pub use error::{SpecError, SpecProblem};
+pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
+pub use pipeline::{
+    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, QueueKind, QueueSpec,
+    SinkSpec, SnapshotMode, SourceSpec,
+};
+pub use start::{StartAt, StartParseError};
+pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};
 
-/// Where a MySQL server is and how to log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// User.
-    pub user: String,
-    /// Password; empty if none.
-    pub password: Secret,
-    /// TLS mode.
-    pub tls: TlsMode,
-    /// PEM file of the certificate authorities to trust.
-    pub tls_ca: Option<PathBuf>,
-}
+/// The most bytes that a pipeline file may have: far above any real one, and low enough that a
+/// wrong path, a table dump say, is refused at once.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
-impl Secret {
-    /// Wraps a secret value.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
+/// The environment, as a function from a variable's name to its value.
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl PipelineSpec {
+    /// Reads a pipeline file; `${NAME}` is replaced from this process's environment.
+    ///
+    /// # Errors
+    /// When the file can't be read, or `SpecError::Invalid` with every problem in it.
+    pub fn load(path: &Path) -> Result<Self, SpecError> {
+        let text = read_bounded(path, FILE_BYTES_MAX).map_err(|source| SpecError::Read {
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(&text, path, &|name| std::env::var(name).ok())
     }
 
-    /// The value itself, for the login only; never log or store it.
-    pub fn expose(&self) -> &str {
-        &self.0
+    /// Parses the text of a pipeline file. `path` is named in errors, and files that the text
+    /// names are looked for beside it; `env` gives the values of variables.
+    ///
+    /// # Errors
+    /// `SpecError::Invalid` with every problem of the text.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, SpecError> {
+        read::pipeline(text, path, env).map_err(|problems| SpecError::Invalid { problems })
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
+/// Reads a text file of at most `bytes_max`.
+fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(bytes_max.saturating_add(1))
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > bytes_max {
+        let message = format!("larger than {}", units::size_text(bytes_max));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
+    Ok(text)
 }

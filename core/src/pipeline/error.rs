@@ -1,0 +1,123 @@
+//! Why a pipeline ended an epoch, and whether another one may help.
+
+use crate::apply::ApplyError;
+use crate::batch::BatchError;
+use crate::commit::{Advice, SinkError};
+use crate::decode::DecodeError;
+use crate::endpoint::EndpointError;
+use crate::source::{Retry, SourceError};
+
+/// An error of a pipeline.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The pipeline file names no sink.
+    #[error("the pipeline has no [[sink]]")]
+    NoSink,
+    /// The source's address can't be used.
+    #[error("source: {0}")]
+    Endpoint(#[source] EndpointError),
+    /// The source has no server UUID.
+    #[error(
+        "source: version {version} has no server_uuid; this version of Towpath replicates from MySQL 5.7 \
+         and later"
+    )]
+    NoServerUuid {
+        /// The source's version.
+        version: String,
+    },
+    /// The source does not answer SQL.
+    #[error("source: cannot connect: {0}")]
+    SourceSql(#[source] mysql_async::Error),
+    /// The source, or the connection to it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The binlog holds what can't be carried.
+    #[error("source: {0}")]
+    Batch(#[from] BatchError),
+    /// A queued event can't be read.
+    #[error("queue: transaction {gtid}: {source}")]
+    Decode {
+        /// The source transaction.
+        gtid: String,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// Rows of a table that was not described before them.
+    #[error(
+        "queue: transaction {gtid} has rows for table id {table_id} without a table map before them; the \
+         binlog is damaged"
+    )]
+    NoTableMap {
+        /// The source transaction.
+        gtid: String,
+        /// The table id.
+        table_id: u64,
+    },
+    /// A change that can't be applied.
+    #[error("apply: {0}")]
+    Apply(#[from] ApplyError),
+    /// The sink.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The other end of the queue is gone.
+    #[error("the queue was closed while the pipeline ran")]
+    QueueClosed,
+    /// The dump was lost in the middle of a large transaction of which parts were queued already.
+    #[error("the source was lost inside transaction {gtid}: {source}")]
+    LostInside {
+        /// The source transaction.
+        gtid: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// A task of the program itself failed.
+    #[error("internal: a task ended unexpectedly: {0}")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// What a pipeline does about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// The next epoch, after a pause.
+    TakeOverAgain,
+    /// The end: an operator, or another owner, must act.
+    End,
+}
+
+impl PipelineError {
+    /// Classifies every error.
+    pub fn course(&self) -> Course {
+        match self {
+            PipelineError::Source(source) => match source.retry().0 {
+                Retry::Again => Course::TakeOverAgain,
+                Retry::Stop => Course::End,
+            },
+            PipelineError::SourceSql(error) => match error {
+                mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => Course::TakeOverAgain,
+                // Too many connections, shutting down.
+                mysql_async::Error::Server(server) if matches!(server.code, 1040 | 1053 | 1203) => {
+                    Course::TakeOverAgain
+                }
+                _ => Course::End,
+            },
+            PipelineError::Sink(sink) => match sink.advice() {
+                Advice::Retry => Course::TakeOverAgain,
+                Advice::GiveUp | Advice::Stop => Course::End,
+            },
+            PipelineError::QueueClosed | PipelineError::LostInside { .. } => Course::TakeOverAgain,
+            PipelineError::NoSink
+            | PipelineError::Endpoint(_)
+            | PipelineError::NoServerUuid { .. }
+            | PipelineError::Batch(_)
+            | PipelineError::Decode { .. }
+            | PipelineError::NoTableMap { .. }
+            | PipelineError::Apply(_)
+            | PipelineError::Task(_) => Course::End,
+        }
+    }
+
+    /// Whether another owner has taken the sink over.
+    pub fn is_superseded(&self) -> bool {
+        matches!(self, PipelineError::Sink(SinkError::Superseded { .. }))
+    }
+}

@@ -1,0 +1,283 @@
+//! Wires the stages of one pipeline: source -> decode -> batch -> queue -> apply -> commit.
+//!
+//! A pipeline lives in epochs. Each begins with a takeover of the sink, which says where to go on, and
+//! ends with a stop or with an error. What passes by itself (a lost connection, a restarted server) is
+//! followed by the next epoch after a pause; everything else ends the pipeline with what to do. Nothing
+//! is carried from one epoch to the next but the epoch's number: the place is in the sink.
+
+pub mod progress;
+mod consumer;
+mod error;
+mod lane_task;
+mod plans;
+mod producer;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mysql_async::Conn;
+use tokio::sync::watch;
+use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::spec::{PipelineSpec, SinkSpec};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+pub use error::{Course, PipelineError};
+pub use progress::Progress;
+
+use crate::commit::SinkError;
+use crate::commit::lane::Lane;
+use crate::commit::offset::OffsetWriter;
+use crate::commit::session::{ServerFacts, Session};
+use crate::commit::takeover::{Claim, Held, take_over};
+use crate::source::{Backoff, DumpOptions, SourceFacts, check_position, start};
+use consumer::Consumer;
+use producer::Producer;
+
+/// MySQL's version from which foreign keys cascade in the SQL layer, so that the rows they touch are in
+/// the binlog.
+const CASCADES_LOGGED_SINCE: (u32, u32) = (9, 6);
+
+/// A stop that somebody else asks for; `true` once it is asked for.
+pub type Stop = watch::Receiver<bool>;
+
+/// Runs a pipeline until it is stopped.
+///
+/// # Errors
+/// What needs an operator, or another owner of the sink.
+pub async fn run(
+    spec: &PipelineSpec,
+    owner: &str,
+    progress: &Arc<Progress>,
+    mut stop: Stop,
+) -> Result<(), PipelineError> {
+    let Some(sink) = spec.sinks.first() else {
+        return Err(PipelineError::NoSink);
+    };
+    let mut claim = Claim {
+        pipeline: spec.name.to_string(),
+        sink: sink.name.to_string(),
+        owner: owner.to_owned(),
+        held: None,
+    };
+    let mut backoff = Backoff::new();
+    loop {
+        let result = epoch(spec, sink, &mut claim, progress, &mut backoff, &mut stop).await;
+        progress.disconnected();
+        let error = match result {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if error.course() == Course::End {
+            return Err(error);
+        }
+        let pause = backoff.failed(Instant::now(), rand::random());
+        warn!(
+            pipeline = claim.pipeline, sink = claim.sink, %error, pause_ms = pause.as_millis() as u64,
+            "this epoch is over; taking over again after a pause"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = asked(&mut stop) => return Ok(()),
+        }
+    }
+}
+
+/// Waits until a stop is asked for.
+async fn asked(stop: &mut Stop) {
+    // A sender that is gone can't ask any more: then nobody does.
+    if stop.wait_for(|stopped| *stopped).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What an epoch begins with.
+struct Begun {
+    held: Held,
+    lane: Lane,
+    ddl: Session,
+    sink_facts: ServerFacts,
+    cascades_logged: bool,
+    gtids: GtidSet,
+    options: DumpOptions,
+}
+
+async fn epoch(
+    spec: &PipelineSpec,
+    sink: &SinkSpec,
+    claim: &mut Claim,
+    progress: &Arc<Progress>,
+    backoff: &mut Backoff,
+    stop: &mut Stop,
+) -> Result<(), PipelineError> {
+    let begun = tokio::select! {
+        begun = begin(spec, sink, claim) => begun?,
+        () = asked(stop) => return Ok(()),
+    };
+    backoff.connected(Instant::now());
+    progress.connected(&begun.held, &begun.gtids);
+    let (sender, receiver) = crate::queue::memory(spec.queue.bytes_max);
+    let producer = Producer {
+        endpoint: spec.source.endpoint.clone(),
+        options: begun.options,
+        filter: spec.source.tables.clone(),
+        start_position: begun.held.position.clone(),
+        gtids: begun.gtids,
+        queue: sender,
+        progress: Arc::clone(progress),
+    };
+    let consumer = Consumer::new(
+        spec,
+        claim,
+        begun.held,
+        begun.lane,
+        begun.ddl,
+        begun.sink_facts,
+        begun.cascades_logged,
+        receiver,
+        Arc::clone(progress),
+    );
+    let mut producer = tokio::spawn(producer.run());
+    let result = tokio::select! {
+        // A stop or an error of the consumer; it drains what the producer queued before it failed.
+        result = consumer.run(stop.clone()) => result,
+        // The producer only ends with an error.
+        ended = &mut producer => Err(match ended {
+            Ok(error) => error,
+            Err(join) => PipelineError::Task(join),
+        }),
+    };
+    producer.abort();
+    result
+}
+
+/// Takes the sink over, looks at the source, and finds where to begin.
+async fn begin(
+    spec: &PipelineSpec,
+    sink: &SinkSpec,
+    claim: &mut Claim,
+) -> Result<Begun, PipelineError> {
+    let mut rows = Session::connect(&claim.sink, &sink.endpoint).await?;
+    let mut ddl = Session::connect(&claim.sink, &sink.endpoint).await?;
+    let sink_facts = rows.facts().await?;
+    ddl.facts().await?;
+    let held = take_over(claim, &mut rows, &mut ddl).await?;
+    claim.held = Some((held.generation, held.epoch));
+
+    let mut source = connect_source(spec).await?;
+    let facts = SourceFacts::read(&mut source).await?;
+    let source_uuid = parse_server_uuid(&facts)?;
+    refuse_another_source(claim, &held, &facts, source_uuid)?;
+    let fresh = held.gtids.is_none();
+    let options = dump_options(spec, claim, &held);
+    let gtids = match &held.gtids {
+        Some(gtids) => gtids.clone(),
+        None => {
+            let (start, endpoint) = (&spec.source.start, &spec.source.endpoint);
+            start::resolve(start, endpoint, &options, &facts, &mut source).await?
+        }
+    };
+    check_position(&gtids, &facts)?;
+    let _ = source.disconnect().await;
+
+    let mut offset = OffsetWriter::new(&claim.pipeline, &claim.sink, &held, source_uuid, gtids.clone());
+    if fresh {
+        offset.commit_start(&mut rows).await?;
+        info!(
+            pipeline = claim.pipeline, sink = claim.sink, gtid_set = %gtids,
+            "the sink has no offset yet; starting here"
+        );
+    }
+    Ok(Begun {
+        lane: Lane::new(rows, offset),
+        ddl,
+        sink_facts,
+        cascades_logged: version(facts.version()) >= CASCADES_LOGGED_SINCE,
+        gtids,
+        options,
+        held,
+    })
+}
+
+fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions {
+    DumpOptions {
+        server_id: spec
+            .source
+            .server_id
+            .unwrap_or_else(|| default_server_id(&claim.pipeline, &claim.sink)),
+        replica_uuid: Some(Uuid::new_v5(&held.pipeline_uuid, claim.sink.as_bytes())),
+        pipeline: claim.pipeline.clone(),
+        heartbeat: std::time::Duration::from_millis(spec.source.heartbeat_ms),
+    }
+}
+
+async fn connect_source(spec: &PipelineSpec) -> Result<Conn, PipelineError> {
+    let endpoint = &spec.source.endpoint;
+    let opts = crate::endpoint::sql_opts(endpoint).map_err(PipelineError::Endpoint)?;
+    crate::endpoint::connect(opts, endpoint.tls).await.map_err(PipelineError::SourceSql)
+}
+
+fn parse_server_uuid(facts: &SourceFacts) -> Result<Uuid, PipelineError> {
+    Uuid::parse_str(facts.server_uuid()).map_err(|_| PipelineError::NoServerUuid {
+        version: facts.version().to_owned(),
+    })
+}
+
+/// An offset row may only go on with the history it came from: the same server, or one that has
+/// executed all that the sink holds.
+fn refuse_another_source(
+    claim: &Claim,
+    held: &Held,
+    facts: &SourceFacts,
+    source_uuid: Uuid,
+) -> Result<(), PipelineError> {
+    let (Some(known), Some(gtids)) = (held.source_uuid, &held.gtids) else { return Ok(()) };
+    let same_history = !gtids.is_empty() && gtids.is_subset(&facts.gtid_executed);
+    if known == source_uuid || same_history {
+        return Ok(());
+    }
+    Err(SinkError::OffsetRow {
+        sink: claim.sink.clone(),
+        detail: format!(
+            "the offset row of pipeline {} was written by a pipeline that reads source {known}, but this \
+             one reads {}, which lacks transactions that the sink holds; give this pipeline another \
+             name, or point it at that source",
+            claim.pipeline, source_uuid
+        ),
+    }
+    .into())
+}
+
+/// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so that a
+/// new dump ends one that was left behind.
+pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
+    let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{sink}").as_bytes());
+    let (high, ..) = uuid.as_fields();
+    high | 0x8000_0000
+}
+
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("9.7.4-2") >= CASCADES_LOGGED_SINCE);
+        assert!(version("10.11.6-MariaDB") >= (10, 11));
+        assert!(version("8.4.3") < CASCADES_LOGGED_SINCE);
+        assert_eq!(version(""), (0, 0));
+    }
+
+    #[test]
+    fn the_default_server_id_is_stable_and_high() {
+        let id = default_server_id("orders", "replica");
+        assert_eq!(id, default_server_id("orders", "replica"));
+        assert_ne!(id, default_server_id("orders", "other"));
+        assert!(id >= 0x8000_0000);
+    }
+}

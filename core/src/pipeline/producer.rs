@@ -1,0 +1,122 @@
+//! The producer: reads the source, assembles chunks and queues them. It reconnects by itself as long as
+//! what was queued ends with a whole transaction.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::position::BinlogPosition;
+use towpath_protocol::spec::{Endpoint, TableFilter};
+use tracing::warn;
+
+use super::error::PipelineError;
+use super::progress::Progress;
+use crate::batch::{Assembler, Message};
+use crate::queue::Sender;
+use crate::source::{
+    Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, check_position,
+};
+
+/// Reads one source for one pipeline.
+pub(super) struct Producer {
+    pub(super) endpoint: Endpoint,
+    pub(super) options: DumpOptions,
+    pub(super) filter: TableFilter,
+    pub(super) start_position: Option<BinlogPosition>,
+    /// What was queued, as whole transactions, beside what the sink had.
+    pub(super) gtids: GtidSet,
+    pub(super) queue: Sender,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Producer {
+    /// Runs until an error that a new connection would not mend.
+    pub(super) async fn run(mut self) -> PipelineError {
+        let after = self
+            .start_position
+            .clone()
+            .unwrap_or(BinlogPosition { file: String::new(), offset: 0 });
+        let mut assembler = Assembler::new(self.filter.clone(), after);
+        let mut backoff = Backoff::new();
+        let mut first = true;
+        loop {
+            let source = match self.dump(&mut assembler, first, &mut backoff).await {
+                PipelineError::Source(source) => source,
+                other => return other,
+            };
+            first = false;
+            if source.retry().0 == Retry::Stop {
+                return source.into();
+            }
+            if assembler.handed_out_a_part() {
+                let gtid = assembler.gtid().map(ToString::to_string).unwrap_or_default();
+                return PipelineError::LostInside { gtid, source };
+            }
+            assembler.reset();
+            self.progress.caught_up(false);
+            let pause = backoff.failed(Instant::now(), rand::random());
+            warn!(
+                pipeline = self.options.pipeline, error = %source,
+                pause_ms = pause.as_millis() as u64, "the source was lost; connecting again"
+            );
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn dump(
+        &mut self,
+        assembler: &mut Assembler,
+        first: bool,
+        backoff: &mut Backoff,
+    ) -> PipelineError {
+        match self.read(assembler, first, backoff).await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn read(
+        &mut self,
+        assembler: &mut Assembler,
+        first: bool,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, PipelineError> {
+        if !first {
+            // The server behind the address may be another one now.
+            self.check_position().await?;
+        }
+        let mut stream =
+            EventStream::open(&self.endpoint, &self.options, DumpFrom::Gtid(&self.gtids)).await?;
+        backoff.connected(Instant::now());
+        loop {
+            while let Some(event) = stream.try_next()? {
+                let message = assembler.push(&event.header, event.body, event.file, event.end)?;
+                if let Some(message) = message {
+                    self.queue(message).await?;
+                }
+            }
+            stream.fill().await?;
+        }
+    }
+
+    async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {
+        if let Message::Chunk(chunk) = &message
+            && chunk.last
+        {
+            self.gtids.add(&chunk.gtid);
+        }
+        self.queue.send(message).await.map_err(|_| PipelineError::QueueClosed)?;
+        self.progress.queued(self.queue.queued_bytes());
+        Ok(())
+    }
+
+    async fn check_position(&self) -> Result<(), PipelineError> {
+        let opts = crate::endpoint::sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
+        let sql = |cause| SourceError::Sql { about: "its position", cause: Box::new(cause) };
+        let mut conn = crate::endpoint::connect(opts, self.endpoint.tls).await.map_err(sql)?;
+        let facts = SourceFacts::read(&mut conn).await?;
+        check_position(&self.gtids, &facts)?;
+        let _ = conn.disconnect().await;
+        Ok(())
+    }
+}

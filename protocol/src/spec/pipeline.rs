@@ -1,0 +1,132 @@
+//! One pipeline, as its file describes it: resolved and valid.
+
+use super::{Endpoint, HookName, PipelineName, Secret, SinkName, StartAt, TableFilter};
+
+/// A pipeline: one source, a queue, its sinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineSpec {
+    /// Its name.
+    pub name: PipelineName,
+    /// Where the binlog comes from.
+    pub source: SourceSpec,
+    /// What lies between source and sinks.
+    pub queue: QueueSpec,
+    /// Where the data go; exactly one in this version.
+    pub sinks: Vec<SinkSpec>,
+    /// How source transactions are merged into sink transactions.
+    pub apply: ApplySpec,
+    /// Whom to tell.
+    pub alert: AlertSpec,
+}
+
+/// Where the binlog comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpec {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// Which tables are taken.
+    pub tables: TableFilter,
+    /// Where to begin, for a sink that has no offset yet.
+    pub start: StartAt,
+    /// Whether existing rows are copied first.
+    pub snapshot: SnapshotMode,
+    /// The server id to register with; chosen when `None`. Never 0.
+    pub server_id: Option<u32>,
+    /// How often an idle source says that it lives, in milliseconds: 100 to 60,000.
+    pub heartbeat_ms: u64,
+}
+
+/// Whether existing rows are copied before the binlog is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Copy, then follow. Not in this version.
+    Initial,
+    /// Follow only.
+    #[default]
+    Never,
+    /// Copy, then end. Not in this version.
+    Only,
+}
+
+/// What lies between source and sinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// Its kind.
+    pub kind: QueueKind,
+    /// The most bytes that it holds in memory: 1 MiB to 16 GiB.
+    pub bytes_max: u64,
+}
+
+/// A kind of queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueKind {
+    /// In this process.
+    #[default]
+    Memory,
+    /// Files of this machine. Not in this version.
+    Disk,
+    /// A RabbitMQ stream. Not in this version.
+    Rabbitmq,
+}
+
+/// Where the data go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkSpec {
+    /// Its name, unique in the pipeline.
+    pub name: SinkName,
+    /// The server.
+    pub endpoint: Endpoint,
+    /// What a crash may do.
+    pub delivery: Delivery,
+}
+
+/// What a crash may do to a transaction on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nothing: data and offset commit in one transaction of the sink.
+    #[default]
+    ExactlyOnce,
+    /// Repeat it. Not in this version.
+    AtLeastOnce,
+    /// Lose it. Not in this version.
+    AtMostOnce,
+}
+
+/// How source transactions are merged into sink transactions. A source transaction that is larger
+/// than a bound goes alone, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplySpec {
+    /// The most rows of a merged transaction: 1 to 1,000,000.
+    pub batch_rows_max: u32,
+    /// The most bytes of a merged transaction's events: 64 KiB to 256 MiB, and no more than the
+    /// queue holds.
+    pub batch_bytes_max: u64,
+    /// How long a transaction may wait for others to merge with, in milliseconds: 0 to 10,000.
+    /// 0 merges only what is there already.
+    pub batch_delay_ms_max: u64,
+}
+
+/// Whom to tell about trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertSpec {
+    /// The hooks, in the order of the file; their names are unique.
+    pub hooks: Vec<HookSpec>,
+}
+
+/// One way to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookSpec {
+    /// Its name.
+    pub name: HookName,
+    /// Its kind.
+    pub kind: HookKind,
+    /// Its address, http or https. Secret, since such addresses carry tokens.
+    pub url: Secret,
+}
+
+/// A kind of hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    /// An HTTP request.
+    Webhook,
+}

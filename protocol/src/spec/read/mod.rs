@@ -1,0 +1,280 @@
+//! From tables and keys to a `PipelineSpec`.
+//!
+//! What this version can't do yet is parsed and then refused by name, so that a file written for
+//! a later version is told what it needs, not that its keys are unknown.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::document::{Document, Section};
+use super::endpoint::Endpoint;
+use super::pipeline::{
+    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, QueueKind, QueueSpec,
+    SinkSpec, SnapshotMode, SourceSpec,
+};
+use super::tables::{TableFilter, TableRule};
+use super::{Environment, HookName, PipelineName, Secret, SinkName, SpecProblem, StartAt, units};
+
+mod fields;
+mod endpoint;
+
+use endpoint::endpoint;
+use fields::*;
+
+const HEARTBEAT_MS_DEFAULT: u64 = 1000;
+const QUEUE_BYTES_DEFAULT: u64 = 64 << 20;
+const BATCH_ROWS_DEFAULT: u32 = 10_000;
+const BATCH_BYTES_DEFAULT: u64 = 4 << 20;
+const BATCH_DELAY_MS_DEFAULT: u64 = 0;
+
+/// Reads a pipeline file's text, or tells every problem.
+pub(super) fn pipeline(
+    text: &str,
+    path: &Path,
+    env: Environment<'_>,
+) -> Result<PipelineSpec, Vec<SpecProblem>> {
+    let document = Document::new(text, path, env);
+    let spec = document
+        .parse()
+        .and_then(|tree| root(&Section::root(&document, &tree, ROOT)));
+    let problems = document.into_problems();
+    match spec {
+        Some(spec) if problems.is_empty() => Ok(spec),
+        _ => Err(problems),
+    }
+}
+
+fn root(top: &Section<'_>) -> Option<PipelineSpec> {
+    for required in ["name", "source", "sink"] {
+        top.require(required);
+    }
+    let name = top.parsed("name", str::parse::<PipelineName>);
+    let source = top.table("source", SOURCE).and_then(|table| source(&table));
+    let queue = queue(top);
+    let sinks = sinks(top, source.as_ref());
+    let apply = apply(top, &queue);
+    let alert = AlertSpec { hooks: hooks(top) };
+    let (name, source, sinks) = (name?, source?, sinks?);
+    Some(PipelineSpec {
+        name,
+        source,
+        queue,
+        sinks,
+        apply,
+        alert,
+    })
+}
+
+fn source(table: &Section<'_>) -> Option<SourceSpec> {
+    table.require("tables");
+    let endpoint = endpoint(table);
+    let tables = tables(table);
+    let start = table
+        .parsed("start", str::parse::<StartAt>)
+        .unwrap_or_default();
+    let snapshot = table.choice(
+        "snapshot",
+        &[
+            ("initial", SnapshotMode::Initial),
+            ("never", SnapshotMode::Never),
+            ("only", SnapshotMode::Only),
+        ],
+    );
+    if let Some(SnapshotMode::Initial | SnapshotMode::Only) = snapshot {
+        let message = "the first copy is not in this version; copy the data first, then write \
+                       snapshot = \"never\" and a start that fits the copy";
+        table.document.report(&table.place_of("snapshot"), message);
+    }
+    let server_id = table
+        .integer("server_id", &SERVER_ID)
+        .and_then(|id| u32::try_from(id).ok());
+    let heartbeat_ms = table.quantity("heartbeat", &HEARTBEAT_MS);
+    Some(SourceSpec {
+        endpoint: endpoint?,
+        tables: tables?,
+        start,
+        snapshot: snapshot.unwrap_or_default(),
+        server_id,
+        heartbeat_ms: heartbeat_ms.unwrap_or(HEARTBEAT_MS_DEFAULT),
+    })
+}
+
+fn tables(table: &Section<'_>) -> Option<TableFilter> {
+    let rules = table.parsed_array("tables", str::parse::<TableRule>)?;
+    match TableFilter::new(rules) {
+        Ok(filter) => Some(filter),
+        Err(error) => {
+            table
+                .document
+                .report(&table.place_of("tables"), error.to_string());
+            None
+        }
+    }
+}
+
+fn queue(top: &Section<'_>) -> QueueSpec {
+    let default = QueueSpec {
+        kind: QueueKind::Memory,
+        bytes_max: QUEUE_BYTES_DEFAULT,
+    };
+    let Some(table) = top.table("queue", QUEUE) else {
+        return default;
+    };
+    let kind = table.choice(
+        "kind",
+        &[
+            ("memory", QueueKind::Memory),
+            ("disk", QueueKind::Disk),
+            ("rabbitmq", QueueKind::Rabbitmq),
+        ],
+    );
+    let refused = match kind {
+        None | Some(QueueKind::Memory) => None,
+        Some(QueueKind::Disk) => Some("disk"),
+        Some(QueueKind::Rabbitmq) => Some("rabbitmq"),
+    };
+    if let Some(word) = refused {
+        let message = format!("\"{word}\" is not in this version; write kind = \"memory\"");
+        table.document.report(&table.place_of("kind"), message);
+    }
+    QueueSpec {
+        kind: kind.unwrap_or(default.kind),
+        bytes_max: table
+            .quantity("bytes_max", &QUEUE_BYTES)
+            .unwrap_or(default.bytes_max),
+    }
+}
+
+fn sinks(top: &Section<'_>, source: Option<&SourceSpec>) -> Option<Vec<SinkSpec>> {
+    let tables = top.tables("sink", SINK)?;
+    if tables.is_empty() {
+        let message = format!("no sink; {}", top.next("sink"));
+        top.document.report(&top.place_of("sink"), message);
+    }
+    if let Some(second) = tables.get(1) {
+        let message = "more than one sink is not in this version; write a file per sink, \
+                       each with a name of its own";
+        top.document.report(&second.place, message);
+    }
+    let mut names = BTreeSet::new();
+    let mut out = Vec::with_capacity(tables.len());
+    for table in &tables {
+        let sink = sink(table);
+        if let Some(sink) = &sink
+            && !names.insert(sink.name.clone())
+        {
+            let message = "another sink has this name; give each its own";
+            table.document.report(&table.place_of("name"), message);
+        }
+        if let (Some(sink), Some(source)) = (&sink, source)
+            && same_server(&sink.endpoint, &source.endpoint)
+        {
+            let message = "the same server as the source: rows would be written to the tables \
+                           they come from; give another server";
+            table.document.report(&table.place_of("url"), message);
+        }
+        out.push(sink);
+    }
+    out.into_iter().collect()
+}
+
+/// By name only: one server under two names is found by comparing server UUIDs, when connected.
+fn same_server(a: &Endpoint, b: &Endpoint) -> bool {
+    a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port
+}
+
+fn sink(table: &Section<'_>) -> Option<SinkSpec> {
+    table.require("name");
+    let name = table.parsed("name", str::parse::<SinkName>);
+    let endpoint = endpoint(table);
+    let delivery = table.choice(
+        "delivery",
+        &[
+            ("exactly-once", Delivery::ExactlyOnce),
+            ("at-least-once", Delivery::AtLeastOnce),
+            ("at-most-once", Delivery::AtMostOnce),
+        ],
+    );
+    let refused = match delivery {
+        None | Some(Delivery::ExactlyOnce) => None,
+        Some(Delivery::AtLeastOnce) => Some("at-least-once"),
+        Some(Delivery::AtMostOnce) => Some("at-most-once"),
+    };
+    if let Some(word) = refused {
+        let message =
+            format!("\"{word}\" is not in this version; write delivery = \"exactly-once\"");
+        table.document.report(&table.place_of("delivery"), message);
+    }
+    Some(SinkSpec {
+        name: name?,
+        endpoint: endpoint?,
+        delivery: delivery.unwrap_or_default(),
+    })
+}
+
+fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
+    let mut spec = ApplySpec {
+        batch_rows_max: BATCH_ROWS_DEFAULT,
+        batch_bytes_max: BATCH_BYTES_DEFAULT.min(queue.bytes_max),
+        batch_delay_ms_max: BATCH_DELAY_MS_DEFAULT,
+    };
+    let Some(table) = top.table("apply", APPLY) else {
+        return spec;
+    };
+    let rows = table.integer("batch_rows_max", &BATCH_ROWS);
+    if let Some(rows) = rows.and_then(|rows| u32::try_from(rows).ok()) {
+        spec.batch_rows_max = rows;
+    }
+    if let Some(bytes) = table.quantity("batch_bytes_max", &BATCH_BYTES) {
+        spec.batch_bytes_max = bytes;
+        if bytes > queue.bytes_max {
+            let message = format!(
+                "{} is more than the queue holds, {}; lower it or raise queue.bytes_max",
+                units::size_text(bytes),
+                units::size_text(queue.bytes_max),
+            );
+            table
+                .document
+                .report(&table.place_of("batch_bytes_max"), message);
+        }
+    }
+    if let Some(delay) = table.integer("batch_delay_ms_max", &BATCH_DELAY_MS) {
+        spec.batch_delay_ms_max = delay;
+    }
+    spec
+}
+
+fn hooks(top: &Section<'_>) -> Vec<HookSpec> {
+    let Some(alert) = top.table("alert", ALERT) else {
+        return Vec::new();
+    };
+    let mut names = BTreeSet::new();
+    let mut out = Vec::new();
+    for table in alert.tables("hook", HOOK).unwrap_or_default() {
+        for required in ["name", "kind", "url"] {
+            table.require(required);
+        }
+        let name = table.parsed("name", str::parse::<HookName>);
+        if let Some(name) = &name
+            && !names.insert(name.clone())
+        {
+            let message = "another hook has this name; give each its own";
+            table.document.report(&table.place_of("name"), message);
+        }
+        let kind = table.choice("kind", &[("webhook", HookKind::Webhook)]);
+        let url = table.text("url").map(|text| {
+            if !["http://", "https://"]
+                .iter()
+                .any(|scheme| text.value.starts_with(scheme))
+            {
+                let message = format!("neither http:// nor https://; {}", table.next("url"));
+                table.document.report(&text.place, message);
+            }
+            Secret::new(text.value)
+        });
+        if let (Some(name), Some(kind), Some(url)) = (name, kind, url) {
+            out.push(HookSpec { name, kind, url });
+        }
+    }
+    out
+}
