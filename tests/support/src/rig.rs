@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(180);
 /// What a pipeline may need to end in order after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// One look takes milliseconds.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A source and a target that hold the same bank, and the file of a pipeline between them.
 #[derive(Debug)]
@@ -189,6 +192,7 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
                 died = running.watch() => Some(died?),
             };
         }
+        running.next_look().await?;
         running.tell(Moment::Ended);
         if failure.is_none() {
             running.pipeline.terminate()?;
@@ -233,25 +237,26 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
 }
 
 /// What a trial does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     /// How long the load runs.
     pub duration: Duration,
     /// The kills' times follow from it.
     pub seed: u64,
-    /// How often the pipeline is killed with -9.
+    /// How often the pipeline is killed with -9: once in each of as many equal parts of the run.
     pub kills: u32,
+    /// Where in its part a kill may fall, as fractions; all of it is `0.0..1.0`.
+    pub kill_window: Range<f64>,
     /// The load.
     pub load: LoadSettings,
 }
 
 impl Trial {
-    /// One kill at a random time in each of as many equal parts of the run.
     fn kill_times(&self) -> VecDeque<Duration> {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let part = self.duration / self.kills.max(1);
         (0..self.kills)
-            .map(|i| part * i + part.mul_f64(rng.random_range(0.0..1.0)))
+            .map(|i| part * i + part.mul_f64(rng.random_range(self.kill_window.clone())))
             .collect()
     }
 }
@@ -365,6 +370,17 @@ impl<R: FnMut(&Tick)> Running<R> {
         Ok(None)
     }
 
+    /// Waits for the reader to look once more, from now on.
+    async fn next_look(&mut self) -> Result<()> {
+        let looks = self.reader.report().looks;
+        wait_until("the reader to look", LOOK_TIMEOUT, async || {
+            self.reader.check().await?;
+            // The look under way may have begun before.
+            Ok(self.reader.report().looks > looks + 1)
+        })
+        .await
+    }
+
     /// Watches until the pipeline ends by itself.
     async fn watch(&mut self) -> Result<String> {
         let mut steps = interval(STEP);
@@ -448,6 +464,7 @@ mod tests {
             duration,
             seed,
             kills: 10,
+            kill_window: 0.0..1.0,
             load: LoadSettings::default(),
         };
         let times = trial(3).kill_times();

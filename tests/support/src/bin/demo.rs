@@ -71,6 +71,8 @@ async fn demo(args: &Args) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         seed,
         kills: args.kills,
+        // Not before there is something to see.
+        kill_window: 0.3..0.9,
         load: LoadSettings {
             connections: 4,
             seed,
