@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row};
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -63,11 +64,8 @@ impl Rig {
         bank.create(&mut at_source).await?;
         bank.create(&mut target.conn().await?).await?;
         let start = match programs.kind() {
-            ServerKind::MySql => gtid_executed(&mut at_source).await?,
-            ServerKind::MariaDb => at_source
-                .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
-                .await?
-                .context("the source has no gtid_binlog_pos")?,
+            ServerKind::MySql => format!("gtid:{}", gtid_executed(&mut at_source).await?),
+            ServerKind::MariaDb => binlog_position(&mut at_source).await?,
         };
         let dir = ScratchDir::create("rig")?;
         let rig = Self {
@@ -141,7 +139,7 @@ impl Rig {
 [source]
 url = "mysql://repl:${{SOURCE_PASSWORD}}@127.0.0.1:{}"
 tables = ["{}.*"]
-start = "gtid:{start}"
+start = "{start}"
 snapshot = "never"
 
 [[sink]]
@@ -234,6 +232,14 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
             }
         }
     }
+}
+
+/// MariaDB's place as `file:position`; its GTIDs are of another kind than MySQL's.
+async fn binlog_position(conn: &mut Conn) -> Result<String> {
+    let row: Option<Row> = conn.query_first("SHOW BINLOG STATUS").await?;
+    let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
+    let (file, position) = place.context("the source has no binary log")?;
+    Ok(format!("{file}:{position}"))
 }
 
 /// What a trial does.

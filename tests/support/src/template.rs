@@ -27,8 +27,10 @@ GRANT ALL ON *.* TO 'app'@'%';
 GRANT REPLICATION_APPLIER, SESSION_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO 'app'@'%';
 ";
 
-/// MariaDB has neither caching_sha2_password nor MySQL's dynamic privileges.
+/// MariaDB has neither caching_sha2_password nor MySQL's dynamic privileges, and knows no users
+/// while it initialises until it is told to.
 const MARIADB_USERS: &str = "\
+FLUSH PRIVILEGES;
 CREATE USER 'root'@'%' IDENTIFIED BY '';
 GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;
 CREATE USER 'repl'@'%' IDENTIFIED BY 'repl';

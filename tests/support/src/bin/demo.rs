@@ -29,11 +29,17 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    run(&Args::parse()).await.unwrap_or_else(|error| {
+        eprintln!("demo: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(args: &Args) -> Result<ExitCode> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = demo(&args) => ended,
+        ended = demo(args) => ended,
         _ = tokio::signal::ctrl_c() => Ok(interrupted()),
         _ = terminated.recv() => Ok(interrupted()),
     }
@@ -131,6 +137,11 @@ fn closing(outcome: &Outcome, style: Style) -> String {
         return style.good(&format!(
             "{did}: source and target are equal, row by row; 0 lost, 0 duplicated"
         ));
+    }
+    if let Some(failure) = &outcome.failure {
+        // What is missing then says nothing about exactness.
+        let cause = "demo: FAILED: the pipeline did not go through with it, see above";
+        return format!("{failure}\n{}", style.alarm(cause));
     }
     let complaints = outcome.complaints().join("\n  ");
     let counts = format!(
