@@ -65,7 +65,8 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
             eprintln!("towpath: {error}");
             Ok(ExitCode::from(EXIT_SUPERSEDED))
         }
-        Err(error) => Err(error).with_context(|| format!("pipeline {} stopped", spec.name)),
+        // Our errors name their causes themselves.
+        Err(error) => Err(anyhow::anyhow!("pipeline {} stopped: {error}", spec.name)),
     }
 }
 
