@@ -1,1 +1,47 @@
-fn main() {}
+//! The program `towpath`: dispatch to what each word of the command line means, and nothing else.
+
+mod cli;
+mod logging;
+mod run;
+mod check;
+mod tail;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// Another process has taken the sink over: not a failure of this one, but the end of it.
+const EXIT_SUPERSEDED: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("towpath: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Run(arguments) => run::run(arguments).await,
+            Command::Check(arguments) => check::check(arguments).await,
+            Command::Tail(arguments) => tail::tail(arguments).await,
+        }
+    });
+    // A blocked write or a slow server must not hold the exit up.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("towpath: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -26,7 +26,7 @@ pub struct BinlogPosition {
 pub enum PositionParseError {
     /// No `file:offset`.
     #[error(
-        "\"{text}\" is no binlog position; write file:offset, as in binlog.000042:4 \
+        "{text:?} is no binlog position; write file:offset, as in binlog.000042:4 \
          (SHOW BINARY LOGS lists the files)"
     )]
     Form {
@@ -35,7 +35,7 @@ pub enum PositionParseError {
     },
     /// The file's name has a directory, white space or a control character in it.
     #[error(
-        "\"{file}\" is no binlog file's name; write it as SHOW BINARY LOGS prints it, \
+        "{file:?} is no binlog file's name; write it as SHOW BINARY LOGS prints it, \
          without a directory"
     )]
     File {
@@ -44,7 +44,7 @@ pub enum PositionParseError {
     },
     /// The offset is no number, or lies inside the file's magic number.
     #[error(
-        "\"{offset}\" is no offset in a binlog file; write a number of bytes, \
+        "{offset:?} is no offset in a binlog file; write a number of bytes, \
          {FIRST_EVENT_OFFSET} for the file's first event"
     )]
     Offset {
@@ -157,5 +157,13 @@ mod tests {
         let place = |text: &str| text.parse::<BinlogPosition>().unwrap();
         assert!(place("b.000009:900") < place("b.000010:4"));
         assert!(place("b.000010:4") < place("b.000010:100"));
+    }
+
+    #[test]
+    fn serialised_as_text() {
+        let position: BinlogPosition = "binlog.000042:197".parse().unwrap();
+        let value = toml::Value::try_from(&position).unwrap();
+        assert_eq!(value.as_str(), Some("binlog.000042:197"));
+        assert_eq!(value.try_into::<BinlogPosition>().unwrap(), position);
     }
 }

@@ -99,6 +99,7 @@ struct Begun {
     sink_facts: ServerFacts,
     cascades_logged: bool,
     gtids: GtidSet,
+    options: DumpOptions,
 }
 
 async fn epoch(
@@ -114,17 +115,11 @@ async fn epoch(
         () = asked(stop) => return Ok(()),
     };
     backoff.connected(Instant::now());
-    let options = DumpOptions {
-        server_id: spec.source.server_id.unwrap_or_else(|| default_server_id(&claim.pipeline, &claim.sink)),
-        replica_uuid: Some(Uuid::new_v5(&begun.held.pipeline_uuid, claim.sink.as_bytes())),
-        pipeline: claim.pipeline.clone(),
-        heartbeat: std::time::Duration::from_millis(spec.source.heartbeat_ms),
-    };
     progress.connected(&begun.held, &begun.gtids);
     let (sender, receiver) = crate::queue::memory(spec.queue.bytes_max);
     let producer = Producer {
         endpoint: spec.source.endpoint.clone(),
-        options,
+        options: begun.options,
         filter: spec.source.tables.clone(),
         start_position: begun.held.position.clone(),
         gtids: begun.gtids,
@@ -174,9 +169,13 @@ async fn begin(
     let source_uuid = parse_server_uuid(&facts)?;
     refuse_another_source(claim, &held, &facts, source_uuid)?;
     let fresh = held.gtids.is_none();
+    let options = dump_options(spec, claim, &held);
     let gtids = match &held.gtids {
         Some(gtids) => gtids.clone(),
-        None => start::resolve(&spec.source.start, &spec.source.endpoint, &mut source, &facts).await?,
+        None => {
+            let (start, endpoint) = (&spec.source.start, &spec.source.endpoint);
+            start::resolve(start, endpoint, &options, &facts, &mut source).await?
+        }
     };
     check_position(&gtids, &facts)?;
     let _ = source.disconnect().await;
@@ -195,8 +194,21 @@ async fn begin(
         sink_facts,
         cascades_logged: version(facts.version()) >= CASCADES_LOGGED_SINCE,
         gtids,
+        options,
         held,
     })
+}
+
+fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions {
+    DumpOptions {
+        server_id: spec
+            .source
+            .server_id
+            .unwrap_or_else(|| default_server_id(&claim.pipeline, &claim.sink)),
+        replica_uuid: Some(Uuid::new_v5(&held.pipeline_uuid, claim.sink.as_bytes())),
+        pipeline: claim.pipeline.clone(),
+        heartbeat: std::time::Duration::from_millis(spec.source.heartbeat_ms),
+    }
 }
 
 async fn connect_source(spec: &PipelineSpec) -> Result<Conn, PipelineError> {
@@ -238,7 +250,7 @@ fn refuse_another_source(
 
 /// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so that a
 /// new dump ends one that was left behind.
-fn default_server_id(pipeline: &str, sink: &str) -> u32 {
+pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
     let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{sink}").as_bytes());
     let (high, ..) = uuid.as_fields();
     high | 0x8000_0000

@@ -377,3 +377,18 @@ fn damaged_bytes_are_told() {
         "adjacent intervals are one",
     );
 }
+
+#[test]
+fn serialised_as_text() {
+    let text = format!("{A}:1-5:mytag:7");
+    let value = toml::Value::try_from(set(&text)).unwrap();
+    assert_eq!(value, toml::Value::String(text.clone()));
+    assert_eq!(value.try_into::<GtidSet>().unwrap(), set(&text));
+    let error = toml::Value::String("x".into())
+        .try_into::<Gtid>()
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("\"x\" is not a single GTID"),
+        "{error}"
+    );
+}

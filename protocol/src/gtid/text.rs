@@ -26,7 +26,7 @@ const PART_CHARS_MAX: usize = 80;
 pub enum GtidParseError {
     /// The server UUID isn't one.
     #[error(
-        "\"{part}\" is no server UUID; write 32 hexadecimal digits in groups of 8-4-4-4-12, \
+        "{part:?} is no server UUID; write 32 hexadecimal digits in groups of 8-4-4-4-12, \
          as @@server_uuid prints it"
     )]
     Uuid {
@@ -35,7 +35,7 @@ pub enum GtidParseError {
     },
     /// The tag breaks the rules of MySQL 8.3.
     #[error(
-        "\"{part}\" is neither a number nor a tag; a tag is at most {TAG_CHARS_MAX} letters, \
+        "{part:?} is neither a number nor a tag; a tag is at most {TAG_CHARS_MAX} letters, \
          digits and underscores and begins with no digit"
     )]
     Tag {
@@ -44,7 +44,7 @@ pub enum GtidParseError {
     },
     /// A number or an interval isn't one, or is out of bounds.
     #[error(
-        "\"{part}\" is no transaction number or interval; write N or FIRST-LAST, \
+        "{part:?} is no transaction number or interval; write N or FIRST-LAST, \
          from 1 to {NUMBER_MAX}, the smaller one first"
     )]
     Interval {
@@ -52,13 +52,13 @@ pub enum GtidParseError {
         part: String,
     },
     /// A UUID or a tag stands without numbers.
-    #[error("\"{part}\" has no transaction numbers; append them, as in \"{part}:1-5\"")]
+    #[error("{part:?} has no transaction numbers; append them, as in :1-5")]
     NoNumbers {
         /// The offending part.
         part: String,
     },
     /// More than one GTID where one is expected.
-    #[error("\"{part}\" is not a single GTID; write uuid:number or uuid:tag:number")]
+    #[error("{part:?} is not a single GTID; write uuid:number or uuid:tag:number")]
     NotOne {
         /// The offending part.
         part: String,

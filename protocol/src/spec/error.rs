@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file can't be read.
-    #[error("{}: can't read the pipeline file ({source}); check its path and permissions",
+    #[error("{}: can't read the pipeline file; check its path and permissions",
         path.display())]
     Read {
         /// The path as given.

@@ -10,7 +10,7 @@ pub const NAME_CHARS_MAX: usize = 64;
 /// A text that is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{name}\" is no name; use 1 to {NAME_CHARS_MAX} lower-case letters, digits, \"-\" and \"_\", \
+    "{name:?} is no name; use 1 to {NAME_CHARS_MAX} lower-case letters, digits, \"-\" and \"_\", \
      beginning with a letter or a digit"
 )]
 pub struct NameError {

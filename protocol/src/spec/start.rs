@@ -30,7 +30,7 @@ pub enum StartAt {
 pub enum StartParseError {
     /// None of the forms.
     #[error(
-        "\"{text}\" is no start; write now, earliest, gtid:<set>, <file>:<offset>, or a time \
+        "{text:?} is no start; write now, earliest, gtid:<set>, <file>:<offset>, or a time \
          like 2026-01-31T08:00:00Z"
     )]
     Form {
@@ -51,7 +51,7 @@ pub enum StartParseError {
     Position(#[from] PositionParseError),
     /// A time that is none, or that doesn't say its offset from UTC.
     #[error(
-        "\"{text}\" is no time; write date, time and offset from UTC, as in \
+        "{text:?} is no time; write date, time and offset from UTC, as in \
          2026-01-31T08:00:00Z or 2026-01-31T09:00:00+01:00"
     )]
     Time {

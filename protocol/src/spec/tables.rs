@@ -36,7 +36,7 @@ pub struct TableFilter {
 pub enum TableFilterError {
     /// A rule without a dot, or with nothing on one side of it.
     #[error(
-        "\"{rule}\" is not database.table; write \"{hint}\" for every table of a database, \
+        "{rule:?} is not database.table; write {hint:?} for every table of a database, \
          or name the table after a dot"
     )]
     NoDot {
@@ -46,21 +46,19 @@ pub enum TableFilterError {
         hint: String,
     },
     /// A rule with more than one dot.
-    #[error(
-        "\"{rule}\" has more than one dot; write database.table, and \"?\" for a dot in a name"
-    )]
+    #[error("{rule:?} has more than one dot; write database.table, and \"?\" for a dot in a name")]
     Dots {
         /// The rule as given.
         rule: String,
     },
     /// Quotes around a name.
-    #[error("\"{rule}\" has quotes in it; write the names without")]
+    #[error("{rule:?} has quotes in it; write the names without")]
     Quoted {
         /// The rule as given.
         rule: String,
     },
     /// An include of a schema that is never replicated.
-    #[error("\"{rule}\" includes a system schema, which is never replicated; remove the rule")]
+    #[error("{rule:?} includes a system schema, which is never replicated; remove the rule")]
     System {
         /// The rule as given.
         rule: String,

@@ -159,15 +159,22 @@ impl<'a> Document<'a> {
     }
 }
 
+/// The bounds of a number.
+pub(super) struct Bound {
+    pub(super) range: RangeInclusive<u64>,
+    /// How an error shows a number.
+    pub(super) show: fn(u64) -> String,
+    /// Their reason, for an error.
+    pub(super) why: &'static str,
+}
+
 /// How a quantity is written, and its bounds.
 pub(super) struct Quantity {
     pub(super) name: &'static str,
     pub(super) parse: fn(&str) -> Option<u64>,
-    pub(super) show: fn(u64) -> String,
     /// May it be a plain integer?
     pub(super) plain_numbers: bool,
-    pub(super) bounds: RangeInclusive<u64>,
-    pub(super) why: &'static str,
+    pub(super) bound: Bound,
 }
 
 impl Text<'_> {

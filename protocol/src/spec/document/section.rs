@@ -1,11 +1,11 @@
 //! A table of the file: its keys, read as what they should be.
 
-use std::ops::RangeInclusive;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Document, Field, Place, Quantity, Raw, Text, nearest, quote, quote_key, type_name};
+use super::{
+    Bound, Document, Field, Place, Quantity, Raw, Text, nearest, quote, quote_key, type_name,
+};
 
 /// A table of the file.
 pub(in crate::spec) struct Section<'a> {
@@ -200,13 +200,8 @@ impl<'a> Section<'a> {
         (out.len() == array.len()).then_some(out)
     }
 
-    /// A whole number within bounds; `why` gives their reason.
-    pub(in crate::spec) fn integer(
-        &self,
-        name: &str,
-        bounds: RangeInclusive<u64>,
-        why: &str,
-    ) -> Option<u64> {
+    /// A whole number within bounds.
+    pub(in crate::spec) fn integer(&self, name: &str, bound: &Bound) -> Option<u64> {
         let value = self.value(name)?;
         let place = self.place_of(name);
         let DeValue::Integer(integer) = value else {
@@ -215,38 +210,24 @@ impl<'a> Section<'a> {
         };
         // `None` for a negative number and one beyond 64 bits alike: both are out of bounds.
         let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
-        self.bounded(
-            &place,
-            number,
-            &integer.to_string(),
-            bounds,
-            &|number| number.to_string(),
-            why,
-        )
+        self.bounded(&place, number, &integer.to_string(), bound)
     }
 
     /// A string or a number that means a quantity within bounds.
-    pub(in crate::spec) fn quantity(&self, name: &str, unit: &Quantity) -> Option<u64> {
-        if unit.plain_numbers
+    pub(in crate::spec) fn quantity(&self, name: &str, quantity: &Quantity) -> Option<u64> {
+        if quantity.plain_numbers
             && let Some(DeValue::Integer(_)) = self.value(name)
         {
-            return self.integer(name, unit.bounds.clone(), unit.why);
+            return self.integer(name, &quantity.bound);
         }
         let text = self.text(name)?;
         let shown = quote(text.raw);
-        let Some(number) = (unit.parse)(&text.value) else {
-            let message = format!("{shown} is no {}; {}", unit.name, self.next(name));
+        let Some(number) = (quantity.parse)(&text.value) else {
+            let message = format!("{shown} is no {}; {}", quantity.name, self.next(name));
             self.document.report(&text.place, message);
             return None;
         };
-        self.bounded(
-            &text.place,
-            Some(number),
-            &shown,
-            unit.bounds.clone(),
-            &unit.show,
-            unit.why,
-        )
+        self.bounded(&text.place, Some(number), &shown, &quantity.bound)
     }
 
     fn bounded(
@@ -254,17 +235,15 @@ impl<'a> Section<'a> {
         place: &Place,
         number: Option<u64>,
         shown: &str,
-        bounds: RangeInclusive<u64>,
-        show: &dyn Fn(u64) -> String,
-        why: &str,
+        bound: &Bound,
     ) -> Option<u64> {
-        let number = number.filter(|number| bounds.contains(number));
+        let number = number.filter(|number| bound.range.contains(number));
         if number.is_none() {
-            let (min, max) = (show(*bounds.start()), show(*bounds.end()));
-            self.document.report(
-                place,
-                format!("{shown} is out of bounds; give {min} to {max} ({why})"),
-            );
+            let show = bound.show;
+            let (min, max) = (show(*bound.range.start()), show(*bound.range.end()));
+            let why = bound.why;
+            let message = format!("{shown} is out of bounds; give {min} to {max} ({why})");
+            self.document.report(place, message);
         }
         number
     }
@@ -286,14 +265,16 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The tables of an array of tables; empty if there is none.
-    pub(in crate::spec) fn tables(&self, name: &str, fields: &'static [Field]) -> Vec<Section<'a>> {
-        let Some(value) = self.value(name) else {
-            return Vec::new();
-        };
+    /// The tables of an array of tables; `None` if the key isn't there or isn't one.
+    pub(in crate::spec) fn tables(
+        &self,
+        name: &str,
+        fields: &'static [Field],
+    ) -> Option<Vec<Section<'a>>> {
+        let value = self.value(name)?;
         let DeValue::Array(array) = value else {
             self.wrong_type(&self.place_of(name), name, "an array of tables", value);
-            return Vec::new();
+            return None;
         };
         let mut out = Vec::with_capacity(array.len());
         for (at, element) in array.iter().enumerate() {
@@ -306,6 +287,6 @@ impl<'a> Section<'a> {
                 other => self.wrong_type(&place, name, "a table", other),
             }
         }
-        out
+        Some(out)
     }
 }

@@ -1,34 +1,63 @@
 //! The keys that each table of a pipeline file may have, how to write them, and their bounds.
 
-use crate::spec::document::{Field, Quantity};
+use crate::spec::document::{Bound, Field, Quantity};
 use crate::spec::units;
 
-pub(super) const HEARTBEAT_BOUND: Quantity = Quantity {
+pub(super) const HEARTBEAT_MS: Quantity = Quantity {
     name: "duration",
     parse: units::parse_duration,
-    show: units::duration_text,
     plain_numbers: false,
-    bounds: 100..=60_000,
-    why: "below, an idle source is kept busy; above, a dead one is noticed too late",
+    bound: Bound {
+        range: 100..=60_000,
+        show: units::duration_text,
+        why: "below, an idle source is kept busy; above, a dead one is noticed too late",
+    },
 };
 
-pub(super) const QUEUE_BYTES_BOUND: Quantity = Quantity {
-    name: "size",
-    parse: units::parse_size,
-    show: units::size_text,
-    plain_numbers: true,
-    bounds: (1 << 20)..=(16 << 30),
-    why: "below, the queue is too small for a few events; above, it takes a machine's memory",
+pub(super) const SERVER_ID: Bound = Bound {
+    range: 1..=u32::MAX as u64,
+    show: plain,
+    why: "a server id has 32 bits and 0 can't replicate",
 };
 
-pub(super) const BATCH_BYTES_BOUND: Quantity = Quantity {
+pub(super) const QUEUE_BYTES: Quantity = Quantity {
     name: "size",
     parse: units::parse_size,
-    show: units::size_text,
     plain_numbers: true,
-    bounds: (64 << 10)..=(256 << 20),
-    why: "below, commits cost more than rows; above, the sink holds locks and undo for too long",
+    bound: Bound {
+        range: (1 << 20)..=(16 << 30),
+        show: units::size_text,
+        why: "below, the queue is too small for a few events; above, it takes a machine's memory",
+    },
 };
+
+pub(super) const BATCH_ROWS: Bound = Bound {
+    range: 1..=1_000_000,
+    show: plain,
+    why: "above, the sink holds locks and undo for too long",
+};
+
+pub(super) const BATCH_BYTES: Quantity = Quantity {
+    name: "size",
+    parse: units::parse_size,
+    plain_numbers: true,
+    bound: Bound {
+        range: (64 << 10)..=(256 << 20),
+        show: units::size_text,
+        why: "below, commits cost more than rows; above, the sink holds locks and undo for too \
+              long",
+    },
+};
+
+pub(super) const BATCH_DELAY_MS: Bound = Bound {
+    range: 0..=10_000,
+    show: plain,
+    why: "in milliseconds; it adds to the lag of every transaction",
+};
+
+fn plain(number: u64) -> String {
+    number.to_string()
+}
 
 pub(super) const ROOT: &[Field] = &[
     Field {

@@ -86,13 +86,9 @@ fn source(table: &Section<'_>) -> Option<SourceSpec> {
         table.document.report(&table.place_of("snapshot"), message);
     }
     let server_id = table
-        .integer(
-            "server_id",
-            1..=u32::MAX.into(),
-            "a server id has 32 bits and 0 can't replicate",
-        )
+        .integer("server_id", &SERVER_ID)
         .and_then(|id| u32::try_from(id).ok());
-    let heartbeat_ms = table.quantity("heartbeat", &HEARTBEAT_BOUND);
+    let heartbeat_ms = table.quantity("heartbeat", &HEARTBEAT_MS);
     Some(SourceSpec {
         endpoint: endpoint?,
         tables: tables?,
@@ -144,14 +140,14 @@ fn queue(top: &Section<'_>) -> QueueSpec {
     QueueSpec {
         kind: kind.unwrap_or(default.kind),
         bytes_max: table
-            .quantity("bytes_max", &QUEUE_BYTES_BOUND)
+            .quantity("bytes_max", &QUEUE_BYTES)
             .unwrap_or(default.bytes_max),
     }
 }
 
 fn sinks(top: &Section<'_>, source: Option<&SourceSpec>) -> Option<Vec<SinkSpec>> {
-    let tables = top.tables("sink", SINK);
-    if tables.is_empty() && top.has("sink") {
+    let tables = top.tables("sink", SINK)?;
+    if tables.is_empty() {
         let message = format!("no sink; {}", top.next("sink"));
         top.document.report(&top.place_of("sink"), message);
     }
@@ -225,15 +221,11 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
     let Some(table) = top.table("apply", APPLY) else {
         return spec;
     };
-    let rows = table.integer(
-        "batch_rows_max",
-        1..=1_000_000,
-        "above, the sink holds locks and undo for too long",
-    );
+    let rows = table.integer("batch_rows_max", &BATCH_ROWS);
     if let Some(rows) = rows.and_then(|rows| u32::try_from(rows).ok()) {
         spec.batch_rows_max = rows;
     }
-    if let Some(bytes) = table.quantity("batch_bytes_max", &BATCH_BYTES_BOUND) {
+    if let Some(bytes) = table.quantity("batch_bytes_max", &BATCH_BYTES) {
         spec.batch_bytes_max = bytes;
         if bytes > queue.bytes_max {
             let message = format!(
@@ -246,12 +238,7 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
                 .report(&table.place_of("batch_bytes_max"), message);
         }
     }
-    let delay = table.integer(
-        "batch_delay_ms_max",
-        0..=10_000,
-        "in milliseconds; it adds to the lag of every transaction",
-    );
-    if let Some(delay) = delay {
+    if let Some(delay) = table.integer("batch_delay_ms_max", &BATCH_DELAY_MS) {
         spec.batch_delay_ms_max = delay;
     }
     spec
@@ -263,7 +250,7 @@ fn hooks(top: &Section<'_>) -> Vec<HookSpec> {
     };
     let mut names = BTreeSet::new();
     let mut out = Vec::new();
-    for table in alert.tables("hook", HOOK) {
+    for table in alert.tables("hook", HOOK).unwrap_or_default() {
         for required in ["name", "kind", "url"] {
             table.require(required);
         }

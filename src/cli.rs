@@ -1,0 +1,92 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Replicates a MySQL binlog into another database: exactly once, in order, across any crash.
+#[derive(Debug, Parser)]
+#[command(name = "towpath", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline until SIGTERM or Ctrl-C.
+    ///
+    /// The place is kept in the sink itself: start it again after any crash, on any machine, and it
+    /// goes on where the sink stands. A second process of the same pipeline takes over from the first.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 an error that needs you, 2 wrong usage, 3 superseded by
+    /// another process of the same pipeline.
+    Run(Run),
+    /// Check everything that a pipeline needs, and say how to mend what is missing.
+    ///
+    /// Changes nothing. Exit codes: 0 ready to run, 1 something must be mended first.
+    Check(Check),
+    /// Print the source's row changes as JSON lines.
+    ///
+    /// Reads the source only; the sink and its offset are not touched. Stops with Ctrl-C.
+    Tail(Tail),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The pipeline file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The pipeline file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print one JSON object instead of lines for people.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `tail`.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The pipeline file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Where to start: now, earliest, gtid:<set>, <file>:<offset> or an RFC 3339 time.
+    #[arg(long, default_value = "now")]
+    pub(crate) start: String,
+    /// End where the source's binlog ends now, instead of waiting for more.
+    #[arg(long)]
+    pub(crate) until_now: bool,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// What to log: error, warn, info, debug, trace, or a filter such as `towpath_core::commit=debug`.
+    #[arg(long, value_name = "FILTER", env = "TOWPATH_LOG", default_value = "info")]
+    pub(crate) log: String,
+    /// How to log: for people, or one JSON object a line. By default the former on a terminal.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
