@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use mysql_async::prelude::Queryable as _;
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::bank::{Bank, Load, LoadReport, LoadSettings, PrefixReader, ReaderReport, Verdict};
+use crate::scratch::ScratchDir;
 use crate::{
     MysqlServer, Programs, ServerKind, TowpathBuilder, TowpathProcess, caught_up, gtid_executed,
     wait_until,
@@ -29,6 +30,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(180);
 /// What a pipeline may need to end in order after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// One look takes milliseconds.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A source and a target that hold the same bank, and the file of a pipeline between them.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ pub struct Rig {
     target: MysqlServer,
     bank: Bank,
     name: String,
-    dir: TempDir,
+    dir: ScratchDir,
 }
 
 impl Rig {
@@ -66,7 +69,7 @@ impl Rig {
                 .await?
                 .context("the source has no gtid_binlog_pos")?,
         };
-        let dir = tempfile::Builder::new().prefix("towpath-rig-").tempdir()?;
+        let dir = ScratchDir::create("rig")?;
         let rig = Self {
             source,
             target,
@@ -179,6 +182,8 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
             Some(load) => load.stop().await?,
             None => LoadReport::default(),
         };
+        running.committed = load.committed;
+        running.tell(Moment::LoadStopped);
         if failure.is_none() {
             failure = tokio::select! {
                 caught_up = self.catch_up() => caught_up.err().map(|error| {
@@ -187,7 +192,8 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
                 died = running.watch() => Some(died?),
             };
         }
-        running.tell(false);
+        running.next_look().await?;
+        running.tell(Moment::Ended);
         if failure.is_none() {
             running.pipeline.terminate()?;
             failure = match running.pipeline.wait_exit(STOP_TIMEOUT).await {
@@ -231,27 +237,41 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
 }
 
 /// What a trial does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     /// How long the load runs.
     pub duration: Duration,
     /// The kills' times follow from it.
     pub seed: u64,
-    /// How often the pipeline is killed with -9.
+    /// How often the pipeline is killed with -9: once in each of as many equal parts of the run.
     pub kills: u32,
+    /// Where in its part a kill may fall, as fractions; all of it is `0.0..1.0`.
+    pub kill_window: Range<f64>,
     /// The load.
     pub load: LoadSettings,
 }
 
 impl Trial {
-    /// One kill at a random time in each of as many equal parts of the run.
     fn kill_times(&self) -> VecDeque<Duration> {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let part = self.duration / self.kills.max(1);
         (0..self.kills)
-            .map(|i| part * i + part.mul_f64(rng.random_range(0.0..1.0)))
+            .map(|i| part * i + part.mul_f64(rng.random_range(self.kill_window.clone())))
             .collect()
     }
+}
+
+/// Why a trial tells how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// About a second has passed.
+    Second,
+    /// The pipeline was killed and started again.
+    Killed,
+    /// The load has stopped; what the target lacks now is all that there is to wait for.
+    LoadStopped,
+    /// The target has caught up, or has failed to.
+    Ended,
 }
 
 /// How a running trial stands.
@@ -267,8 +287,8 @@ pub struct Tick {
     pub lag: Duration,
     /// Kills so far.
     pub kills: u32,
-    /// Whether this is told because of a kill.
-    pub just_killed: bool,
+    /// Why this is told.
+    pub moment: Moment,
 }
 
 /// How a trial ended.
@@ -344,10 +364,21 @@ impl<R: FnMut(&Tick)> Running<R> {
                 self.pipeline.kill9()?;
                 self.kills += 1;
                 self.pipeline = self.command.spawn()?;
-                self.tell(true);
+                self.tell(Moment::Killed);
             }
         }
         Ok(None)
+    }
+
+    /// Waits for the reader to look once more, from now on.
+    async fn next_look(&mut self) -> Result<()> {
+        let looks = self.reader.report().looks;
+        wait_until("the reader to look", LOOK_TIMEOUT, async || {
+            self.reader.check().await?;
+            // The look under way may have begun before.
+            Ok(self.reader.report().looks > looks + 1)
+        })
+        .await
     }
 
     /// Watches until the pipeline ends by itself.
@@ -375,7 +406,7 @@ impl<R: FnMut(&Tick)> Running<R> {
         }
         self.sample();
         if self.last_report.elapsed() >= REPORT_INTERVAL {
-            self.tell(false);
+            self.tell(Moment::Second);
         }
         Ok(None)
     }
@@ -392,7 +423,7 @@ impl<R: FnMut(&Tick)> Running<R> {
         }
     }
 
-    fn tell(&mut self, just_killed: bool) {
+    fn tell(&mut self, moment: Moment) {
         self.sample();
         let in_target = self.reader.report().highest;
         while self
@@ -413,10 +444,10 @@ impl<R: FnMut(&Tick)> Running<R> {
             in_target,
             lag,
             kills: self.kills,
-            just_killed,
+            moment,
         };
         (self.report)(&tick);
-        if !just_killed {
+        if moment != Moment::Killed {
             self.last_report = Instant::now();
         }
     }
@@ -433,6 +464,7 @@ mod tests {
             duration,
             seed,
             kills: 10,
+            kill_window: 0.0..1.0,
             load: LoadSettings::default(),
         };
         let times = trial(3).kill_times();

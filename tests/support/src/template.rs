@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 use crate::programs::{Programs, ServerKind, build_dir};
+use crate::scratch::ScratchDir;
 
 /// The users of every server. `root` needs no password; the others have their name as password.
 const MYSQL_USERS: &str = "\
@@ -79,9 +80,7 @@ fn find_or_make(programs: &Programs) -> Result<PathBuf> {
 }
 
 fn initialise(programs: &Programs, users: &str, datadir: &Path) -> Result<()> {
-    let scratch = tempfile::Builder::new()
-        .prefix("towpath-template-")
-        .tempdir()?;
+    let scratch = ScratchDir::create("template")?;
     let sql = scratch.path().join("users.sql");
     fs::write(&sql, users)?;
     let datadir_arg = format!("--datadir={}", datadir.display());

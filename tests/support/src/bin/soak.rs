@@ -65,6 +65,7 @@ async fn soak(args: &Args, seed: u64) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         seed,
         kills,
+        kill_window: 0.0..1.0,
         load: LoadSettings {
             connections: args.connections,
             seed,
