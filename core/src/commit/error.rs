@@ -50,7 +50,9 @@ pub enum SinkError {
         own_epoch: u64,
     },
     /// The compare-and-set in a commit matched no row: somebody else moved the offset.
-    #[error("sink {sink}: fenced: the offset row is no longer at epoch {epoch}, commit {commit_seq}; rolled back")]
+    #[error(
+        "sink {sink}: fenced: the offset row is no longer at epoch {epoch}, commit {commit_seq}; rolled back"
+    )]
     Fenced {
         /// The sink's name.
         sink: String,
@@ -159,7 +161,11 @@ impl SinkError {
                 message: server.message,
                 context: String::new(),
             },
-            source => SinkError::Connection { sink: sink.to_owned(), doing, source },
+            source => SinkError::Connection {
+                sink: sink.to_owned(),
+                doing,
+                source,
+            },
         }
     }
 }

@@ -23,10 +23,12 @@
 
 mod base64;
 mod json_lines;
+mod follow;
 mod plan;
 mod string;
 mod value;
 
+pub use follow::{Follow, FollowError};
 pub use json_lines::{JsonLines, TailError};
 
 #[cfg(test)]
