@@ -28,7 +28,13 @@ pub(super) struct ReadBuffer {
 impl ReadBuffer {
     /// An empty buffer that never holds more than `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { data: vec![0; BASE_LEN.min(limit)], start: 0, end: 0, limit, calm: 0 }
+        Self {
+            data: vec![0; BASE_LEN.min(limit)],
+            start: 0,
+            end: 0,
+            limit,
+            calm: 0,
+        }
     }
 
     /// The bytes that are there and not consumed.
@@ -84,7 +90,9 @@ impl ReadBuffer {
             self.to_front();
         }
         if self.data.len() < want {
-            let grown = want.max(self.data.len() + self.data.len() / 2).min(self.limit);
+            let grown = want
+                .max(self.data.len() + self.data.len() / 2)
+                .min(self.limit);
             if grown > self.data.len() {
                 self.data.resize(grown, 0);
             }

@@ -113,11 +113,16 @@ impl SourceFacts {
         let names: Vec<String> = VARIABLES.iter().map(|name| format!("'{name}'")).collect();
         let names = names.join(", ");
         let rows: Vec<(String, String)> = conn
-            .query(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))
+            .query(format!(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"
+            ))
             .await
             .map_err(|cause| sql("its variables", cause))?;
         let variables: BTreeMap<String, String> = rows.into_iter().collect();
-        let mut facts = Self { variables, ..Self::default() };
+        let mut facts = Self {
+            variables,
+            ..Self::default()
+        };
         // SHOW VARIABLES cuts values at 1024 characters, which GTID sets exceed.
         if facts.variables.contains_key("gtid_mode") {
             let sets: Option<(String, String)> = conn
@@ -133,8 +138,10 @@ impl SourceFacts {
             .await
             .map_err(|cause| sql("our account", cause))?;
         facts.account = quote_account(&account.unwrap_or_default());
-        facts.grants =
-            conn.query("SHOW GRANTS").await.map_err(|cause| sql("our privileges", cause))?;
+        facts.grants = conn
+            .query("SHOW GRANTS")
+            .await
+            .map_err(|cause| sql("our privileges", cause))?;
         facts.replicas = read_replicas(conn, facts.knows_replica_word()).await?;
         facts.is_replica = read_is_replica(conn, facts.knows_replica_word()).await?;
         Ok(facts)
@@ -157,7 +164,9 @@ impl SourceFacts {
 
     /// The server's id; 0 if it has none.
     pub fn server_id(&self) -> u32 {
-        self.number("server_id").and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+        self.number("server_id")
+            .and_then(|id| u32::try_from(id).ok())
+            .unwrap_or(0)
     }
 
     /// The largest packet that it accepts from a client, in bytes.
@@ -173,15 +182,22 @@ impl SourceFacts {
     /// Whether a global privilege is granted to our account.
     pub fn has_privilege(&self, name: &str) -> bool {
         self.grants.iter().any(|grant| {
-            let Some(list) = grant.strip_prefix("GRANT ") else { return false };
-            let Some((list, _)) = list.split_once(" ON *.* TO ") else { return false };
+            let Some(list) = grant.strip_prefix("GRANT ") else {
+                return false;
+            };
+            let Some((list, _)) = list.split_once(" ON *.* TO ") else {
+                return false;
+            };
             list == "ALL PRIVILEGES" || list.split(", ").any(|granted| granted == name)
         })
     }
 
     /// SHOW REPLICAS and the like, rather than the older words (MySQL 8.0.22).
     fn knows_replica_word(&self) -> bool {
-        let mut parts = self.version().split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        let mut parts = self
+            .version()
+            .split(|c: char| !c.is_ascii_digit())
+            .map(str::parse::<u32>);
         let mut next = || parts.next().and_then(Result::ok).unwrap_or(0);
         !self.is_mariadb() && (next(), next(), next()) >= (8, 0, 22)
     }
@@ -196,7 +212,11 @@ impl SourceFacts {
 
     /// `SET PERSIST` where the server has it, so that the fix outlives a restart.
     fn set(&self, name: &str, value: &str) -> Option<String> {
-        let scope = if self.knows_replica_word() { "PERSIST" } else { "GLOBAL" };
+        let scope = if self.knows_replica_word() {
+            "PERSIST"
+        } else {
+            "GLOBAL"
+        };
         Some(format!("SET {scope} {name} = {value}"))
     }
 
@@ -214,21 +234,33 @@ impl SourceFacts {
     fn binlog_findings(&self) -> Vec<Finding> {
         let mut all = vec![finding(
             "binary log is written",
-            if self.is_on("log_bin") { FindingState::Ok } else { FindingState::Failed },
+            if self.is_on("log_bin") {
+                FindingState::Ok
+            } else {
+                FindingState::Failed
+            },
             self.variable("log_bin"),
             Some("log_bin = binlog   # in [mysqld] of the option file; then restart".to_owned()),
         )];
         let format = self.variable("binlog_format");
         all.push(finding(
             "changes are logged as rows (binlog_format = ROW), statements can't be applied exactly",
-            if format == "ROW" { FindingState::Ok } else { FindingState::Failed },
+            if format == "ROW" {
+                FindingState::Ok
+            } else {
+                FindingState::Failed
+            },
             format,
             self.set("binlog_format", "'ROW'"),
         ));
         let image = self.variable("binlog_row_image");
         all.push(finding(
             "rows are logged whole (binlog_row_image = FULL), so that each change is checked",
-            if image == "FULL" { FindingState::Ok } else { FindingState::Failed },
+            if image == "FULL" {
+                FindingState::Ok
+            } else {
+                FindingState::Failed
+            },
             image,
             self.set("binlog_row_image", "'FULL'"),
         ));
@@ -236,21 +268,33 @@ impl SourceFacts {
         all.push(finding(
             "column names are logged (binlog_row_metadata = FULL); else they are taken from \
              information_schema and may be newer than the rows",
-            if metadata == "FULL" { FindingState::Ok } else { FindingState::Warning },
+            if metadata == "FULL" {
+                FindingState::Ok
+            } else {
+                FindingState::Warning
+            },
             metadata,
             self.set("binlog_row_metadata", "'FULL'"),
         ));
         let options = self.variable("binlog_row_value_options");
         all.push(finding(
             "JSON values are logged whole (binlog_row_value_options is empty)",
-            if options.is_empty() { FindingState::Ok } else { FindingState::Failed },
+            if options.is_empty() {
+                FindingState::Ok
+            } else {
+                FindingState::Failed
+            },
             options,
             self.set("binlog_row_value_options", "''"),
         ));
         let checksum = self.variable("binlog_checksum");
         all.push(finding(
             "events carry a checksum (binlog_checksum = CRC32), so that damage is noticed",
-            if checksum == "CRC32" { FindingState::Ok } else { FindingState::Warning },
+            if checksum == "CRC32" {
+                FindingState::Ok
+            } else {
+                FindingState::Warning
+            },
             checksum,
             self.set("binlog_checksum", "'CRC32'"),
         ));
@@ -260,25 +304,50 @@ impl SourceFacts {
     fn gtid_findings(&self, needs: &Needs) -> Vec<Finding> {
         let mode = self.variable("gtid_mode");
         let consistency = self.variable("enforce_gtid_consistency");
-        let missing = if needs.gtid { FindingState::Failed } else { FindingState::Warning };
+        let missing = if needs.gtid {
+            FindingState::Failed
+        } else {
+            FindingState::Warning
+        };
         let steps = ["OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];
-        let done = steps.iter().position(|step| *step == mode).map_or(0, |at| at + 1);
-        let scope = if self.knows_replica_word() { "PERSIST" } else { "GLOBAL" };
-        let fix: Vec<String> = std::iter::once(format!("SET {scope} enforce_gtid_consistency = ON"))
-            .filter(|_| consistency != "ON")
-            .chain(steps.iter().skip(done).map(|step| format!("SET {scope} gtid_mode = {step}")))
-            .collect();
+        let done = steps
+            .iter()
+            .position(|step| *step == mode)
+            .map_or(0, |at| at + 1);
+        let scope = if self.knows_replica_word() {
+            "PERSIST"
+        } else {
+            "GLOBAL"
+        };
+        let fix: Vec<String> =
+            std::iter::once(format!("SET {scope} enforce_gtid_consistency = ON"))
+                .filter(|_| consistency != "ON")
+                .chain(
+                    steps
+                        .iter()
+                        .skip(done)
+                        .map(|step| format!("SET {scope} gtid_mode = {step}")),
+                )
+                .collect();
         vec![
             finding(
                 "transactions have GTIDs (gtid_mode = ON), so that the place is kept across \
                  servers and restarts",
-                if mode == "ON" { FindingState::Ok } else { missing },
+                if mode == "ON" {
+                    FindingState::Ok
+                } else {
+                    missing
+                },
                 mode,
                 Some(fix.join("; ")),
             ),
             finding(
                 "every transaction can have one GTID (enforce_gtid_consistency = ON)",
-                if consistency == "ON" { FindingState::Ok } else { missing },
+                if consistency == "ON" {
+                    FindingState::Ok
+                } else {
+                    missing
+                },
                 consistency,
                 self.set("enforce_gtid_consistency", "ON"),
             ),
@@ -294,7 +363,11 @@ impl SourceFacts {
                 short if short < RETENTION_WARN_S => FindingState::Warning,
                 _ => FindingState::Ok,
             },
-            &if seconds == 0 { "never purged".to_owned() } else { format!("{seconds} s") },
+            &if seconds == 0 {
+                "never purged".to_owned()
+            } else {
+                format!("{seconds} s")
+            },
             self.set("binlog_expire_logs_seconds", &RETENTION_FIX_S.to_string()),
         ))
     }
@@ -303,8 +376,16 @@ impl SourceFacts {
         // MariaDB's words for it since 10.5.2.
         let client = ["REPLICATION CLIENT", "BINLOG MONITOR"];
         [
-            (&["REPLICATION SLAVE"][..], "read the binlog", FindingState::Failed),
-            (&client[..], "list binlog files and see other replicas", FindingState::Warning),
+            (
+                &["REPLICATION SLAVE"][..],
+                "read the binlog",
+                FindingState::Failed,
+            ),
+            (
+                &client[..],
+                "list binlog files and see other replicas",
+                FindingState::Warning,
+            ),
         ]
         .into_iter()
         .filter_map(|(names, purpose, missing)| {
@@ -371,17 +452,29 @@ impl SourceFacts {
         let updates = self.is_on("log_replica_updates") || self.is_on("log_slave_updates");
         let mut all = vec![finding(
             "the source, itself a replica, logs what it replicates (log_replica_updates)",
-            if updates { FindingState::Ok } else { FindingState::Failed },
+            if updates {
+                FindingState::Ok
+            } else {
+                FindingState::Failed
+            },
             if updates { "ON" } else { "OFF" },
-            Some("log_replica_updates = ON   # in [mysqld] of the option file; then restart".into()),
+            Some(
+                "log_replica_updates = ON   # in [mysqld] of the option file; then restart".into(),
+            ),
         )];
         if !self.variable("replica_preserve_commit_order").is_empty() {
             let ordered = self.is_on("replica_preserve_commit_order")
-                || self.number("replica_parallel_workers").is_some_and(|workers| workers <= 1);
+                || self
+                    .number("replica_parallel_workers")
+                    .is_some_and(|workers| workers <= 1);
             all.push(finding(
                 "the source, itself a replica, commits in its own source's order \
                  (replica_preserve_commit_order)",
-                if ordered { FindingState::Ok } else { FindingState::Warning },
+                if ordered {
+                    FindingState::Ok
+                } else {
+                    FindingState::Warning
+                },
                 self.variable("replica_preserve_commit_order"),
                 self.set("replica_preserve_commit_order", "ON"),
             ));
@@ -402,11 +495,15 @@ impl SourceFacts {
 pub fn check_position(ours: &GtidSet, facts: &SourceFacts) -> Result<(), SourceError> {
     let extra = ours.subtract(&facts.gtid_executed);
     if !extra.is_empty() {
-        return Err(SourceError::Diverged { extra: extra.to_string() });
+        return Err(SourceError::Diverged {
+            extra: extra.to_string(),
+        });
     }
     let missing = facts.gtid_purged.subtract(ours);
     if !missing.is_empty() {
-        return Err(SourceError::Purged { missing: missing.to_string() });
+        return Err(SourceError::Purged {
+            missing: missing.to_string(),
+        });
     }
     Ok(())
 }
@@ -416,7 +513,11 @@ fn finding(what: &str, state: FindingState, found: &str, fix: Option<String>) ->
     Finding {
         what: what.to_owned(),
         state,
-        found: if found.is_empty() { "not set".to_owned() } else { found.to_owned() },
+        found: if found.is_empty() {
+            "not set".to_owned()
+        } else {
+            found.to_owned()
+        },
         fix: fix.filter(|_| state != FindingState::Ok),
     }
 }
@@ -439,7 +540,11 @@ async fn read_replicas(
     conn: &mut Conn,
     knows_replica_word: bool,
 ) -> Result<Option<Vec<Replica>>, SourceError> {
-    let statement = if knows_replica_word { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    let statement = if knows_replica_word {
+        "SHOW REPLICAS"
+    } else {
+        "SHOW SLAVE HOSTS"
+    };
     let Some(rows) = ask_if_allowed(conn, statement, "its replicas").await? else {
         return Ok(None);
     };
@@ -458,7 +563,11 @@ async fn read_is_replica(
     conn: &mut Conn,
     knows_replica_word: bool,
 ) -> Result<Option<bool>, SourceError> {
-    let statement = if knows_replica_word { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
+    let statement = if knows_replica_word {
+        "SHOW REPLICA STATUS"
+    } else {
+        "SHOW SLAVE STATUS"
+    };
     let rows = ask_if_allowed(conn, statement, "its own replication").await?;
     Ok(rows.map(|rows| !rows.is_empty()))
 }
@@ -479,7 +588,10 @@ async fn ask_if_allowed(
 }
 
 pub(super) fn sql(about: &'static str, cause: mysql_async::Error) -> SourceError {
-    SourceError::Sql { about, cause: Box::new(cause) }
+    SourceError::Sql {
+        about,
+        cause: Box::new(cause),
+    }
 }
 
 #[cfg(test)]
@@ -487,7 +599,10 @@ mod tests {
     use super::*;
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-    const NEEDS: Needs = Needs { server_id: 900, gtid: true };
+    const NEEDS: Needs = Needs {
+        server_id: 900,
+        gtid: true,
+    };
 
     fn good() -> SourceFacts {
         let variables = [
@@ -509,7 +624,9 @@ mod tests {
             ("replica_parallel_workers", "4"),
         ];
         SourceFacts {
-            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            variables: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             gtid_executed: format!("{UUID}:1-100").parse().unwrap(),
             gtid_purged: format!("{UUID}:1-10").parse().unwrap(),
             account: "'repl'@'%'".to_owned(),
@@ -530,31 +647,65 @@ mod tests {
     /// The findings that are not right, as state and fix.
     fn wrong(facts: &SourceFacts) -> Vec<(FindingState, String)> {
         let all = facts.findings(&NEEDS);
-        let wrong = all.into_iter().filter(|finding| finding.state != FindingState::Ok);
-        wrong.map(|finding| (finding.state, finding.fix.unwrap_or_default())).collect()
+        let wrong = all
+            .into_iter()
+            .filter(|finding| finding.state != FindingState::Ok);
+        wrong
+            .map(|finding| (finding.state, finding.fix.unwrap_or_default()))
+            .collect()
     }
 
     #[test]
     fn a_good_source_has_nothing_to_mend() {
         assert_eq!(wrong(&good()), []);
-        assert!(good().findings(&NEEDS).iter().all(|finding| finding.fix.is_none()));
+        assert!(
+            good()
+                .findings(&NEEDS)
+                .iter()
+                .all(|finding| finding.fix.is_none())
+        );
     }
 
     #[test]
     fn each_setting_is_found_with_the_statement_that_mends_it() {
         use FindingState::{Failed, Warning};
         for (name, value, state, fix) in [
-            ("binlog_format", "STATEMENT", Failed, "SET PERSIST binlog_format = 'ROW'"),
-            ("binlog_format", "MIXED", Failed, "SET PERSIST binlog_format = 'ROW'"),
-            ("binlog_row_image", "MINIMAL", Failed, "SET PERSIST binlog_row_image = 'FULL'"),
-            ("binlog_row_metadata", "MINIMAL", Warning, "SET PERSIST binlog_row_metadata = 'FULL'"),
+            (
+                "binlog_format",
+                "STATEMENT",
+                Failed,
+                "SET PERSIST binlog_format = 'ROW'",
+            ),
+            (
+                "binlog_format",
+                "MIXED",
+                Failed,
+                "SET PERSIST binlog_format = 'ROW'",
+            ),
+            (
+                "binlog_row_image",
+                "MINIMAL",
+                Failed,
+                "SET PERSIST binlog_row_image = 'FULL'",
+            ),
+            (
+                "binlog_row_metadata",
+                "MINIMAL",
+                Warning,
+                "SET PERSIST binlog_row_metadata = 'FULL'",
+            ),
             (
                 "binlog_row_value_options",
                 "PARTIAL_JSON",
                 Failed,
                 "SET PERSIST binlog_row_value_options = ''",
             ),
-            ("binlog_checksum", "NONE", Warning, "SET PERSIST binlog_checksum = 'CRC32'"),
+            (
+                "binlog_checksum",
+                "NONE",
+                Warning,
+                "SET PERSIST binlog_checksum = 'CRC32'",
+            ),
             (
                 "gtid_mode",
                 "OFF_PERMISSIVE",
@@ -574,7 +725,11 @@ mod tests {
                 "SET PERSIST replica_preserve_commit_order = ON",
             ),
         ] {
-            assert_eq!(wrong(&with(name, value)), [(state, fix.to_owned())], "{name} = {value}");
+            assert_eq!(
+                wrong(&with(name, value)),
+                [(state, fix.to_owned())],
+                "{name} = {value}"
+            );
         }
         assert_eq!(wrong(&with("log_bin", "OFF"))[0].0, Failed);
         assert_eq!(wrong(&with("log_replica_updates", "OFF"))[0].0, Failed);
@@ -584,7 +739,9 @@ mod tests {
     #[test]
     fn an_older_server_is_told_to_set_global() {
         let mut facts = with("binlog_format", "MIXED");
-        facts.variables.insert("version".to_owned(), "5.7.44-log".to_owned());
+        facts
+            .variables
+            .insert("version".to_owned(), "5.7.44-log".to_owned());
         assert_eq!(wrong(&facts)[0].1, "SET GLOBAL binlog_format = 'ROW'");
     }
 
@@ -593,7 +750,11 @@ mod tests {
         let facts = with("gtid_mode", "OFF");
         let of = |gtid| {
             let findings = facts.findings(&Needs { gtid, ..NEEDS });
-            findings.into_iter().map(|finding| finding.state).max().unwrap()
+            findings
+                .into_iter()
+                .map(|finding| finding.state)
+                .max()
+                .unwrap()
         };
         assert_eq!(of(true), FindingState::Failed);
         assert_eq!(of(false), FindingState::Warning);
@@ -606,8 +767,14 @@ mod tests {
         assert_eq!(
             wrong(&facts),
             [
-                (FindingState::Failed, "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned()),
-                (FindingState::Warning, "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'".to_owned()),
+                (
+                    FindingState::Failed,
+                    "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned()
+                ),
+                (
+                    FindingState::Warning,
+                    "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'".to_owned()
+                ),
             ]
         );
         // Of one database only, and a name within another: no privilege.
@@ -615,7 +782,8 @@ mod tests {
         assert!(!facts.has_privilege("REPLICATION SLAVE"));
         facts.grants = vec!["GRANT REPLICATION SLAVE ADMIN ON *.* TO `repl`@`%`".to_owned()];
         assert!(!facts.has_privilege("REPLICATION SLAVE"));
-        facts.grants = vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
+        facts.grants =
+            vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
         assert!(facts.has_privilege("REPLICATION SLAVE"));
         assert_eq!(quote_account("o'neil@10.%"), "'o''neil'@'10.%'");
     }
@@ -626,7 +794,11 @@ mod tests {
         assert_eq!(wrong(&with("server_id", "0"))[0].0, FindingState::Failed);
         let mut facts = good();
         let host = "towpath:orders".to_owned();
-        facts.replicas = Some(vec![Replica { server_id: 900, host, uuid: String::new() }]);
+        facts.replicas = Some(vec![Replica {
+            server_id: 900,
+            host,
+            uuid: String::new(),
+        }]);
         assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
         facts.replicas = None;
         assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
@@ -638,11 +810,18 @@ mod tests {
         assert!(at(&format!("{UUID}:1-10")).is_ok());
         assert!(at(&format!("{UUID}:1-100")).is_ok());
         let error = at(&format!("{UUID}:1-7")).unwrap_err();
-        assert!(matches!(&error, SourceError::Purged { missing } if *missing == format!("{UUID}:8-10")));
+        assert!(
+            matches!(&error, SourceError::Purged { missing } if *missing == format!("{UUID}:8-10"))
+        );
         let error = at(&format!("{UUID}:1-103")).unwrap_err();
-        assert!(matches!(&error, SourceError::Diverged { extra } if *extra == format!("{UUID}:101-103")));
+        assert!(
+            matches!(&error, SourceError::Diverged { extra } if *extra == format!("{UUID}:101-103"))
+        );
         // Another server's transactions, which the source itself would accept silently.
         let other = "aaaaaaaa-71ca-11e1-9e33-c80aa9429562:1";
-        assert!(matches!(at(&format!("{UUID}:1-50,{other}")), Err(SourceError::Diverged { .. })));
+        assert!(matches!(
+            at(&format!("{UUID}:1-50,{other}")),
+            Err(SourceError::Diverged { .. })
+        ));
     }
 }
