@@ -95,7 +95,7 @@ impl BatchBuilder {
     pub fn accepts(&self, event: &RowsEvent<'_>) -> bool {
         self.batch.changes == 0
             || (self.batch.foreign_key_checks == self.foreign_key_checks(event)
-                && self.batch.unique_checks == !event.flags.relaxed_unique_checks())
+                && self.batch.unique_checks != event.flags.relaxed_unique_checks())
     }
 
     fn foreign_key_checks(&self, event: &RowsEvent<'_>) -> bool {

@@ -220,9 +220,8 @@ impl Lane {
         }
         let wanted_present = statement.operation != Operation::Insert;
         let mut named = Vec::new();
-        let mut ranges = vec![0..statement.rows.len()];
-        while let Some(range) = ranges.pop() {
-            let rows = statement.rows.get(range.clone()).unwrap_or_default();
+        let mut halves = vec![statement.rows.as_slice()];
+        while let Some(rows) = halves.pop() {
             if rows.is_empty() || named.len() >= ROWS_NAMED_MAX {
                 continue;
             }
@@ -240,9 +239,9 @@ impl Lane {
                 ));
                 continue;
             }
-            let middle = range.start + range.len() / 2;
-            ranges.push(middle..range.end);
-            ranges.push(range.start..middle);
+            let (first, second) = rows.split_at(rows.len() / 2);
+            halves.push(second);
+            halves.push(first);
         }
         if named.is_empty() {
             return Ok(span(batch, statement));
