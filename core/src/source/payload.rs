@@ -108,7 +108,7 @@ impl Inflater {
                 Err(_) => EventHeader::LEN,
                 Ok((header, _)) => header.event_size as usize,
             };
-            if want < EventHeader::LEN || want > PACKET_LEN_MAX {
+            if !(EventHeader::LEN..=PACKET_LEN_MAX).contains(&want) {
                 return Err(format!("an event in it says that it has {want} bytes"));
             }
             if held.len() >= want {
