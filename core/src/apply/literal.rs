@@ -272,7 +272,10 @@ fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), 
         }
         JsonValue::Decimal(decimal) => {
             let (precision, scale) = (decimal.precision(), decimal.scale());
-            let _ = write!(out, "CAST(CAST({decimal} AS DECIMAL({precision},{scale})) AS JSON)");
+            let _ = write!(
+                out,
+                "CAST(CAST({decimal} AS DECIMAL({precision},{scale})) AS JSON)"
+            );
         }
         JsonValue::Date(date) => {
             let _ = write!(out, "CAST(CAST('{date}' AS DATE) AS JSON)");

@@ -72,8 +72,15 @@ impl Session {
         let conn = endpoint::connect(opts, address.tls)
             .await
             .map_err(|e| SinkError::from_driver(sink, "connect", e))?;
-        let checks = Checks { foreign_keys: false, unique: true };
-        let mut session = Session { sink: sink.to_owned(), conn, flags: checks };
+        let checks = Checks {
+            foreign_keys: false,
+            unique: true,
+        };
+        let mut session = Session {
+            sink: sink.to_owned(),
+            conn,
+            flags: checks,
+        };
         let fix = format!(
             "SET NAMES utf8mb4, \
              SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00', SESSION autocommit = 1, \
@@ -96,11 +103,16 @@ impl Session {
     /// # Errors
     /// As [`Session::execute`].
     pub async fn facts(&mut self) -> Result<ServerFacts, SinkError> {
-        let version: Option<(String, u64)> =
-            self.first("read the version", "SELECT @@version, @@max_allowed_packet").await?;
+        let version: Option<(String, u64)> = self
+            .first("read the version", "SELECT @@version, @@max_allowed_packet")
+            .await?;
         let (version, max_allowed_packet) = version.unwrap_or_default();
-        let mut facts =
-            ServerFacts { version, server_uuid: String::new(), gtids: false, max_allowed_packet };
+        let mut facts = ServerFacts {
+            version,
+            server_uuid: String::new(),
+            gtids: false,
+            max_allowed_packet,
+        };
         if !facts.is_mariadb() {
             let row: Option<(String, String, u8)> = self
                 .first(
@@ -114,7 +126,11 @@ impl Session {
         }
         // Past this many bytes of predicates the optimizer would scan the whole table for an IN list.
         if !facts.is_mariadb() {
-            self.execute("fix the optimizer", "SET SESSION range_optimizer_max_mem_size = 0").await?;
+            self.execute(
+                "fix the optimizer",
+                "SET SESSION range_optimizer_max_mem_size = 0",
+            )
+            .await?;
         }
         Ok(facts)
     }
@@ -155,7 +171,10 @@ impl Session {
         doing: &'static str,
         sql: &str,
     ) -> Result<Option<T>, SinkError> {
-        self.conn.query_first(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+        self.conn
+            .query_first(sql)
+            .await
+            .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
     /// As [`Session::first`], for a statement with literals in several character sets.
@@ -167,7 +186,10 @@ impl Session {
         doing: &'static str,
         sql: &[u8],
     ) -> Result<Option<T>, SinkError> {
-        self.conn.query_first(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+        self.conn
+            .query_first(sql)
+            .await
+            .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
     /// All rows of a query.
@@ -179,7 +201,10 @@ impl Session {
         doing: &'static str,
         sql: &str,
     ) -> Result<Vec<T>, SinkError> {
-        self.conn.query(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+        self.conn
+            .query(sql)
+            .await
+            .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
     /// Runs the statements of one packet, separated by semicolons; answers the rows that each matched.
