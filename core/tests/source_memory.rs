@@ -1,6 +1,8 @@
 //! A compressed transaction that inflates to 100 MB takes no 100 MB. In a process of its own, as
 //! it's the process' memory that is looked at.
 
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;

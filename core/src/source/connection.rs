@@ -251,6 +251,7 @@ impl SourceConnection {
         from_server(
             doing,
             &self.user,
+            self.greeting.is_some(),
             u16::from_le_bytes(*code),
             &String::from_utf8_lossy(state),
             String::from_utf8_lossy(message).into_owned(),

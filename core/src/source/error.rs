@@ -247,7 +247,8 @@ const NO_TLS_ADVICE: &str = "give the source a certificate (ssl_cert, ssl_key), 
 const TLS_ADVICE: &str = "check that tls_ca is the authority that signed the source's \
     certificate, and with tls = `verify-identity` that the certificate names the host of the url";
 const TLS_CONFIG_ADVICE: &str = "correct tls, tls_ca or the host of the url";
-const PLUGIN_ADVICE: &str = "give the user another one: ALTER USER … IDENTIFIED WITH \
+const PLUGIN_ADVICE: &str = "check that the user exists (for one that \
+    doesn't, MySQL asks for any plugin), or give it another one: ALTER USER … IDENTIFIED WITH \
     caching_sha2_password BY '…'";
 const RSA_ADVICE: &str = "use TLS (tls = `required`), which needs no such key";
 const PURGED_ADVICE: &str = "provision the sink again with a snapshot, or apply the missing \
@@ -348,11 +349,14 @@ fn is_certificate_error(cause: &io::Error) -> bool {
 pub(super) fn from_server(
     doing: &'static str,
     user: &str,
+    is_logged_in: bool,
     code: u16,
     state: &str,
     message: String,
 ) -> SourceError {
     match code {
+        // COM_REGISTER_SLAVE answers a missing privilege as a failed login is answered.
+        1045 if is_logged_in => SourceError::Privilege { doing, message },
         // ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR, ER_NOT_SUPPORTED_AUTH_MODE
         // and locked or expired accounts at login.
         1045 | 1698 | 3118 | 1862 | 1820 => SourceError::AccessDenied {
@@ -401,7 +405,9 @@ mod tests {
 
     #[test]
     fn the_servers_words_become_what_to_do() {
-        let of = |message: &str| from_server("the dump", "repl", 1236, "HY000", message.to_owned());
+        let of = |message: &str| {
+            from_server("the dump", "repl", true, 1236, "HY000", message.to_owned())
+        };
         let purged = of("Cannot replicate because the source purged required binary logs. …");
         assert!(matches!(purged, SourceError::Purged { .. }));
         let old = of("Slave has more GTIDs than the master has, using the master's SERVER_UUID. …");
@@ -424,12 +430,20 @@ mod tests {
         let full = from_server(
             "the login",
             "repl",
+            false,
             1040,
             "08004",
             "Too many connections".into(),
         );
         assert_eq!(full.retry().0, Retry::Again);
-        let denied = from_server("the login", "repl", 1045, "28000", "Access denied".into());
+        let denied = from_server(
+            "the login",
+            "repl",
+            false,
+            1045,
+            "28000",
+            "Access denied".into(),
+        );
         assert_eq!(denied.retry().0, Retry::Stop);
         assert_eq!(SourceError::ServerIdClash.retry().0, Retry::Stop);
     }

@@ -178,7 +178,10 @@ impl EventStream {
         if self.failed {
             return Err(SourceError::Closed);
         }
-        let silence = (self.heartbeat * HEARTBEATS_MISSED).max(SILENCE_MIN);
+        let silence = self
+            .heartbeat
+            .saturating_mul(HEARTBEATS_MISSED)
+            .max(SILENCE_MIN);
         let patience = if self.begun {
             silence
         } else {

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -9,6 +9,9 @@ use towpath_core::source::{DumpFrom, DumpOptions, EventStream, SourceError, Sour
 use towpath_protocol::gtid::{Gtid, GtidSet};
 use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
 use towpath_testing::MysqlServer;
+
+/// Heartbeats keep a stream that lacks what a test waits for alive for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn endpoint(port: u16, user: &str, password: &str, tls: TlsMode) -> Endpoint {
     Endpoint {
@@ -63,8 +66,10 @@ pub(crate) async fn read_gtids(
     set: &GtidSet,
 ) -> Result<Vec<Gtid>, SourceError> {
     let (mut seen, mut order) = (GtidSet::new(), Vec::new());
+    let start = Instant::now();
     while !set.is_subset(&seen) {
         let event = stream.next().await?;
+        assert!(start.elapsed() < PATIENCE, "only {seen} of {set} came");
         let kind = event.header.event_type;
         if matches!(kind, EventType::GTID | EventType::GTID_TAGGED) {
             let gtid = GtidEvent::parse(kind, event.body).unwrap().gtid.unwrap();
