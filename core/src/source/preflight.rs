@@ -11,6 +11,7 @@ use mysql_async::prelude::Queryable;
 use towpath_protocol::gtid::GtidSet;
 
 use super::error::SourceError;
+use crate::check::finding::{Finding, FindingState, Fix};
 
 /// Below this retention a weekend's outage can cost a new snapshot, in seconds: three days.
 pub const RETENTION_WARN_S: u64 = 3 * 86_400;
@@ -34,6 +35,7 @@ const VARIABLES: &[&str] = &[
     "binlog_checksum",
     "binlog_transaction_compression",
     "max_allowed_packet",
+    "lower_case_table_names",
     "log_replica_updates",
     "log_slave_updates",
     "replica_preserve_commit_order",
@@ -79,30 +81,6 @@ pub struct Needs {
     pub gtid: bool,
 }
 
-/// How a precondition stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FindingState {
-    /// Met.
-    Ok,
-    /// Met well enough to run, with a risk that the finding names.
-    Warning,
-    /// Not met: the pipeline doesn't start.
-    Failed,
-}
-
-/// One precondition and how it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The precondition, with its reason.
-    pub what: String,
-    /// How it stands.
-    pub state: FindingState,
-    /// What was found.
-    pub found: String,
-    /// The statement that mends it, or the line for the server's option file.
-    pub fix: Option<String>,
-}
-
 impl SourceFacts {
     /// Asks a source. Replicas and its own replication are left out if our account may not see
     /// them.
@@ -143,6 +121,12 @@ impl SourceFacts {
     /// A variable as the server writes it; empty if its version doesn't have it.
     pub fn variable(&self, name: &str) -> &str {
         self.variables.get(name).map_or("", String::as_str)
+    }
+
+    /// Sets a variable, for a test's facts.
+    #[cfg(test)]
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
     }
 
     /// The server's version as it gives it, such as `9.7.4`.
@@ -195,9 +179,9 @@ impl SourceFacts {
     }
 
     /// `SET PERSIST` where the server has it, so that the fix outlives a restart.
-    fn set(&self, name: &str, value: &str) -> Option<String> {
+    fn set(&self, name: &str, value: &str) -> Option<Fix> {
         let scope = if self.knows_replica_word() { "PERSIST" } else { "GLOBAL" };
-        Some(format!("SET {scope} {name} = {value}"))
+        Fix::sql(format!("SET {scope} {name} = {value}"))
     }
 
     /// Every precondition with its state, the failed ones among them.
@@ -212,49 +196,35 @@ impl SourceFacts {
     }
 
     fn binlog_findings(&self) -> Vec<Finding> {
-        let mut all = vec![finding(
-            "binary log is written",
-            if self.is_on("log_bin") { FindingState::Ok } else { FindingState::Failed },
-            self.variable("log_bin"),
-            Some("log_bin = binlog   # in [mysqld] of the option file; then restart".to_owned()),
-        )];
-        let format = self.variable("binlog_format");
-        all.push(finding(
-            "changes are logged as rows (binlog_format = ROW), statements can't be applied exactly",
-            if format == "ROW" { FindingState::Ok } else { FindingState::Failed },
-            format,
-            self.set("binlog_format", "'ROW'"),
-        ));
-        let image = self.variable("binlog_row_image");
-        all.push(finding(
-            "rows are logged whole (binlog_row_image = FULL), so that each change is checked",
-            if image == "FULL" { FindingState::Ok } else { FindingState::Failed },
-            image,
-            self.set("binlog_row_image", "'FULL'"),
-        ));
-        let metadata = self.variable("binlog_row_metadata");
-        all.push(finding(
-            "column names are logged (binlog_row_metadata = FULL); else they are taken from \
-             information_schema and may be newer than the rows",
-            if metadata == "FULL" { FindingState::Ok } else { FindingState::Warning },
-            metadata,
-            self.set("binlog_row_metadata", "'FULL'"),
-        ));
-        let options = self.variable("binlog_row_value_options");
-        all.push(finding(
-            "JSON values are logged whole (binlog_row_value_options is empty)",
-            if options.is_empty() { FindingState::Ok } else { FindingState::Failed },
-            options,
-            self.set("binlog_row_value_options", "''"),
-        ));
-        let checksum = self.variable("binlog_checksum");
-        all.push(finding(
-            "events carry a checksum (binlog_checksum = CRC32), so that damage is noticed",
-            if checksum == "CRC32" { FindingState::Ok } else { FindingState::Warning },
-            checksum,
-            self.set("binlog_checksum", "'CRC32'"),
-        ));
-        all
+        use FindingState::{Failed, Warning};
+        let setting = |what: &str, name: &str, wanted: &str, otherwise: FindingState| {
+            let value = self.variable(name);
+            let what = if wanted.is_empty() {
+                format!("{what} ({name} is empty)")
+            } else {
+                format!("{what} ({name} = {wanted})")
+            };
+            let state = FindingState::ok_if(value == wanted, otherwise);
+            Finding::new(what, state, value, self.set(name, &format!("'{wanted}'")))
+        };
+        vec![
+            Finding::new(
+                "the binary log is written (log_bin)",
+                FindingState::ok_if(self.is_on("log_bin"), Failed),
+                self.variable("log_bin"),
+                Fix::hand("log_bin = binlog   # in [mysqld] of the option file; then restart"),
+            ),
+            setting("changes are logged as rows", "binlog_format", "ROW", Failed)
+                .why("statements can't be applied exactly"),
+            setting("rows are logged whole", "binlog_row_image", "FULL", Failed)
+                .why("each change is checked against the row that it changes"),
+            setting("column names are logged", "binlog_row_metadata", "FULL", Failed)
+                .why("rows go into columns by name; by number, a changed table would mix them up"),
+            setting("JSON values are logged whole", "binlog_row_value_options", "", Failed)
+                .why("parts of documents can't be applied"),
+            setting("events carry a checksum", "binlog_checksum", "CRC32", Warning)
+                .why("so that damage on the way is noticed"),
+        ]
     }
 
     fn gtid_findings(&self, needs: &Needs) -> Vec<Finding> {
@@ -269,16 +239,16 @@ impl SourceFacts {
             .chain(steps.iter().skip(done).map(|step| format!("SET {scope} gtid_mode = {step}")))
             .collect();
         vec![
-            finding(
-                "transactions have GTIDs (gtid_mode = ON), so that the place is kept across \
-                 servers and restarts",
-                if mode == "ON" { FindingState::Ok } else { missing },
+            Finding::new(
+                "transactions have GTIDs (gtid_mode = ON)",
+                FindingState::ok_if(mode == "ON", missing),
                 mode,
-                Some(fix.join("; ")),
-            ),
-            finding(
-                "every transaction can have one GTID (enforce_gtid_consistency = ON)",
-                if consistency == "ON" { FindingState::Ok } else { missing },
+                Fix::sql(fix.join("; ")),
+            )
+            .why("so that the place is kept across servers and restarts"),
+            Finding::new(
+                "each transaction can have one GTID (enforce_gtid_consistency = ON)",
+                FindingState::ok_if(consistency == "ON", missing),
                 consistency,
                 self.set("enforce_gtid_consistency", "ON"),
             ),
@@ -287,16 +257,19 @@ impl SourceFacts {
 
     fn retention_findings(&self) -> Option<Finding> {
         let seconds = self.number("binlog_expire_logs_seconds")?;
-        Some(finding(
+        let found = match seconds {
+            0 => "never purged".to_owned(),
+            _ if seconds % 86_400 == 0 => format!("{} days", seconds / 86_400),
+            _ => format!("{seconds} s"),
+        };
+        let long_enough = seconds == 0 || seconds >= RETENTION_WARN_S;
+        let finding = Finding::new(
             "the binlog outlives an outage (binlog_expire_logs_seconds)",
-            match seconds {
-                0 => FindingState::Ok,
-                short if short < RETENTION_WARN_S => FindingState::Warning,
-                _ => FindingState::Ok,
-            },
-            &if seconds == 0 { "never purged".to_owned() } else { format!("{seconds} s") },
+            FindingState::ok_if(long_enough, FindingState::Warning),
+            found,
             self.set("binlog_expire_logs_seconds", &RETENTION_FIX_S.to_string()),
-        ))
+        );
+        Some(finding.why("what is purged before it was applied is lost to the sink"))
     }
 
     fn privilege_findings(&self) -> Vec<Finding> {
@@ -304,17 +277,17 @@ impl SourceFacts {
         let client = ["REPLICATION CLIENT", "BINLOG MONITOR"];
         [
             (&["REPLICATION SLAVE"][..], "read the binlog", FindingState::Failed),
-            (&client[..], "list binlog files and see other replicas", FindingState::Warning),
+            (&client[..], "list binlog files and replicas", FindingState::Warning),
         ]
         .into_iter()
         .filter_map(|(names, purpose, missing)| {
             let name = names.first()?;
             let has = names.iter().any(|name| self.has_privilege(name));
-            Some(finding(
-                &format!("the account may {purpose} ({name})"),
-                if has { FindingState::Ok } else { missing },
+            Some(Finding::new(
+                format!("the account may {purpose} ({name})"),
+                FindingState::ok_if(has, missing),
                 if has { "granted" } else { "not granted" },
-                Some(format!("GRANT {name} ON *.* TO {}", self.account)),
+                Fix::sql(format!("GRANT {name} ON *.* TO {}", self.account)),
             ))
         })
         .collect()
@@ -328,38 +301,41 @@ impl SourceFacts {
             .flatten()
             .find(|replica| replica.server_id == needs.server_id);
         vec![
-            finding(
+            Finding::new(
                 "the source has a server_id of its own",
-                if theirs == 0 || theirs == needs.server_id {
-                    FindingState::Failed
-                } else {
-                    FindingState::Ok
-                },
-                &format!("{theirs}, ours is {}", needs.server_id),
+                FindingState::ok_if(theirs != 0 && theirs != needs.server_id, FindingState::Failed),
+                format!("{theirs}, ours is {}", needs.server_id),
                 match theirs {
                     0 => self.set("server_id", "1"),
-                    _ => Some("give this pipeline another server_id".to_owned()),
+                    _ => Fix::hand("give this pipeline another server_id, in [source]"),
                 },
             ),
-            finding(
+            Finding::new(
                 "no other replica uses our server_id",
                 match (other, &self.replicas) {
                     (Some(_), _) | (None, None) => FindingState::Warning,
                     (None, Some(_)) => FindingState::Ok,
                 },
-                &match (other, &self.replicas) {
+                match (other, &self.replicas) {
                     (Some(replica), _) => {
                         format!("{} is used by `{}`", replica.server_id, replica.host)
                     }
-                    (None, None) => "not known: the account may not ask".to_owned(),
-                    (None, Some(all)) => format!("{} replicas, none with ours", all.len()),
+                    (None, None) => "not known, the account may not ask".to_owned(),
+                    (None, Some(all)) => match all.len() {
+                        0 => "no other replicas".to_owned(),
+                        1 => "one other replica".to_owned(),
+                        count => format!("{count} other replicas"),
+                    },
                 },
-                Some(match other {
-                    Some(_) => "give this pipeline another server_id, or stop the other replica \
-                                if it is a leftover"
-                        .to_owned(),
-                    None => format!("GRANT REPLICATION SLAVE ON *.* TO {}", self.account),
-                }),
+                match other {
+                    Some(_) => Fix::hand(
+                        "give this pipeline another server_id, in [source], or stop the other \
+                         replica if it is a leftover",
+                    ),
+                    None => {
+                        Fix::sql(format!("GRANT REPLICATION SLAVE ON *.* TO {}", self.account))
+                    }
+                },
             ),
         ]
     }
@@ -369,19 +345,19 @@ impl SourceFacts {
             return Vec::new();
         }
         let updates = self.is_on("log_replica_updates") || self.is_on("log_slave_updates");
-        let mut all = vec![finding(
-            "the source, itself a replica, logs what it replicates (log_replica_updates)",
-            if updates { FindingState::Ok } else { FindingState::Failed },
+        let mut all = vec![Finding::new(
+            "the source, itself a replica, logs what it replicates (log_replica_updates = ON)",
+            FindingState::ok_if(updates, FindingState::Failed),
             if updates { "ON" } else { "OFF" },
-            Some("log_replica_updates = ON   # in [mysqld] of the option file; then restart".into()),
+            Fix::hand("log_replica_updates = ON   # in [mysqld] of the option file; then restart"),
         )];
         if !self.variable("replica_preserve_commit_order").is_empty() {
             let ordered = self.is_on("replica_preserve_commit_order")
                 || self.number("replica_parallel_workers").is_some_and(|workers| workers <= 1);
-            all.push(finding(
+            all.push(Finding::new(
                 "the source, itself a replica, commits in its own source's order \
-                 (replica_preserve_commit_order)",
-                if ordered { FindingState::Ok } else { FindingState::Warning },
+                 (replica_preserve_commit_order = ON)",
+                FindingState::ok_if(ordered, FindingState::Warning),
                 self.variable("replica_preserve_commit_order"),
                 self.set("replica_preserve_commit_order", "ON"),
             ));
@@ -409,16 +385,6 @@ pub fn check_position(ours: &GtidSet, facts: &SourceFacts) -> Result<(), SourceE
         return Err(SourceError::Purged { missing: missing.to_string() });
     }
     Ok(())
-}
-
-/// A fix belongs to what isn't right only.
-fn finding(what: &str, state: FindingState, found: &str, fix: Option<String>) -> Finding {
-    Finding {
-        what: what.to_owned(),
-        state,
-        found: if found.is_empty() { "not set".to_owned() } else { found.to_owned() },
-        fix: fix.filter(|_| state != FindingState::Ok),
-    }
 }
 
 fn parse_set(about: &'static str, text: &str) -> Result<GtidSet, SourceError> {
@@ -531,7 +497,11 @@ mod tests {
     fn wrong(facts: &SourceFacts) -> Vec<(FindingState, String)> {
         let all = facts.findings(&NEEDS);
         let wrong = all.into_iter().filter(|finding| finding.state != FindingState::Ok);
-        wrong.map(|finding| (finding.state, finding.fix.unwrap_or_default())).collect()
+        let fix = |fix: Option<Fix>| match fix {
+            Some(Fix::Sql(text) | Fix::Hand(text)) => text,
+            None => String::new(),
+        };
+        wrong.map(|finding| (finding.state, fix(finding.fix))).collect()
     }
 
     #[test]
@@ -547,7 +517,7 @@ mod tests {
             ("binlog_format", "STATEMENT", Failed, "SET PERSIST binlog_format = 'ROW'"),
             ("binlog_format", "MIXED", Failed, "SET PERSIST binlog_format = 'ROW'"),
             ("binlog_row_image", "MINIMAL", Failed, "SET PERSIST binlog_row_image = 'FULL'"),
-            ("binlog_row_metadata", "MINIMAL", Warning, "SET PERSIST binlog_row_metadata = 'FULL'"),
+            ("binlog_row_metadata", "MINIMAL", Failed, "SET PERSIST binlog_row_metadata = 'FULL'"),
             (
                 "binlog_row_value_options",
                 "PARTIAL_JSON",
