@@ -238,8 +238,9 @@ impl TablePlan {
     }
 }
 
-/// What of a source column the sink's could not hold; `None` if it holds every value exactly.
-fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
+/// What of a source column the sink's could not hold; `None` if its type holds every value. Lengths
+/// and character sets are not compared: a value that doesn't fit is refused by the sink itself.
+pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
     let target_type = target.data_type.as_str();
     let unsigned = target.column_type.contains("unsigned");
     let integer = |width: u8, name: &str| {
@@ -379,7 +380,7 @@ fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<S
 }
 
 /// The labels in a `COLUMN_TYPE` such as `enum('a','it''s')`.
-fn target_labels(column_type: &str) -> Vec<String> {
+pub fn target_labels(column_type: &str) -> Vec<String> {
     let mut labels = Vec::new();
     let mut chars = column_type
         .chars()

@@ -17,6 +17,7 @@
 //! **DDL** commits by itself, so it has a record of intent and, on a sink with GTIDs, a GTID of its own,
 //! by which the sink itself knows whether the statement ran ([`ddl`]).
 
+pub mod preflight;
 pub mod schema;
 pub mod session;
 pub mod lock;

@@ -29,6 +29,6 @@ pub use dump::{DumpFrom, DumpOptions, HEARTBEAT_DEFAULT};
 pub use error::SourceError;
 pub use packet::PACKET_LEN_MAX;
 pub use payload::WINDOW_LOG_MAX;
-pub use preflight::{Finding, FindingState, Needs, Replica, SourceFacts, check_position};
+pub use preflight::{Needs, Replica, SourceFacts, check_position};
 pub use reconnect::{Backoff, HEALTHY_AFTER, PAUSE_MAX, PAUSE_MIN, Retry};
 pub use stream::{EventStream, FIRST_EVENT_TIMEOUT, SILENCE_MIN, StreamEvent};
