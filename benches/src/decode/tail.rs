@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use towpath_core::source::{DumpFrom, DumpOptions, EventStream, FIRST_EVENT_OFFSET};
+use towpath_core::source::{DumpFrom, DumpOptions, EventStream};
 use towpath_core::tail::JsonLines;
-use towpath_protocol::position::BinlogPosition;
+use towpath_protocol::position::{BinlogPosition, FIRST_EVENT_OFFSET};
 use towpath_protocol::spec::{Endpoint, Secret, TableFilter, TlsMode};
 
 /// Lines are written in pieces of about this size, in bytes: what a pipe holds.
