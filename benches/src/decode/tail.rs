@@ -7,8 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use towpath_core::source::{DumpFrom, DumpOptions, EventStream};
 use towpath_core::tail::JsonLines;
-use towpath_protocol::position::BinlogPosition;
-use towpath_protocol::position::FIRST_EVENT_OFFSET;
+use towpath_protocol::position::{BinlogPosition, FIRST_EVENT_OFFSET};
 use towpath_protocol::spec::{Endpoint, Secret, TableFilter, TlsMode};
 
 /// Lines are written in pieces of about this size, in bytes: what a pipe holds.
