@@ -199,13 +199,24 @@ impl Session {
             Err(error) => return Err((0, SinkError::from_driver(sink, doing, error))),
         };
         loop {
-            matched.push(result.affected_rows());
+            let affected = result.affected_rows();
             if result.is_empty() {
-                return Ok(matched);
+                // The library keeps an error of any statement but the first for the next use of the
+                // connection, and calls the result empty: dropping the result asks for it.
+                return match result.drop_result().await {
+                    Ok(()) => {
+                        matched.push(affected);
+                        Ok(matched)
+                    }
+                    Err(error) => {
+                        Err((matched.len(), SinkError::from_driver(sink, doing, error)))
+                    }
+                };
             }
             if let Err(error) = result.collect::<Row>().await {
                 return Err((matched.len(), SinkError::from_driver(sink, doing, error)));
             }
+            matched.push(affected);
         }
     }
 
