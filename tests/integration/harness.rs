@@ -242,10 +242,12 @@ pub(crate) async fn failure(process: &TowpathProcess) -> Result<String> {
 /// Every row of a query as text, sorted.
 pub(crate) async fn rows(conn: &mut Conn, query: &str) -> Result<Vec<String>> {
     let rows: Vec<Row> = conn.query(query).await.with_context(|| query.to_owned())?;
-    let mut texts: Vec<String> = rows
-        .into_iter()
-        .map(|row| format!("{:?}", row.unwrap()))
-        .collect();
+    // A value's Debug shows only how it begins; this shows all of it.
+    let text = |row: Row| {
+        let values: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
+        values.join(", ")
+    };
+    let mut texts: Vec<String> = rows.into_iter().map(text).collect();
     texts.sort_unstable();
     Ok(texts)
 }
@@ -285,17 +287,18 @@ pub(crate) async fn until(
     wait_until(what, WAIT, async || Ok(accept(number(conn, query).await?))).await
 }
 
-/// Waits until a statement of Towpath's user waits in the server for somebody's row lock.
-pub(crate) async fn until_blocked(conn: &mut Conn, database: &str) -> Result<()> {
-    until(
-        "a statement to wait for a row lock",
-        conn,
-        &format!(
-            "SELECT COUNT(*) FROM information_schema.innodb_trx t \
-             JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
-             WHERE t.trx_state = 'LOCK WAIT' AND p.info LIKE '%{database}%'"
-        ),
-        |blocked| blocked > 0,
-    )
+/// Waits until a statement with `part` in it waits in the server for somebody's row lock.
+pub(crate) async fn until_blocked(conn: &mut Conn, part: &str) -> Result<()> {
+    // The server renews this table only for a reader that has let it rest for 0.1 s.
+    const REST: Duration = Duration::from_millis(150);
+    let query = format!(
+        "SELECT COUNT(*) FROM information_schema.innodb_trx t \
+         JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
+         WHERE t.trx_state = 'LOCK WAIT' AND p.info LIKE '%{part}%'"
+    );
+    wait_until("a statement to wait for a row lock", WAIT, async || {
+        tokio::time::sleep(REST).await;
+        Ok(number(conn, &query).await? > 0)
+    })
     .await
 }

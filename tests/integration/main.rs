@@ -3,3 +3,4 @@
 mod harness;
 mod commit_proxy;
 mod commit_contract;
+mod values;
