@@ -19,6 +19,9 @@ const LOCK_WAIT_S: u32 = 10;
 /// the epoch for nothing.
 const WAIT_TIMEOUT_S: u32 = 31_536_000;
 
+/// `sql_select_limit` for no limit; a smaller one would cut our own reads of the offset short.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// A connection to a sink.
 pub struct Session {
     sink: String,
@@ -85,7 +88,8 @@ impl Session {
             "SET NAMES utf8mb4, \
              SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00', SESSION autocommit = 1, \
              SESSION foreign_key_checks = 0, SESSION unique_checks = 1, SESSION sql_safe_updates = 0, \
-             SESSION wait_timeout = {WAIT_TIMEOUT_S}, SESSION net_read_timeout = 600, \
+             SESSION sql_select_limit = {NO_LIMIT}, SESSION sql_big_selects = 1, \
+             SESSION completion_type = 0, SESSION wait_timeout = {WAIT_TIMEOUT_S}, SESSION net_read_timeout = 600, \
              SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}"
         );
         session.execute("fix the session", &fix).await?;
@@ -224,13 +228,24 @@ impl Session {
             Err(error) => return Err((0, SinkError::from_driver(sink, doing, error))),
         };
         loop {
-            matched.push(result.affected_rows());
+            let affected = result.affected_rows();
             if result.is_empty() {
-                return Ok(matched);
+                // The library keeps an error of any statement but the first for the next use of the
+                // connection, and calls the result empty: dropping the result asks for it.
+                return match result.drop_result().await {
+                    Ok(()) => {
+                        matched.push(affected);
+                        Ok(matched)
+                    }
+                    Err(error) => {
+                        Err((matched.len(), SinkError::from_driver(sink, doing, error)))
+                    }
+                };
             }
             if let Err(error) = result.collect::<Row>().await {
                 return Err((matched.len(), SinkError::from_driver(sink, doing, error)));
             }
+            matched.push(affected);
         }
     }
 
