@@ -244,7 +244,11 @@ pub(crate) async fn rows(conn: &mut Conn, query: &str) -> Result<Vec<String>> {
     let rows: Vec<Row> = conn.query(query).await.with_context(|| query.to_owned())?;
     // A value's Debug shows only how it begins; this shows all of it.
     let text = |row: Row| {
-        let values: Vec<String> = row.unwrap().iter().map(|value| value.as_sql(true)).collect();
+        let values: Vec<String> = row
+            .unwrap()
+            .iter()
+            .map(|value| value.as_sql(true))
+            .collect();
         values.join(", ")
     };
     let mut texts: Vec<String> = rows.into_iter().map(text).collect();

@@ -20,7 +20,10 @@ const TABLES: &[(&str, &str)] = &[
          (3, '0000-00-00', '2024-00-15 10:00:00', '2024-12-00', NULL, 2155, 1), \
          (4, NULL, '2024-02-31', '2024-02-31', '10:11:12', 2000, 1)",
     ),
-    ("moment_key (ts TIMESTAMP PRIMARY KEY, n INT)", "('2024-07-01 12:00:00', 1), ('2024-01-01', 1)"),
+    (
+        "moment_key (ts TIMESTAMP PRIMARY KEY, n INT)",
+        "('2024-07-01 12:00:00', 1), ('2024-01-01', 1)",
+    ),
     (
         "text (id INT PRIMARY KEY, l VARCHAR(50) CHARACTER SET latin1, u VARCHAR(50) CHARACTER SET utf8mb4, \
          g VARCHAR(50) CHARACTER SET gbk, w VARCHAR(50) CHARACTER SET utf16, b VARBINARY(300), n INT)",
@@ -31,19 +34,58 @@ const TABLES: &[(&str, &str)] = &[
         "text_key (k VARCHAR(40) COLLATE utf8mb4_0900_ai_ci PRIMARY KEY, n INT)",
         "('it\\'s', 1), ('é\\\\', 1), ('😀', 1), ('', 1)",
     ),
-    ("latin_key (k VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY, n INT)", "('é\\'', 1), ('\\\\\\0', 1)"),
-    ("bytes_key (k VARBINARY(40) PRIMARY KEY, n INT)", "(X'00', 1), (X'FF5C27', 1), ('', 1)"),
-    ("fixed_bytes_key (k BINARY(4) PRIMARY KEY, n INT)", "(X'00', 1), (X'FF5C2700', 1)"),
-    ("char_key (k CHAR(10), n INT, PRIMARY KEY (k))", "('a', 1), ('b ', 1)"),
-    ("choice_key (k ENUM('2','1','x') PRIMARY KEY, n INT)", "('1', 1), ('2', 1), ('x', 1)"),
-    ("choices_key (k SET('a','b','1') PRIMARY KEY, n INT)", "('a', 1), ('a,b', 1), ('', 1), ('1', 1)"),
-    ("decimal_key (k DECIMAL(30,10) PRIMARY KEY, n INT)", "(-0.5, 1), (12345678901234567890.0123456789, 1)"),
-    ("double_key (k DOUBLE PRIMARY KEY, n INT)", "(0.1, 1), (-1e300, 1), (1e-300, 1)"),
-    ("float_key (k FLOAT PRIMARY KEY, n INT)", "(0.1, 1), (-1e30, 1)"),
-    ("date_key (k DATE, t TIME(2), n INT, PRIMARY KEY (k, t))", "('0000-00-00', '1:1:1', 1), ('2024-02-29', '-1:0:0.5', 1)"),
-    ("bit_key (k BIT(64) PRIMARY KEY, n INT)", "(0, 1), (18446744073709551615, 1)"),
-    ("big_key (k BIGINT UNSIGNED PRIMARY KEY, n INT)", "(0, 1), (18446744073709551615, 1)"),
-    ("small_key (a TINYINT, b SMALLINT, c MEDIUMINT, n INT, PRIMARY KEY (c, a, b))", "(-128, 32767, -8388608, 1), (127, 0, 8388607, 1)"),
+    (
+        "latin_key (k VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY, n INT)",
+        "('é\\'', 1), ('\\\\\\0', 1)",
+    ),
+    (
+        "bytes_key (k VARBINARY(40) PRIMARY KEY, n INT)",
+        "(X'00', 1), (X'FF5C27', 1), ('', 1)",
+    ),
+    (
+        "fixed_bytes_key (k BINARY(4) PRIMARY KEY, n INT)",
+        "(X'00', 1), (X'FF5C2700', 1)",
+    ),
+    (
+        "char_key (k CHAR(10), n INT, PRIMARY KEY (k))",
+        "('a', 1), ('b ', 1)",
+    ),
+    (
+        "choice_key (k ENUM('2','1','x') PRIMARY KEY, n INT)",
+        "('1', 1), ('2', 1), ('x', 1)",
+    ),
+    (
+        "choices_key (k SET('a','b','1') PRIMARY KEY, n INT)",
+        "('a', 1), ('a,b', 1), ('', 1), ('1', 1)",
+    ),
+    (
+        "decimal_key (k DECIMAL(30,10) PRIMARY KEY, n INT)",
+        "(-0.5, 1), (12345678901234567890.0123456789, 1)",
+    ),
+    (
+        "double_key (k DOUBLE PRIMARY KEY, n INT)",
+        "(0.1, 1), (-1e300, 1), (1e-300, 1)",
+    ),
+    (
+        "float_key (k FLOAT PRIMARY KEY, n INT)",
+        "(0.1, 1), (-1e30, 1)",
+    ),
+    (
+        "date_key (k DATE, t TIME(2), n INT, PRIMARY KEY (k, t))",
+        "('0000-00-00', '1:1:1', 1), ('2024-02-29', '-1:0:0.5', 1)",
+    ),
+    (
+        "bit_key (k BIT(64) PRIMARY KEY, n INT)",
+        "(0, 1), (18446744073709551615, 1)",
+    ),
+    (
+        "big_key (k BIGINT UNSIGNED PRIMARY KEY, n INT)",
+        "(0, 1), (18446744073709551615, 1)",
+    ),
+    (
+        "small_key (a TINYINT, b SMALLINT, c MEDIUMINT, n INT, PRIMARY KEY (c, a, b))",
+        "(-128, 32767, -8388608, 1), (127, 0, 8388607, 1)",
+    ),
     (
         "no_key (f FLOAT, d DOUBLE, e ENUM('1','2','x'), s SET('a','b'), v VARCHAR(20), b VARBINARY(20), \
          c DECIMAL(10,3), ts TIMESTAMP NULL, j JSON, bits BIT(7), y YEAR, n INT)",
@@ -87,12 +129,18 @@ const HOSTILE: &[&str] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_arrives_whatever_the_servers_settings() -> Result<()> {
     let pair = Pair::with(
-        |source| source.option("default-time-zone", "+03:00").option("sql-mode", ""),
+        |source| {
+            source
+                .option("default-time-zone", "+03:00")
+                .option("sql-mode", "")
+        },
         |sink| sink.option("sql-mode", ""),
     )
     .await?;
-    let mut schema: Vec<String> =
-        TABLES.iter().map(|(table, _)| format!("CREATE TABLE {table}")).collect();
+    let mut schema: Vec<String> = TABLES
+        .iter()
+        .map(|(table, _)| format!("CREATE TABLE {table}"))
+        .collect();
     schema.push(
         "CREATE TABLE stamped (id INT PRIMARY KEY, n INT, \
          changed TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, \
@@ -113,32 +161,53 @@ async fn every_value_arrives_whatever_the_servers_settings() -> Result<()> {
     }
     pipeline.sink_user = "plain:plain".into();
     for setting in HOSTILE {
-        sink.query_drop(*setting).await.with_context(|| (*setting).to_owned())?;
+        sink.query_drop(*setting)
+            .await
+            .with_context(|| (*setting).to_owned())?;
     }
     source.query_drop("USE v").await?;
-    source.query_drop("SET NAMES utf8mb4, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'").await?;
+    source
+        .query_drop("SET NAMES utf8mb4, sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
+        .await?;
 
     let process = pipeline.run()?;
     let name = |table: &str| table.split(' ').next().unwrap_or_default().to_owned();
     for (table, values) in TABLES {
-        let columns = if table.starts_with("computed") { "(id, n, a)" } else { "" };
-        source.query_drop(format!("INSERT INTO {} {columns} VALUES {values}", name(table))).await?;
+        let columns = if table.starts_with("computed") {
+            "(id, n, a)"
+        } else {
+            ""
+        };
+        source
+            .query_drop(format!(
+                "INSERT INTO {} {columns} VALUES {values}",
+                name(table)
+            ))
+            .await?;
     }
     source.query_drop("SET timestamp = 1000000000").await?;
-    source.query_drop("INSERT INTO stamped (id, n) VALUES (1, 1), (2, 1), (3, 1)").await?;
+    source
+        .query_drop("INSERT INTO stamped (id, n) VALUES (1, 1), (2, 1), (3, 1)")
+        .await?;
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     compare(&mut source, &mut sink).await?;
 
     // Found by their keys. Twice in the same second: an automatic timestamp is as it was.
     for n in [2, 3] {
         for (table, _) in TABLES {
-            source.query_drop(format!("UPDATE {} SET n = {n}", name(table))).await?;
+            source
+                .query_drop(format!("UPDATE {} SET n = {n}", name(table)))
+                .await?;
         }
-        source.query_drop(format!("UPDATE stamped SET n = {n}")).await?;
+        source
+            .query_drop(format!("UPDATE stamped SET n = {n}"))
+            .await?;
         pipeline.caught_up(&process, &mut source, &mut sink).await?;
         compare(&mut source, &mut sink).await?;
     }
-    source.query_drop("UPDATE stamped SET n = 4, changed = changed, at = at WHERE id = 2").await?;
+    source
+        .query_drop("UPDATE stamped SET n = 4, changed = changed, at = at WHERE id = 2")
+        .await?;
     // A value that only a computed column makes unique, swapped.
     source.query_drop("BEGIN; UPDATE computed SET a = 99 WHERE id = 1; UPDATE computed SET a = 10 WHERE id = 2; \
                        UPDATE computed SET a = 20 WHERE id = 1; COMMIT").await?;
@@ -146,7 +215,9 @@ async fn every_value_arrives_whatever_the_servers_settings() -> Result<()> {
     compare(&mut source, &mut sink).await?;
 
     for (table, _) in TABLES {
-        source.query_drop(format!("DELETE FROM {} LIMIT 1", name(table))).await?;
+        source
+            .query_drop(format!("DELETE FROM {} LIMIT 1", name(table)))
+            .await?;
     }
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     compare(&mut source, &mut sink).await?;
@@ -154,7 +225,9 @@ async fn every_value_arrives_whatever_the_servers_settings() -> Result<()> {
 }
 
 async fn compare(source: &mut Conn, sink: &mut Conn) -> Result<()> {
-    let names = TABLES.iter().map(|(table, _)| table.split(' ').next().unwrap_or_default());
+    let names = TABLES
+        .iter()
+        .map(|(table, _)| table.split(' ').next().unwrap_or_default());
     for table in names.chain(["stamped"]) {
         same_table(source, sink, &format!("v.{table}")).await?;
     }
@@ -239,17 +312,30 @@ async fn merged(
     statements: &[&str],
 ) -> Result<()> {
     let name = &pipeline.name;
-    source.query_drop(format!("CREATE TABLE IF NOT EXISTS {name}.first (n INT PRIMARY KEY AUTO_INCREMENT)")).await?;
+    source
+        .query_drop(format!(
+            "CREATE TABLE IF NOT EXISTS {name}.first (n INT PRIMARY KEY AUTO_INCREMENT)"
+        ))
+        .await?;
     let process = pipeline.run()?;
     pipeline.caught_up(&process, source, sink).await?;
     let mut holder = pair.sink.conn().await?;
     holder.query_drop("BEGIN").await?;
-    holder.query_drop("SELECT * FROM towpath.`offset` FOR UPDATE").await?;
-    source.query_drop(format!("INSERT INTO {name}.first VALUES ()")).await?;
-    until_blocked(sink, "towpath").await.with_context(|| process.tail())?;
+    holder
+        .query_drop("SELECT * FROM towpath.`offset` FOR UPDATE")
+        .await?;
+    source
+        .query_drop(format!("INSERT INTO {name}.first VALUES ()"))
+        .await?;
+    until_blocked(sink, "towpath")
+        .await
+        .with_context(|| process.tail())?;
     let before = pipeline.row(sink).await?.commit_seq;
     for statement in statements {
-        source.query_drop(*statement).await.with_context(|| (*statement).to_owned())?;
+        source
+            .query_drop(*statement)
+            .await
+            .with_context(|| (*statement).to_owned())?;
     }
     // The dump has sent them all when its thread has nothing left to send.
     towpath_testing::wait_until("the source to have sent all", WAIT, async || {
@@ -264,7 +350,11 @@ async fn merged(
     holder.query_drop("ROLLBACK").await?;
     pipeline.caught_up(&process, source, sink).await?;
     let commits = pipeline.row(sink).await?.commit_seq - before;
-    ensure!(commits <= 3, "{} transactions were not merged: {commits} commits", statements.len());
+    ensure!(
+        commits <= 3,
+        "{} transactions were not merged: {commits} commits",
+        statements.len()
+    );
     crate::harness::stop(&process).await
 }
 
@@ -315,8 +405,11 @@ const LIVES: &[&str] = &[
 async fn merged_transactions_have_the_effect_of_each() -> Result<()> {
     let pair = Pair::start().await?;
     let letters = "abcdefghijlmnopqrstu";
-    let initial: Vec<String> =
-        letters.chars().zip(1..).map(|(id, n)| format!("('{id}', {n}, 0)")).collect();
+    let initial: Vec<String> = letters
+        .chars()
+        .zip(1..)
+        .map(|(id, n)| format!("('{id}', {n}, 0)"))
+        .collect();
     let initial = format!("INSERT INTO k VALUES {}", initial.join(", "));
     let schema = [
         "CREATE TABLE k (id VARCHAR(20) COLLATE utf8mb4_0900_ai_ci PRIMARY KEY, u INT UNIQUE, v INT)",

@@ -237,9 +237,7 @@ impl Session {
                         matched.push(affected);
                         Ok(matched)
                     }
-                    Err(error) => {
-                        Err((matched.len(), SinkError::from_driver(sink, doing, error)))
-                    }
+                    Err(error) => Err((matched.len(), SinkError::from_driver(sink, doing, error))),
                 };
             }
             if let Err(error) = result.collect::<Row>().await {

@@ -148,7 +148,7 @@ async fn we_are_seen_among_the_replicas_and_facts_are_read() {
     let wrong: Vec<_> = facts
         .findings(&needs)
         .into_iter()
-        .filter(|finding| finding.state != towpath_core::source::FindingState::Ok)
+        .filter(|finding| finding.state != towpath_core::check::finding::FindingState::Ok)
         .collect();
     assert_eq!(wrong, []);
 }
