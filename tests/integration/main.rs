@@ -4,3 +4,4 @@ mod harness;
 mod commit_proxy;
 mod commit_contract;
 mod values;
+mod zombie;

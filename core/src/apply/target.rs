@@ -36,6 +36,8 @@ pub struct TargetColumn {
     pub collation: Option<String>,
     /// Whether the sink computes it.
     pub generated: bool,
+    /// Whether an UPDATE that doesn't name it sets it to the present time.
+    pub stamped: bool,
 }
 
 impl TargetTable {
@@ -76,6 +78,7 @@ impl TargetTable {
         let nullable: Vec<bool> = columns.iter().map(|row| row.6 == "YES").collect();
         let columns: Vec<TargetColumn> = columns
             .into_iter()
+<<<<<<< HEAD
             .map(
                 |(name, data_type, column_type, charset, collation, extra, _)| {
                     let extra = extra.to_ascii_uppercase();
@@ -90,6 +93,21 @@ impl TargetTable {
                     }
                 },
             )
+=======
+            .map(|(name, data_type, column_type, charset, collation, extra, _)| {
+                let extra = extra.to_ascii_uppercase();
+                TargetColumn {
+                    name,
+                    data_type,
+                    column_type,
+                    charset,
+                    collation,
+                    generated: extra.contains("VIRTUAL GENERATED")
+                        || extra.contains("STORED GENERATED"),
+                    stamped: extra.contains("ON UPDATE"),
+                }
+            })
+>>>>>>> wt-f
             .collect();
         let parts: Vec<(String, Option<String>, Option<u64>)> = conn
             .exec(
