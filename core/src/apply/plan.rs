@@ -136,12 +136,18 @@ impl TablePlan {
         });
         // What the sink computes may depend on any column.
         let computed = |position: &usize| {
-            target.columns.get(*position).is_some_and(|column| column.generated)
+            target
+                .columns
+                .get(*position)
+                .is_some_and(|column| column.generated)
         };
         let unique_mask = if target.unique.iter().any(computed) {
             u64::MAX
         } else {
-            let sources = target.unique.iter().filter_map(|at| at_source.get(*at).copied().flatten());
+            let sources = target
+                .unique
+                .iter()
+                .filter_map(|at| at_source.get(*at).copied().flatten());
             sources.fold(0, |mask, source| mask | mask_bit(source))
         };
         let stamped_mask = target
@@ -154,26 +160,22 @@ impl TablePlan {
         let join_update = values_row
             && key.iter().all(|position| {
                 target.columns.get(*position).is_some_and(|column| {
-<<<<<<< HEAD
-                    column.charset.is_some()
-                        || matches!(
-                            column.data_type.as_str(),
-                            "tinyint"
-                                | "smallint"
-                                | "mediumint"
-                                | "int"
-                                | "bigint"
-                                | "binary"
-                                | "varbinary"
-                        )
-=======
                     matches!(
                         column.data_type.as_str(),
-                        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "binary"
-                            | "varbinary" | "char" | "varchar" | "tinytext" | "text"
-                            | "mediumtext" | "longtext"
+                        "tinyint"
+                            | "smallint"
+                            | "mediumint"
+                            | "int"
+                            | "bigint"
+                            | "binary"
+                            | "varbinary"
+                            | "char"
+                            | "varchar"
+                            | "tinytext"
+                            | "text"
+                            | "mediumtext"
+                            | "longtext"
                     )
->>>>>>> wt-f
                 })
             });
         let extra_columns = target

@@ -78,7 +78,6 @@ impl TargetTable {
         let nullable: Vec<bool> = columns.iter().map(|row| row.6 == "YES").collect();
         let columns: Vec<TargetColumn> = columns
             .into_iter()
-<<<<<<< HEAD
             .map(
                 |(name, data_type, column_type, charset, collation, extra, _)| {
                     let extra = extra.to_ascii_uppercase();
@@ -90,24 +89,10 @@ impl TargetTable {
                         collation,
                         generated: extra.contains("VIRTUAL GENERATED")
                             || extra.contains("STORED GENERATED"),
+                        stamped: extra.contains("ON UPDATE"),
                     }
                 },
             )
-=======
-            .map(|(name, data_type, column_type, charset, collation, extra, _)| {
-                let extra = extra.to_ascii_uppercase();
-                TargetColumn {
-                    name,
-                    data_type,
-                    column_type,
-                    charset,
-                    collation,
-                    generated: extra.contains("VIRTUAL GENERATED")
-                        || extra.contains("STORED GENERATED"),
-                    stamped: extra.contains("ON UPDATE"),
-                }
-            })
->>>>>>> wt-f
             .collect();
         let parts: Vec<(String, Option<String>, Option<u64>)> = conn
             .exec(
