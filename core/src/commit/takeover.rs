@@ -164,6 +164,9 @@ async fn ensure_row(claim: &Claim, session: &mut Session) -> Result<(), SinkErro
         )
         .await?;
     if present.is_none() {
+        if claim.held.is_some() {
+            return Err(row_gone(claim));
+        }
         let insert = format!(
             "INSERT IGNORE INTO towpath.`offset` \
              (pipeline, sink, pipeline_uuid, generation, epoch, owner, lanes, commit_seq) \
@@ -186,14 +189,7 @@ async fn read_fence(claim: &Claim, session: &mut Session) -> Result<Fence, SinkE
     );
     let row: Option<(String, u64, u64, String, u32)> =
         session.first("read the offset row", &sql).await?;
-    let (pipeline_uuid, generation, epoch, owner, lanes) = row.ok_or_else(|| SinkError::OffsetRow {
-        sink: claim.sink.clone(),
-        detail: format!(
-            "the offset row of pipeline {} is gone from towpath.offset; if it was deleted on purpose, \
-             start again",
-            claim.pipeline
-        ),
-    })?;
+    let (pipeline_uuid, generation, epoch, owner, lanes) = row.ok_or_else(|| row_gone(claim))?;
     Ok(Fence {
         pipeline_uuid,
         generation,
@@ -203,7 +199,30 @@ async fn read_fence(claim: &Claim, session: &mut Session) -> Result<Fence, SinkE
     })
 }
 
+fn row_gone(claim: &Claim) -> SinkError {
+    SinkError::OffsetRow {
+        sink: claim.sink.clone(),
+        detail: format!(
+            "the offset row of pipeline {} is gone from towpath.offset while this process ran; going on \
+             would begin anew at `start` and could skip changes. If it was deleted on purpose, start again",
+            claim.pipeline
+        ),
+    }
+}
+
 fn refuse_if_superseded(claim: &Claim, fence: &Fence) -> Result<(), SinkError> {
+    if let Some((generation, epoch)) = claim.held
+        && (fence.generation, fence.epoch) < (generation.0, epoch.0)
+    {
+        return Err(SinkError::OffsetRow {
+            sink: claim.sink.clone(),
+            detail: format!(
+                "the offset row of pipeline {} went back from epoch {} to {}: the sink was restored to an \
+                 older state while this process ran; start again to go on from the restored place",
+                claim.pipeline, epoch.0, fence.epoch
+            ),
+        });
+    }
     match claim.held {
         Some((generation, epoch)) if (fence.generation, fence.epoch) > (generation.0, epoch.0) => {
             Err(superseded(claim, fence, epoch))

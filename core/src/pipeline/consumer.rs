@@ -127,7 +127,13 @@ impl Consumer {
                 done = self.lane.done(), if self.lane.is_busy() => self.done(done?),
                 message = self.queue.recv(), if !(self.is_full() && self.lane.is_busy()) => {
                     match message {
-                        None => return Err(PipelineError::QueueClosed),
+                        None => {
+                            // The producer ended: what it queued is still good.
+                            if !self.inside {
+                                self.drain().await?;
+                            }
+                            return Err(PipelineError::QueueClosed);
+                        }
                         Some(Message::CaughtUp { position }) => {
                             caught_up = true;
                             if !self.inside {
@@ -140,11 +146,9 @@ impl Consumer {
                         }
                     }
                 }
+                // Only to look again whether the offset is due.
                 () = tokio::time::sleep_until(self.last_commit + OFFSET_ONLY_EVERY),
-                    if !self.lane.is_busy() && self.builder.changes() == 0 && !self.inside
-                        && !self.advance.gtids.is_empty() => {
-                    self.send().await?;
-                }
+                    if !self.lane.is_busy() && !self.inside && !self.advance.gtids.is_empty() => {}
             }
         }
     }
@@ -158,7 +162,12 @@ impl Consumer {
             return self.is_full();
         }
         // An open transaction of the sink waits for its end.
-        self.builder.changes() > 0 || self.piece_sent
+        self.builder.changes() > 0 || self.piece_sent || self.offset_is_due()
+    }
+
+    /// Whether transactions that change nothing have waited long enough for a commit of their own.
+    fn offset_is_due(&self) -> bool {
+        !self.advance.gtids.is_empty() && self.last_commit.elapsed() >= OFFSET_ONLY_EVERY
     }
 
     fn is_full(&self) -> bool {
