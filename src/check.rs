@@ -40,11 +40,18 @@ pub(crate) async fn check(arguments: cli::Check) -> anyhow::Result<ExitCode> {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         print(&people_text(&report, &arguments.file, colour))?;
     }
-    Ok(if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_ready() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write the findings")
+    std::io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .context("cannot write the findings")
 }
 
 const FILE_GROUP: &str = "pipeline file";
@@ -53,27 +60,51 @@ fn file_group(spec: &PipelineSpec) -> Group {
     let found = format!("pipeline {}", spec.name);
     Group {
         name: FILE_GROUP.to_owned(),
-        findings: vec![Finding::ok("the file can be read, and each key is right", found)],
+        findings: vec![Finding::ok(
+            "the file can be read, and each key is right",
+            found,
+        )],
     }
 }
 
 /// The problems of a pipeline file, for programs.
 fn wrong_file(error: &SpecError) -> Report {
     let finding = |what: String, found: String| {
-        Finding::new(what, FindingState::Failed, found, Fix::hand("correct the pipeline file"))
+        Finding::new(
+            what,
+            FindingState::Failed,
+            found,
+            Fix::hand("correct the pipeline file"),
+        )
     };
     let mut findings: Vec<Finding> = error
         .problems()
         .iter()
         .map(|problem| {
-            let what = format!("{}:{}: {}", problem.path.display(), problem.line, problem.key);
-            finding(what.trim_end_matches([':', ' ']).to_owned(), problem.message.clone())
+            let what = format!(
+                "{}:{}: {}",
+                problem.path.display(),
+                problem.line,
+                problem.key
+            );
+            finding(
+                what.trim_end_matches([':', ' ']).to_owned(),
+                problem.message.clone(),
+            )
         })
         .collect();
     if findings.is_empty() {
-        findings.push(finding("the file can be read".to_owned(), error.to_string()));
+        findings.push(finding(
+            "the file can be read".to_owned(),
+            error.to_string(),
+        ));
     }
-    Report { groups: vec![Group { name: FILE_GROUP.to_owned(), findings }] }
+    Report {
+        groups: vec![Group {
+            name: FILE_GROUP.to_owned(),
+            findings,
+        }],
+    }
 }
 
 fn json_text(report: &Report) -> String {
@@ -96,7 +127,10 @@ fn json_text(report: &Report) -> String {
             })
         })
         .collect();
-    format!("{}\n", json!({ "ready": report.is_ready(), "findings": findings }))
+    format!(
+        "{}\n",
+        json!({ "ready": report.is_ready(), "findings": findings })
+    )
 }
 
 fn people_text(report: &Report, file: &Path, colour: bool) -> String {
@@ -116,7 +150,11 @@ fn people_text(report: &Report, file: &Path, colour: bool) -> String {
     };
     let _ = match (failed, warnings.as_str()) {
         (0, "") => writeln!(out, "ready: towpath run {}", file.display()),
-        (0, warnings) => writeln!(out, "ready, with {warnings}: towpath run {}", file.display()),
+        (0, warnings) => writeln!(
+            out,
+            "ready, with {warnings}: towpath run {}",
+            file.display()
+        ),
         (failed, "") => writeln!(out, "{failed} to mend"),
         (failed, warnings) => writeln!(out, "{failed} to mend, {warnings}"),
     };
@@ -133,7 +171,9 @@ fn write_finding(out: &mut String, finding: &Finding, colour: bool) {
     let _ = write!(out, "  {}{padding}", paint(mark, code, colour));
     // What is as the precondition says needs no repetition.
     let text = if finding.state == FindingState::Ok
-        && (finding.found == "yes" || finding.found == "granted" || repeats(&finding.what, &finding.found))
+        && (finding.found == "yes"
+            || finding.found == "granted"
+            || repeats(&finding.what, &finding.found))
     {
         finding.what.clone()
     } else {
@@ -156,12 +196,15 @@ fn write_detail(out: &mut String, label: &str, text: &str) {
 
 /// Whether a precondition such as `… (binlog_format = ROW)` already says what was found.
 fn repeats(what: &str, found: &str) -> bool {
-    what.ends_with(&format!("= {found})"))
-        || found == "not set" && what.ends_with(" is empty)")
+    what.ends_with(&format!("= {found})")) || found == "not set" && what.ends_with(" is empty)")
 }
 
 fn paint(text: &str, code: &str, colour: bool) -> String {
-    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Breaks a text between words; lines after the first begin at `column`, where the first one
@@ -203,7 +246,12 @@ mod tests {
             failed.why("each change is checked"),
             warning,
         ];
-        Report { groups: vec![Group { name: "source db1:3306".to_owned(), findings }] }
+        Report {
+            groups: vec![Group {
+                name: "source db1:3306".to_owned(),
+                findings,
+            }],
+        }
     }
 
     #[test]
@@ -234,8 +282,13 @@ source db1:3306
             text.lines().last().unwrap().to_owned()
         };
         assert_eq!(closing(&report), "ready: towpath run orders.toml");
-        report.groups[0].findings.push(Finding::new("x", FindingState::Warning, "y", None));
-        assert_eq!(closing(&report), "ready, with 1 warning: towpath run orders.toml");
+        report.groups[0]
+            .findings
+            .push(Finding::new("x", FindingState::Warning, "y", None));
+        assert_eq!(
+            closing(&report),
+            "ready, with 1 warning: towpath run orders.toml"
+        );
     }
 
     #[test]
@@ -266,7 +319,15 @@ source db1:3306
     fn long_texts_go_on_below_themselves() {
         let text = wrap("word ".repeat(30).trim_end(), 8);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines.len() > 1 && lines[1].starts_with("        word"), "{text}");
-        assert!(lines.iter().all(|line| line.chars().count() <= LINE_CHARS_MAX), "{text}");
+        assert!(
+            lines.len() > 1 && lines[1].starts_with("        word"),
+            "{text}"
+        );
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.chars().count() <= LINE_CHARS_MAX),
+            "{text}"
+        );
     }
 }

@@ -1,1 +1,3 @@
+//! Tests of the program as a whole, against real servers.
 
+mod check;

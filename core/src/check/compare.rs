@@ -16,14 +16,23 @@ const TEXT_COLLATION: u16 = 255;
 /// How a table of the sink differs from the source's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// There is no such table.
-    NoTable,
+    /// There is no such table; `transactional` says whether the source's is.
+    NoTable { transactional: bool },
     /// The sink lacks a column of the source; `after` is the one before it.
-    NoColumn { column: TargetColumn, after: Option<String> },
+    NoColumn {
+        column: TargetColumn,
+        after: Option<String>,
+    },
     /// A column can't hold the source's values.
-    Refused { source: TargetColumn, sink: TargetColumn },
+    Refused {
+        source: TargetColumn,
+        sink: TargetColumn,
+    },
     /// A column isn't the same, but its type holds the source's.
-    Unlike { source: TargetColumn, sink: TargetColumn },
+    Unlike {
+        source: TargetColumn,
+        sink: TargetColumn,
+    },
     /// The sink has a column of its own that every INSERT would have to name.
     NeedsValue { column: String },
     /// The source's table has a key, the sink's hasn't.
@@ -36,30 +45,46 @@ pub(super) enum Difference {
 pub(super) fn differences(source: &Tables, sink: &Tables) -> Vec<(TableName, Difference)> {
     let mut all = Vec::new();
     for ((database, table), at_source) in &source.by_name {
-        let name = TableName { database: database.clone(), table: table.clone() };
+        let name = TableName {
+            database: database.clone(),
+            table: table.clone(),
+        };
         let found = match sink.by_name.get(&(database.clone(), table.clone())) {
             Some(at_sink) => of_table(at_source, at_sink),
-            None => vec![Difference::NoTable],
+            None => vec![Difference::NoTable {
+                transactional: at_source.transactional,
+            }],
         };
-        all.extend(found.into_iter().map(|difference| (name.clone(), difference)));
+        all.extend(
+            found
+                .into_iter()
+                .map(|difference| (name.clone(), difference)),
+        );
     }
     all
 }
 
 fn of_table(source: &TableFacts, sink: &TableFacts) -> Vec<Difference> {
     let named = |columns: &[ColumnFacts], name: &str| {
-        columns.iter().position(|other| other.column.name.eq_ignore_ascii_case(name))
+        columns
+            .iter()
+            .position(|other| other.column.name.eq_ignore_ascii_case(name))
     };
     let mut all = Vec::new();
     if !sink.transactional {
-        all.push(Difference::NotTransactional { engine: sink.engine.clone() });
+        all.push(Difference::NotTransactional {
+            engine: sink.engine.clone(),
+        });
     }
     let mut before: Option<&str> = None;
     for ColumnFacts { column, .. } in &source.columns {
         let after = before.replace(&column.name).map(str::to_owned);
         let at = named(&sink.columns, &column.name).and_then(|at| sink.columns.get(at));
         let Some(ColumnFacts { column: other, .. }) = at else {
-            all.push(Difference::NoColumn { column: column.clone(), after });
+            all.push(Difference::NoColumn {
+                column: column.clone(),
+                after,
+            });
             continue;
         };
         if is_same(column, other) {
@@ -74,10 +99,13 @@ fn of_table(source: &TableFacts, sink: &TableFacts) -> Vec<Difference> {
             Difference::Unlike { source, sink }
         });
     }
-    let own = sink.columns.iter().filter(|own| {
-        own.needs_value && named(&source.columns, &own.column.name).is_none()
-    });
-    all.extend(own.map(|own| Difference::NeedsValue { column: own.column.name.clone() }));
+    let own = sink
+        .columns
+        .iter()
+        .filter(|own| own.needs_value && named(&source.columns, &own.column.name).is_none());
+    all.extend(own.map(|own| Difference::NeedsValue {
+        column: own.column.name.clone(),
+    }));
     if source.has_key && !sink.has_key {
         all.push(Difference::NoKey);
     }
@@ -88,7 +116,40 @@ fn of_table(source: &TableFacts, sink: &TableFacts) -> Vec<Difference> {
 pub(super) fn describe(column: &TargetColumn) -> String {
     let collation = column.collation.as_deref().map(|name| format!(" {name}"));
     let generated = if column.generated { " generated" } else { "" };
-    format!("{}{}{generated}", column.column_type, collation.unwrap_or_default())
+    format!(
+        "{}{}{generated}",
+        column.column_type,
+        collation.unwrap_or_default()
+    )
+}
+
+/// What a difference that the pipeline accepts can come to.
+pub(super) fn risk(source: &TargetColumn, sink: &TargetColumn) -> &'static str {
+    let has_bounds = matches!(
+        source.data_type.as_str(),
+        "tinyint"
+            | "smallint"
+            | "mediumint"
+            | "int"
+            | "bigint"
+            | "float"
+            | "double"
+            | "decimal"
+            | "date"
+            | "time"
+            | "datetime"
+            | "timestamp"
+            | "year"
+    );
+    if source.generated != sink.generated {
+        "the sink's value is computed there, or not kept up to date"
+    } else if has_bounds {
+        "every value fits now; after an ALTER of the source's column that may change"
+    } else if source.collation == sink.collation {
+        "it may refuse values that are longer"
+    } else {
+        "it may refuse values, or sort and compare them otherwise"
+    }
 }
 
 /// Whether two servers' words mean the same type: before 8.0.19 integers had a display width, and
@@ -110,7 +171,11 @@ fn is_same(a: &TargetColumn, b: &TargetColumn) -> bool {
 fn without_width(column: &TargetColumn) -> String {
     let has_width =
         ["tinyint", "smallint", "mediumint", "int", "bigint", "year"].contains(&&*column.data_type);
-    match column.column_type.split_once('(').zip(column.column_type.split_once(')')) {
+    match column
+        .column_type
+        .split_once('(')
+        .zip(column.column_type.split_once(')'))
+    {
         Some(((before, _), (_, after))) if has_width => format!("{before}{after}"),
         _ => column.column_type.clone(),
     }
@@ -119,9 +184,19 @@ fn without_width(column: &TargetColumn) -> String {
 /// The column as its table map would describe it, as far as `difference` looks; None for a type that
 /// isn't known here.
 fn as_logged(column: &TargetColumn) -> Option<Column> {
-    let digits = || column.column_type.split_once('(')?.1.split_once(')').map(|(digits, _)| digits);
+    let digits = || {
+        column
+            .column_type
+            .split_once('(')?
+            .1
+            .split_once(')')
+            .map(|(digits, _)| digits)
+    };
     let fsp = || digits().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    let is_text = column.charset.as_deref().is_some_and(|name| name != "binary");
+    let is_text = column
+        .charset
+        .as_deref()
+        .is_some_and(|name| name != "binary");
     let kind = match column.data_type.as_str() {
         "tinyint" => ColumnKind::Tiny,
         "smallint" => ColumnKind::Short,
@@ -142,7 +217,9 @@ fn as_logged(column: &TargetColumn) -> Option<Column> {
         "time" => ColumnKind::Time { fsp: fsp() },
         "datetime" => ColumnKind::DateTime { fsp: fsp() },
         "timestamp" => ColumnKind::Timestamp { fsp: fsp() },
-        "bit" => ColumnKind::Bit { bits: digits()?.parse().ok()? },
+        "bit" => ColumnKind::Bit {
+            bits: digits()?.parse().ok()?,
+        },
         "enum" => ColumnKind::Enum { bytes: 1 },
         "set" => ColumnKind::Set { bytes: 1 },
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "binary"
@@ -166,7 +243,11 @@ fn as_logged(column: &TargetColumn) -> Option<Column> {
         kind,
         nullable: true,
         unsigned: column.column_type.contains("unsigned"),
-        collation: if is_text { TEXT_COLLATION } else { BINARY_COLLATION },
+        collation: if is_text {
+            TEXT_COLLATION
+        } else {
+            BINARY_COLLATION
+        },
         labels: labels.into_iter().map(String::into_bytes).collect(),
         visible: true,
         geometry_type: None,
@@ -179,7 +260,10 @@ mod tests {
     use super::*;
 
     fn column(name: &str, column_type: &str, collation: &str) -> ColumnFacts {
-        let data_type: String = column_type.chars().take_while(char::is_ascii_lowercase).collect();
+        let data_type: String = column_type
+            .chars()
+            .take_while(char::is_ascii_lowercase)
+            .collect();
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         ColumnFacts {
             column: TargetColumn {
@@ -222,7 +306,10 @@ mod tests {
             (("bigint(20) unsigned", ""), ("bigint unsigned", "")),
             (("year", ""), ("year(4)", "")),
             (("varchar(9)", "utf8_bin"), ("varchar(9)", "utf8mb3_bin")),
-            (("enum('a','b')", "utf8mb4_bin"), ("enum('a','b')", "utf8mb4_bin")),
+            (
+                ("enum('a','b')", "utf8mb4_bin"),
+                ("enum('a','b')", "utf8mb4_bin"),
+            ),
             (("decimal(10,2)", ""), ("decimal(10,2)", "")),
             (("json", ""), ("json", "")),
         ] {
@@ -241,13 +328,33 @@ mod tests {
             (("datetime(6)", ""), ("datetime", ""), "refused"),
             (("datetime", ""), ("datetime(3)", ""), "unlike"),
             (("timestamp", ""), ("datetime", ""), "refused"),
-            (("varchar(20)", "utf8mb4_bin"), ("varchar(10)", "utf8mb4_bin"), "unlike"),
-            (("varchar(20)", "utf8mb4_bin"), ("varchar(20)", "latin1_bin"), "unlike"),
-            (("varchar(20)", "utf8mb4_bin"), ("varbinary(20)", ""), "refused"),
+            (
+                ("varchar(20)", "utf8mb4_bin"),
+                ("varchar(10)", "utf8mb4_bin"),
+                "unlike",
+            ),
+            (
+                ("varchar(20)", "utf8mb4_bin"),
+                ("varchar(20)", "latin1_bin"),
+                "unlike",
+            ),
+            (
+                ("varchar(20)", "utf8mb4_bin"),
+                ("varbinary(20)", ""),
+                "refused",
+            ),
             (("blob", ""), ("text", "utf8mb4_bin"), "refused"),
             (("blob", ""), ("longblob", ""), "unlike"),
-            (("enum('a','b')", "utf8mb4_bin"), ("enum('b','a')", "utf8mb4_bin"), "refused"),
-            (("enum('a')", "utf8mb4_bin"), ("enum('a','b')", "utf8mb4_bin"), "unlike"),
+            (
+                ("enum('a','b')", "utf8mb4_bin"),
+                ("enum('b','a')", "utf8mb4_bin"),
+                "refused",
+            ),
+            (
+                ("enum('a')", "utf8mb4_bin"),
+                ("enum('a','b')", "utf8mb4_bin"),
+                "unlike",
+            ),
             (("json", ""), ("longtext", "utf8mb4_bin"), "unlike"),
             (("point", ""), ("geometry", ""), "unlike"),
             (("inet6", ""), ("varchar(9)", "utf8mb4_bin"), "refused"),
@@ -261,19 +368,27 @@ mod tests {
         let source = table(vec![column("id", "int", ""), column("a", "int", "")]);
         let mut own = column("b", "int", "");
         own.needs_value = true;
-        let mut sink = table(vec![column("ID", "int", ""), own, column("free", "int", "")]);
+        let mut sink = table(vec![
+            column("ID", "int", ""),
+            own,
+            column("free", "int", ""),
+        ]);
         sink.has_key = false;
         sink.transactional = false;
         sink.engine = "MyISAM".to_owned();
         assert_eq!(
             of_table(&source, &sink),
             [
-                Difference::NotTransactional { engine: "MyISAM".to_owned() },
+                Difference::NotTransactional {
+                    engine: "MyISAM".to_owned()
+                },
                 Difference::NoColumn {
                     column: column("a", "int", "").column,
                     after: Some("id".to_owned())
                 },
-                Difference::NeedsValue { column: "b".to_owned() },
+                Difference::NeedsValue {
+                    column: "b".to_owned()
+                },
                 Difference::NoKey,
             ]
         );
@@ -284,6 +399,9 @@ mod tests {
         let source = table(vec![column("c", "bigint", "")]);
         let mut sink = table(vec![column("c", "int", "")]);
         sink.columns[0].column.generated = true;
-        assert!(matches!(of_table(&source, &sink).as_slice(), [Difference::Unlike { .. }]));
+        assert!(matches!(
+            of_table(&source, &sink).as_slice(),
+            [Difference::Unlike { .. }]
+        ));
     }
 }

@@ -74,7 +74,11 @@ impl Finding {
             what: what.into(),
             why: "",
             state,
-            found: if found.is_empty() { "not set".to_owned() } else { found },
+            found: if found.is_empty() {
+                "not set".to_owned()
+            } else {
+                found
+            },
             fix: fix.filter(|_| state != FindingState::Ok),
         }
     }

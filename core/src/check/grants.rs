@@ -32,7 +32,9 @@ impl Grants {
     /// `partial_revokes` schema names are no patterns.
     pub fn parse<S: AsRef<str>>(lines: &[S], partial_revokes: bool) -> Self {
         let of = |verb: &str, end: &str| {
-            let lines = lines.iter().filter_map(|line| line.as_ref().strip_prefix(verb));
+            let lines = lines
+                .iter()
+                .filter_map(|line| line.as_ref().strip_prefix(verb));
             lines.filter_map(|line| grant(line, end)).collect()
         };
         Self {
@@ -44,13 +46,16 @@ impl Grants {
 
     /// Whether a privilege is granted for all schemas, or is a global one that is granted.
     pub fn has_global(&self, privilege: &str) -> bool {
-        self.grants.iter().any(|grant| grant.scope == Scope::Global && grant.names(privilege))
+        self.grants
+            .iter()
+            .any(|grant| grant.scope == Scope::Global && grant.names(privilege))
     }
 
     /// Whether a privilege is granted for every table of a schema.
     pub fn has_on_schema(&self, privilege: &str, schema: &str) -> bool {
         let revoked = self.revokes.iter().any(|revoke| {
-            matches!(&revoke.scope, Scope::Schema(name) if name == schema) && revoke.names(privilege)
+            matches!(&revoke.scope, Scope::Schema(name) if name == schema)
+                && revoke.names(privilege)
         });
         self.grants.iter().any(|grant| {
             let covers = match &grant.scope {
@@ -78,13 +83,21 @@ impl Grants {
         if !self.wildcards {
             return format!("`{schema}`");
         }
-        format!("`{}`", schema.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%"))
+        format!(
+            "`{}`",
+            schema
+                .replace('\\', "\\\\")
+                .replace('_', "\\_")
+                .replace('%', "\\%")
+        )
     }
 }
 
 impl Grant {
     fn names(&self, privilege: &str) -> bool {
-        self.privileges.iter().any(|name| name == privilege || is_all(name) && privilege != "USAGE")
+        self.privileges
+            .iter()
+            .any(|name| name == privilege || is_all(name) && privilege != "USAGE")
     }
 }
 
@@ -163,7 +176,11 @@ fn like(pattern: &str, text: &str) -> bool {
         }
         Some('_') => rest.next().is_some() && like(pattern.as_str(), rest.as_str()),
         Some(c) => {
-            let wanted = if c == '\\' { pattern.next().unwrap_or(c) } else { c };
+            let wanted = if c == '\\' {
+                pattern.next().unwrap_or(c)
+            } else {
+                c
+            };
             rest.next() == Some(wanted) && like(pattern.as_str(), rest.as_str())
         }
     }
@@ -196,7 +213,10 @@ mod tests {
         assert!(!grants.has_on_schema("EXECUTE", "shop"));
         assert!(!grants.has_global("SELECT"));
         assert!(grants.has_on_table("DELETE", "crm", "t ON x"));
-        assert!(!grants.has_on_table("SELECT", "crm", "t ON x"), "only of some columns");
+        assert!(
+            !grants.has_on_table("SELECT", "crm", "t ON x"),
+            "only of some columns"
+        );
         assert!(!grants.has_on_table("DELETE", "crm", "other"));
         assert!(grants.has_global("SESSION_VARIABLES_ADMIN"));
         assert!(!grants.has_global("SUPER"));
@@ -213,7 +233,10 @@ mod tests {
 
     #[test]
     fn names_of_schemas_are_patterns_unless_revokes_are_partial() {
-        let lines = [r"GRANT SELECT ON `s\_1`.* TO `a`@`%`", "GRANT INSERT ON `a_%`.* TO `a`@`%`"];
+        let lines = [
+            r"GRANT SELECT ON `s\_1`.* TO `a`@`%`",
+            "GRANT INSERT ON `a_%`.* TO `a`@`%`",
+        ];
         let grants = Grants::parse(&lines, false);
         assert!(grants.has_on_schema("SELECT", "s_1") && !grants.has_on_schema("SELECT", "sx1"));
         assert!(grants.has_on_schema("INSERT", "ab") && !grants.has_on_schema("INSERT", "a"));

@@ -21,7 +21,15 @@ const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 pub(super) async fn log_in(endpoint: &Endpoint, section: &str) -> (Option<Conn>, Vec<Finding>) {
     let what = format!("{} can log in", endpoint.user);
     let failed = |found: String, fix: String| {
-        (None, vec![Finding::new(what.clone(), FindingState::Failed, found, Fix::hand(fix))])
+        (
+            None,
+            vec![Finding::new(
+                what.clone(),
+                FindingState::Failed,
+                found,
+                Fix::hand(fix),
+            )],
+        )
     };
     let options = match endpoint::sql_opts(endpoint) {
         Ok(options) => options,
@@ -39,9 +47,14 @@ pub(super) async fn log_in(endpoint: &Endpoint, section: &str) -> (Option<Conn>,
             return failed(found, unreachable_fix(section));
         }
     };
-    let tls: Result<Option<(String, String)>, Error> =
-        conn.query_first("SHOW SESSION STATUS LIKE 'Ssl_version'").await;
-    let tls = tls.ok().flatten().map(|(_, version)| version).unwrap_or_default();
+    let tls: Result<Option<(String, String)>, Error> = conn
+        .query_first("SHOW SESSION STATUS LIKE 'Ssl_version'")
+        .await;
+    let tls = tls
+        .ok()
+        .flatten()
+        .map(|(_, version)| version)
+        .unwrap_or_default();
     let findings = vec![Finding::ok(what, "yes"), privacy(endpoint, &tls, section)];
     (Some(conn), findings)
 }
@@ -49,9 +62,17 @@ pub(super) async fn log_in(endpoint: &Endpoint, section: &str) -> (Option<Conn>,
 fn privacy(endpoint: &Endpoint, tls: &str, section: &str) -> Finding {
     let what = "the connection is private";
     let is_local = endpoint.host == "localhost"
-        || endpoint.host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        || endpoint
+            .host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback());
     if !tls.is_empty() {
-        let verified = if endpoint.tls.verifies() { "verified" } else { "not verified" };
+        let verified = if endpoint.tls.verifies() {
+            "verified"
+        } else {
+            "not verified"
+        };
         return Finding::ok(what, format!("{tls}, certificate {verified}"));
     }
     match endpoint.tls {
@@ -149,7 +170,11 @@ mod tests {
         let (conn, findings) = log_in(&nobody, "[source]").await;
         assert!(conn.is_none());
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].found.contains("refused"), "{}", findings[0].found);
+        assert!(
+            findings[0].found.contains("refused"),
+            "{}",
+            findings[0].found
+        );
         assert_eq!(
             findings[0].fix.as_ref().unwrap().to_string(),
             "start the server, or correct host and port of the url in [source]"

@@ -27,9 +27,7 @@ use uuid::Uuid;
 use crate::apply::ddl::TableName;
 use crate::commit::preflight::{self, Offset, SinkFacts, SourceTraits};
 use crate::pipeline::default_server_id;
-use crate::source::{
-    DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start,
-};
+use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
 use table_findings::{Definitions, TABLES_LISTED_MAX};
@@ -77,7 +75,9 @@ struct Asked<F> {
 
 /// Checks a pipeline. Errors of the servers are findings.
 pub async fn check(spec: &PipelineSpec) -> Report {
-    let Some(sink_spec) = spec.sinks.first() else { return Report::default() };
+    let Some(sink_spec) = spec.sinks.first() else {
+        return Report::default();
+    };
     let (mut source, mut sink) = tokio::join!(ask_source(spec), ask_sink(spec, sink_spec));
     let start = spec.source.start.to_string();
     let server_id = spec
@@ -93,7 +93,10 @@ pub async fn check(spec: &PipelineSpec) -> Report {
         let is_mysql = product.state == FindingState::Ok;
         source.findings.push(product);
         if is_mysql {
-            source.findings.extend(facts.findings(&Needs { server_id, gtid: true }));
+            source.findings.extend(facts.findings(&Needs {
+                server_id,
+                gtid: true,
+            }));
             if let (Some(conn), Some(offset)) = (&mut source.conn, offset) {
                 let found = find_place(spec, offset, facts, conn, &mut source.findings).await;
                 place = found;
@@ -103,12 +106,22 @@ pub async fn check(spec: &PipelineSpec) -> Report {
     if let (Some(facts), Some(tables)) = (&source.facts, &source.tables) {
         let rules = spec.source.tables.to_string();
         let sees_all = facts.has_privilege("SELECT");
-        source.findings.extend(table_findings::of_source(tables, &rules, &facts.account, sees_all));
+        source.findings.extend(table_findings::of_source(
+            tables,
+            &rules,
+            &facts.account,
+            sees_all,
+        ));
     }
     if let Some(facts) = &sink.facts {
-        let needs = sink_needs(source.facts.as_ref(), source.tables.as_ref(), sink.tables.as_ref());
+        let needs = sink_needs(
+            source.facts.as_ref(),
+            source.tables.as_ref(),
+            sink.tables.as_ref(),
+        );
         sink.findings.extend(facts.findings(&needs));
-        sink.findings.extend(place::of_sink(&facts.offset, &start, source.facts.as_ref()));
+        sink.findings
+            .extend(place::of_sink(&facts.offset, &start, source.facts.as_ref()));
     }
     compare_tables(&mut source, &mut sink, place.as_ref()).await;
     for conn in [source.conn, sink.conn].into_iter().flatten() {
@@ -146,7 +159,12 @@ async fn ask_source(spec: &PipelineSpec) -> Asked<SourceFacts> {
         }
     }
     let tables = read_tables(spec, &mut conn, facts.is_some(), &mut findings).await;
-    Asked { conn, facts, tables, findings }
+    Asked {
+        conn,
+        facts,
+        tables,
+        findings,
+    }
 }
 
 async fn ask_sink(spec: &PipelineSpec, sink: &SinkSpec) -> Asked<SinkFacts> {
@@ -159,7 +177,12 @@ async fn ask_sink(spec: &PipelineSpec, sink: &SinkSpec) -> Asked<SinkFacts> {
         }
     }
     let tables = read_tables(spec, &mut conn, facts.is_some(), &mut findings).await;
-    Asked { conn, facts, tables, findings }
+    Asked {
+        conn,
+        facts,
+        tables,
+        findings,
+    }
 }
 
 async fn read_tables(
@@ -184,7 +207,11 @@ fn unanswered(what: &str, error: &mysql_async::Error) -> Finding {
 }
 
 fn product_finding(facts: &SourceFacts) -> Finding {
-    let product = if facts.is_mariadb() { "MariaDB" } else { "MySQL" };
+    let product = if facts.is_mariadb() {
+        "MariaDB"
+    } else {
+        "MySQL"
+    };
     let has_uuid = Uuid::parse_str(facts.server_uuid()).is_ok();
     Finding::new(
         "the source is MySQL 5.7 or later",
@@ -196,7 +223,9 @@ fn product_finding(facts: &SourceFacts) -> Finding {
 
 /// Takes this pipeline's own dump, if it runs now, out of the replicas: it is no clash.
 fn forget_ourselves(facts: &mut SourceFacts, offset: Option<&Offset>, sink: &str) {
-    let Some(Offset::Stored(stored)) = offset else { return };
+    let Some(Offset::Stored(stored)) = offset else {
+        return;
+    };
     let ours = Uuid::new_v5(&stored.pipeline_uuid, sink.as_bytes()).to_string();
     if let Some(replicas) = &mut facts.replicas {
         replicas.retain(|replica| !replica.uuid.eq_ignore_ascii_case(&ours));
@@ -277,7 +306,10 @@ fn sink_needs<'a>(
     // Databases without a table yet count only where nothing else is known: a filter `*.*` would
     // name every one of the server's.
     let databases = if tables.is_empty() {
-        all().flat_map(|tables| &tables.databases).map(String::as_str).collect()
+        all()
+            .flat_map(|tables| &tables.databases)
+            .map(String::as_str)
+            .collect()
     } else {
         BTreeSet::new()
     };
@@ -298,9 +330,15 @@ async fn compare_tables(
     sink: &mut Asked<SinkFacts>,
     place: Option<&GtidSet>,
 ) {
-    let (Some(sink_facts), Some(at_sink)) = (&sink.facts, &sink.tables) else { return };
+    let (Some(sink_facts), Some(at_sink)) = (&sink.facts, &sink.tables) else {
+        return;
+    };
     let (Some(facts), Some(at_source)) = (&source.facts, &source.tables) else {
-        sink.findings.extend(table_findings::triggers(at_sink, &sink_facts.grants, &sink_facts.account));
+        sink.findings.extend(table_findings::triggers(
+            at_sink,
+            &sink_facts.grants,
+            &sink_facts.account,
+        ));
         return;
     };
     // Without a place nothing is known of what comes before the next row: then what is missing now
@@ -323,7 +361,11 @@ async fn compare_tables(
     let findings =
         table_findings::of_sink(at_source, &differences, &definitions, at_sink, is_current);
     sink.findings.extend(findings);
-    sink.findings.extend(table_findings::triggers(at_sink, &sink_facts.grants, &sink_facts.account));
+    sink.findings.extend(table_findings::triggers(
+        at_sink,
+        &sink_facts.grants,
+        &sink_facts.account,
+    ));
     let is_fresh = place::stored(&sink_facts.offset).is_none();
     if is_fresh && place.is_some_and(|place| !place.is_empty()) {
         let copies = find_copies(source, sink).await;
@@ -341,17 +383,26 @@ async fn find_copies(
         .by_name
         .keys()
         .filter(|key| at_sink.by_name.contains_key(key))
-        .map(|(database, table)| TableName { database: database.clone(), table: table.clone() })
+        .map(|(database, table)| TableName {
+            database: database.clone(),
+            table: table.clone(),
+        })
         .collect();
     if both.is_empty() {
         return None;
     }
     let (source, sink) = (source.conn.as_mut()?, sink.conn.as_mut()?);
-    let (source, sink) = tokio::join!(tables::with_rows(source, &both), tables::with_rows(sink, &both));
+    let (source, sink) = tokio::join!(
+        tables::with_rows(source, &both),
+        tables::with_rows(sink, &both)
+    );
     // Where we may not look, nothing is said.
     let (source, sink) = (source.ok()??, sink.ok()??);
-    let empty: Vec<TableName> =
-        source.difference(&sink).filter_map(|at| both.get(*at)).cloned().collect();
+    let empty: Vec<TableName> = source
+        .difference(&sink)
+        .filter_map(|at| both.get(*at))
+        .cloned()
+        .collect();
     Some(table_findings::copies(&empty))
 }
 
@@ -372,8 +423,15 @@ mod tests {
         };
         let mut facts = SourceFacts::default();
         facts.replicas = Some(vec![replica(&ours), replica("other")]);
-        let stored = StoredOffset { pipeline_uuid, ..StoredOffset::default() };
-        forget_ourselves(&mut facts, Some(&Offset::Stored(Box::new(stored))), "replica");
+        let stored = StoredOffset {
+            pipeline_uuid,
+            ..StoredOffset::default()
+        };
+        forget_ourselves(
+            &mut facts,
+            Some(&Offset::Stored(Box::new(stored))),
+            "replica",
+        );
         assert_eq!(facts.replicas, Some(vec![replica("other")]));
         forget_ourselves(&mut facts, None, "replica");
         assert_eq!(facts.replicas.unwrap().len(), 1);

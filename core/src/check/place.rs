@@ -15,13 +15,20 @@ pub(super) fn of_sink(offset: &Offset, start: &str, source: Option<&SourceFacts>
     use FindingState::Failed;
     let what = "the sink's place (towpath.offset)";
     let stored = match offset {
-        Offset::Absent => return vec![Finding::ok(what, format!("none yet, it begins at {start}"))],
+        Offset::Absent => {
+            return vec![Finding::ok(what, format!("none yet, it begins at {start}"))];
+        }
         // Its privileges are a finding of their own.
         Offset::Hidden => return Vec::new(),
         Offset::Unreadable(why) => {
             let fix = "it was changed by hand or written by another version; use that version, or \
                        restore the schema towpath together with the data";
-            return vec![Finding::new(what, Failed, format!("can't be read: {why}"), Fix::hand(fix))];
+            return vec![Finding::new(
+                what,
+                Failed,
+                format!("can't be read: {why}"),
+                Fix::hand(fix),
+            )];
         }
         Offset::Stored(stored) => stored,
     };
@@ -32,19 +39,32 @@ pub(super) fn of_sink(offset: &Offset, start: &str, source: Option<&SourceFacts>
             format!("{} of {}", one_line(&intent.statement), intent.gtid),
         ));
     }
-    let (Some(source), Some(gtids)) = (source, &stored.gtids) else { return all };
-    let Ok(uuid) = Uuid::parse_str(source.server_uuid()) else { return all };
+    let (Some(source), Some(gtids)) = (source, &stored.gtids) else {
+        return all;
+    };
+    let Ok(uuid) = Uuid::parse_str(source.server_uuid()) else {
+        return all;
+    };
     let extra = gtids.subtract(&source.gtid_executed);
     let is_same = stored.source_uuid == Some(uuid);
     let known = stored.source_uuid.unwrap_or_default();
     let what = "the source has every transaction that the sink holds";
     all.push(if extra.is_empty() && (is_same || !gtids.is_empty()) {
-        let found = if is_same { String::from("yes") } else { format!("yes, though the sink was fed from {known} before") };
+        let found = if is_same {
+            String::from("yes")
+        } else {
+            format!("yes, though the sink was fed from {known} before")
+        };
         Finding::ok(what, found)
     } else if is_same {
         let fix = "the source lost them in a failover or was restored; point source.url at the \
                    server that has them, or copy the data again";
-        Finding::new(what, Failed, format!("the source lacks {}", shown(&extra)), Fix::hand(fix))
+        Finding::new(
+            what,
+            Failed,
+            format!("the source lacks {}", shown(&extra)),
+            Fix::hand(fix),
+        )
     } else {
         let found = format!("the sink was fed from source {known}, and {uuid} is another");
         let fix = "point source.url at that server or a replica of it, or give this pipeline \
@@ -75,11 +95,20 @@ pub(super) fn at_source(gtids: &GtidSet, source: &SourceFacts) -> Finding {
     let state = FindingState::ok_if(missing.is_empty(), FindingState::Failed);
     let fix = "copy the data again and start from its GTID set; then raise \
                binlog_expire_logs_seconds";
-    Finding::new("the source still has all that the sink lacks", state, found, Fix::hand(fix))
+    Finding::new(
+        "the source still has all that the sink lacks",
+        state,
+        found,
+        Fix::hand(fix),
+    )
 }
 
 /// The finding about a start that was resolved, or not.
-pub(super) fn start(start: &str, resolved: Result<&GtidSet, &SourceError>, source: &SourceFacts) -> Finding {
+pub(super) fn start(
+    start: &str,
+    resolved: Result<&GtidSet, &SourceError>,
+    source: &SourceFacts,
+) -> Finding {
     let what = format!("the source can start at {start}");
     match resolved {
         Ok(gtids) => {
@@ -88,7 +117,14 @@ pub(super) fn start(start: &str, resolved: Result<&GtidSet, &SourceError>, sourc
                 1 => "one transaction will be read".to_owned(),
                 count => format!("{count} transactions will be read"),
             };
-            Finding::ok(what, if start == "now" { "after all that it has".to_owned() } else { found })
+            Finding::ok(
+                what,
+                if start == "now" {
+                    "after all that it has".to_owned()
+                } else {
+                    found
+                },
+            )
         }
         Err(SourceError::Purged { missing }) => {
             let found = format!("purged: {}", cut(missing));
@@ -104,7 +140,10 @@ pub(super) fn start(start: &str, resolved: Result<&GtidSet, &SourceError>, sourc
 pub(super) fn refused(what: impl Into<String>, error: &SourceError) -> Finding {
     let (_, advice) = error.retry();
     let text = error.to_string();
-    let text = text.strip_suffix(advice).unwrap_or(&text).trim_end_matches("; ");
+    let text = text
+        .strip_suffix(advice)
+        .unwrap_or(&text)
+        .trim_end_matches("; ");
     Finding::new(what, FindingState::Failed, text, Fix::hand(advice))
 }
 
@@ -112,13 +151,20 @@ fn told(stored: &StoredOffset, start: &str) -> String {
     if stored.gtids.is_none() {
         return format!("a row without a place, it begins at {start}");
     }
-    let at = stored.position.as_ref().map(|position| format!(" at {position}"));
+    let at = stored
+        .position
+        .as_ref()
+        .map(|position| format!(" at {position}"));
     format!(
         "commit {}{}, epoch {} of {}, pipeline {}",
         stored.commit_seq,
         at.unwrap_or_default(),
         stored.epoch,
-        if stored.owner.is_empty() { "nobody" } else { &stored.owner },
+        if stored.owner.is_empty() {
+            "nobody"
+        } else {
+            &stored.owner
+        },
         stored.pipeline_uuid
     )
 }
@@ -180,8 +226,14 @@ mod tests {
         assert_eq!(last(&at(2, "U:1-50")).0, FindingState::Ok);
         assert_eq!(last(&at(2, "U:1-103")).0, FindingState::Failed);
         assert!(last(&at(2, "")).1.contains("is another"));
-        assert_eq!(last(&Offset::Absent), (FindingState::Ok, "none yet, it begins at now".to_owned()));
-        assert_eq!(last(&Offset::Unreadable("x".to_owned())).0, FindingState::Failed);
+        assert_eq!(
+            last(&Offset::Absent),
+            (FindingState::Ok, "none yet, it begins at now".to_owned())
+        );
+        assert_eq!(
+            last(&Offset::Unreadable("x".to_owned())).0,
+            FindingState::Failed
+        );
         assert!(of_sink(&Offset::Hidden, "now", Some(&source())).is_empty());
     }
 
@@ -193,7 +245,10 @@ mod tests {
             statement: "ALTER TABLE t\n  ADD c INT".to_owned(),
             before: String::new(),
         };
-        let stored = StoredOffset { ddl_intent: Some(intent), ..StoredOffset::default() };
+        let stored = StoredOffset {
+            ddl_intent: Some(intent),
+            ..StoredOffset::default()
+        };
         let offset = Offset::Stored(Box::new(stored));
         let found = "ALTER TABLE t ADD c INT of g:1".to_owned();
         assert_eq!(last(&offset), (FindingState::Ok, found));
@@ -205,14 +260,23 @@ mod tests {
         assert_eq!(finding.state, FindingState::Failed);
         assert_eq!(finding.found, format!("purged: {UUID}:8-10"));
         let finding = at_source(&set("U:1-99"), &source());
-        assert_eq!((finding.state, &*finding.found), (FindingState::Ok, "one transaction behind"));
+        assert_eq!(
+            (finding.state, &*finding.found),
+            (FindingState::Ok, "one transaction behind")
+        );
     }
 
     #[test]
     fn an_errors_advice_is_the_fix() {
         let finding = refused("the binlog can be read", &SourceError::NoTls);
         assert_eq!(finding.found, "the source does not offer TLS");
-        assert!(finding.fix.unwrap().to_string().starts_with("give the source a certificate"));
+        assert!(
+            finding
+                .fix
+                .unwrap()
+                .to_string()
+                .starts_with("give the source a certificate")
+        );
     }
 
     #[test]

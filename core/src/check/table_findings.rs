@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Difference, describe};
+use super::compare::{Difference, describe, risk};
 use super::finding::{Finding, FindingState, Fix};
 use super::tables::{Tables, column_definition, create_statement};
 use crate::apply::ddl::TableName;
@@ -21,7 +21,12 @@ pub(super) type Definitions = BTreeMap<(String, String), String>;
 
 /// The findings about the source's tables. `sees_all` says whether our account may read every
 /// definition.
-pub(super) fn of_source(tables: &Tables, rules: &str, account: &str, sees_all: bool) -> Vec<Finding> {
+pub(super) fn of_source(
+    tables: &Tables,
+    rules: &str,
+    account: &str,
+    sees_all: bool,
+) -> Vec<Finding> {
     use FindingState::Warning;
     let what = format!("there are tables to replicate (source.tables = {rules})");
     if tables.by_name.is_empty() {
@@ -36,10 +41,16 @@ pub(super) fn of_source(tables: &Tables, rules: &str, account: &str, sees_all: b
         };
         return vec![finding];
     }
-    let seen = if sees_all { "" } else { " that the account can see" };
+    let seen = if sees_all {
+        ""
+    } else {
+        " that the account can see"
+    };
     let of = |wanted: &dyn Fn(&super::tables::TableFacts) -> bool| -> Vec<String> {
         let found = tables.by_name.iter().filter(|(_, facts)| wanted(facts));
-        found.map(|((database, table), _)| format!("{database}.{table}")).collect()
+        found
+            .map(|((database, table), _)| format!("{database}.{table}"))
+            .collect()
     };
     let all = of(&|_| true);
     let keyless = of(&|facts| !facts.has_key);
@@ -55,7 +66,11 @@ pub(super) fn of_source(tables: &Tables, rules: &str, account: &str, sees_all: b
         Finding::new(
             "every table has a primary key, or a unique one without NULLs",
             FindingState::ok_if(keyless.is_empty(), Warning),
-            if keyless.is_empty() { "yes".to_owned() } else { format!("not {}", names(&keyless)) },
+            if keyless.is_empty() {
+                "yes".to_owned()
+            } else {
+                format!("not {}", names(&keyless))
+            },
             Fix::hand(
                 "make a primary key of columns that the table has (an AUTO_INCREMENT column added \
                  now would number the rows differently on each server)",
@@ -65,7 +80,11 @@ pub(super) fn of_source(tables: &Tables, rules: &str, account: &str, sees_all: b
         Finding::new(
             "every table is transactional (InnoDB)",
             FindingState::ok_if(plain.is_empty(), Warning),
-            if plain.is_empty() { "yes".to_owned() } else { format!("not {}", names(&plain)) },
+            if plain.is_empty() {
+                "yes".to_owned()
+            } else {
+                format!("not {}", names(&plain))
+            },
             Fix::sql(alter.join("; ")),
         )
         .why("after a crash of the source, its other tables and its binlog may disagree"),
@@ -84,21 +103,43 @@ pub(super) fn of_sink(
     let mut all = Vec::new();
     if differences.is_empty() && !source.by_name.is_empty() {
         let count = source.by_name.len();
-        let found = if count == 1 { "1 table".to_owned() } else { format!("{count} tables") };
-        all.push(Finding::ok("every table is on the sink, with the same columns", found));
+        let found = if count == 1 {
+            "1 table".to_owned()
+        } else {
+            format!("{count} tables")
+        };
+        all.push(Finding::ok(
+            "every table is on the sink, with the same columns",
+            found,
+        ));
     }
     let (listed, rest) = differences.split_at(differences.len().min(TABLES_LISTED_MAX));
     for (name, difference) in listed {
         let definition = definitions.get(&(name.database.clone(), name.table.clone()));
         let definition = definition.map(String::as_str);
         let missing_database = !sink.databases.contains(&name.database);
-        all.push(of_difference(name, difference, definition, missing_database, is_current));
+        all.push(of_difference(
+            name,
+            difference,
+            definition,
+            missing_database,
+            is_current,
+        ));
     }
     if !rest.is_empty() {
         let found = format!("{} further differences between source and sink", rest.len());
-        let state = if is_current { FindingState::Failed } else { FindingState::Warning };
+        let state = if is_current {
+            FindingState::Failed
+        } else {
+            FindingState::Warning
+        };
         let fix = "copy the definitions at once, with mysqldump --no-data, and check again";
-        all.push(Finding::new("the other tables are the same", state, found, Fix::hand(fix)));
+        all.push(Finding::new(
+            "the other tables are the same",
+            state,
+            found,
+            Fix::hand(fix),
+        ));
     }
     all
 }
@@ -119,28 +160,41 @@ fn of_difference(
         definition.and_then(|definition| column_definition(definition, column))
     };
     let as_at_source = |what: &str| {
-        Fix::hand(format!("{what} as at the source; SHOW CREATE TABLE {quoted} there tells how"))
+        Fix::hand(format!(
+            "{what} as at the source; SHOW CREATE TABLE {quoted} there tells how"
+        ))
     };
     let still_to_come = if is_current { "" } else { WHEN_BEHIND };
     match difference {
-        Difference::NoTable => {
+        Difference::NoTable { transactional } => {
             let fix = definition.map(|definition| {
-                let create = create_statement(name, definition);
+                let create = create_statement(name, definition, *transactional);
                 if missing_database {
                     let database = quote_name(&name.database);
-                    return Fix::Sql(format!("CREATE DATABASE IF NOT EXISTS {database}; {create}"));
+                    return Fix::Sql(format!(
+                        "CREATE DATABASE IF NOT EXISTS {database}; {create}"
+                    ));
                 }
                 Fix::Sql(create)
             });
             let fix = fix.or_else(|| as_at_source("create it"));
-            Finding::new(format!("table {table} is on the sink"), if_current, "missing", fix)
-                .why(still_to_come)
+            Finding::new(
+                format!("table {table} is on the sink"),
+                if_current,
+                "missing",
+                fix,
+            )
+            .why(still_to_come)
         }
         Difference::NoColumn { column, after } => {
             let fix = of_column(column).map(|definition| {
-                let place = after.as_ref().map(|name| format!(" AFTER {}", quote_name(name)));
+                let place = after
+                    .as_ref()
+                    .map(|name| format!(" AFTER {}", quote_name(name)));
                 let place = place.unwrap_or_else(|| " FIRST".to_owned());
-                Fix::Sql(format!("ALTER TABLE {quoted} ADD COLUMN {definition}{place}"))
+                Fix::Sql(format!(
+                    "ALTER TABLE {quoted} ADD COLUMN {definition}{place}"
+                ))
             });
             let what = format!("table {table} has column {} on the sink", column.name);
             let fix = fix.or_else(|| as_at_source("add it"));
@@ -149,15 +203,20 @@ fn of_difference(
         Difference::Refused { source, sink } | Difference::Unlike { source, sink } => {
             let is_refused = matches!(difference, Difference::Refused { .. });
             let fix = of_column(source)
-                .map(|definition| Fix::Sql(format!("ALTER TABLE {quoted} MODIFY COLUMN {definition}")))
+                .map(|definition| {
+                    Fix::Sql(format!("ALTER TABLE {quoted} MODIFY COLUMN {definition}"))
+                })
                 .or_else(|| as_at_source("change it"));
             let found = format!("{}, at the source {}", describe(sink), describe(source));
-            let what = format!("table {table} has the same column {} on the sink", source.name);
+            let what = format!(
+                "table {table} has the same column {} on the sink",
+                source.name
+            );
             let state = if is_refused { if_current } else { Warning };
             let why = match (is_refused, is_current) {
                 (true, true) => "it can't hold every value of the source's",
                 (true, false) => WHEN_BEHIND,
-                (false, _) => "it may refuse values, or sort and compare them otherwise",
+                (false, _) => risk(source, sink),
             };
             Finding::new(what, state, found, fix).why(why)
         }
@@ -165,7 +224,9 @@ fn of_difference(
             format!("table {table} takes rows without the sink's own column {column}"),
             if_current,
             "it is NOT NULL and has no default",
-            Fix::hand(format!("on the sink, give {column} a default or let it be NULL")),
+            Fix::hand(format!(
+                "on the sink, give {column} a default or let it be NULL"
+            )),
         ),
         Difference::NoKey => Finding::new(
             format!("table {table} has a primary key on the sink"),
@@ -199,30 +260,48 @@ pub(super) fn triggers(sink: &Tables, grants: &Grants, account: &str) -> Option<
         .by_name
         .iter()
         .flat_map(|((database, _), facts)| {
-            facts.triggers.iter().map(|trigger| (database.as_str(), trigger.as_str()))
+            facts
+                .triggers
+                .iter()
+                .map(|trigger| (database.as_str(), trigger.as_str()))
         })
         .collect();
     if !triggers.is_empty() {
         let drop: Vec<String> = triggers
             .iter()
             .map(|(database, trigger)| {
-                format!("DROP TRIGGER {}.{}", quote_name(database), quote_name(trigger))
+                format!(
+                    "DROP TRIGGER {}.{}",
+                    quote_name(database),
+                    quote_name(trigger)
+                )
             })
             .collect();
         let found: Vec<String> = triggers.iter().map(found).collect();
-        let finding = Finding::new(what, FindingState::Warning, names(&found), Fix::sql(drop.join("; ")));
+        let finding = Finding::new(
+            what,
+            FindingState::Warning,
+            names(&found),
+            Fix::sql(drop.join("; ")),
+        );
         return Some(finding.why(why));
     }
     let databases = sink.by_name.keys().map(|(database, _)| database.as_str());
-    let mut hidden: Vec<&str> =
-        databases.filter(|database| !grants.has_on_schema("TRIGGER", database)).collect();
+    let mut hidden: Vec<&str> = databases
+        .filter(|database| !grants.has_on_schema("TRIGGER", database))
+        .collect();
     hidden.dedup();
     if hidden.is_empty() {
         return Some(Finding::ok(what, "there are none"));
     }
     let grant: Vec<String> = hidden
         .iter()
-        .map(|database| format!("GRANT TRIGGER ON {}.* TO {account}", grants.quote_schema(database)))
+        .map(|database| {
+            format!(
+                "GRANT TRIGGER ON {}.* TO {account}",
+                grants.quote_schema(database)
+            )
+        })
         .collect();
     let finding = Finding::new(
         what,
@@ -235,15 +314,20 @@ pub(super) fn triggers(sink: &Tables, grants: &Grants, account: &str) -> Option<
 
 /// The finding about tables that have rows at the source and none on the sink.
 pub(super) fn copies(without_copy: &[TableName]) -> Finding {
-    let empty: Vec<String> =
-        without_copy.iter().map(|name| format!("{}.{}", name.database, name.table)).collect();
+    let empty: Vec<String> = without_copy
+        .iter()
+        .map(|name| format!("{}.{}", name.database, name.table))
+        .collect();
     Finding::new(
         "the sink has a copy of the rows that are older than the start",
         FindingState::ok_if(empty.is_empty(), FindingState::Warning),
         if empty.is_empty() {
             "no table is empty that has rows at the source".to_owned()
         } else {
-            format!("empty on the sink, but not at the source: {}", names(&empty))
+            format!(
+                "empty on the sink, but not at the source: {}",
+                names(&empty)
+            )
         },
         Fix::hand(
             "load a dump made with mysqldump --single-transaction --set-gtid-purged=COMMENTED, and \
@@ -254,14 +338,22 @@ pub(super) fn copies(without_copy: &[TableName]) -> Finding {
 }
 
 fn alter_engine(database: &str, table: &str) -> String {
-    format!("ALTER TABLE {}.{} ENGINE = InnoDB", quote_name(database), quote_name(table))
+    format!(
+        "ALTER TABLE {}.{} ENGINE = InnoDB",
+        quote_name(database),
+        quote_name(table)
+    )
 }
 
 /// Some names, and how many there are beside them.
 fn names(all: &[String]) -> String {
     let (first, rest) = all.split_at(all.len().min(NAMES_MAX));
     let first = first.join(", ");
-    if rest.is_empty() { first } else { format!("{first} and {} more", rest.len()) }
+    if rest.is_empty() {
+        first
+    } else {
+        format!("{first} and {} more", rest.len())
+    }
 }
 
 #[cfg(test)]
@@ -270,7 +362,10 @@ mod tests {
     use super::*;
 
     fn name(table: &str) -> TableName {
-        TableName { database: "shop".to_owned(), table: table.to_owned() }
+        TableName {
+            database: "shop".to_owned(),
+            table: table.to_owned(),
+        }
     }
 
     fn tables(some: &[(&str, TableFacts)]) -> Tables {
@@ -278,11 +373,18 @@ mod tests {
             .iter()
             .map(|(table, facts)| (("shop".to_owned(), (*table).to_owned()), facts.clone()))
             .collect();
-        Tables { by_name, databases: ["shop".to_owned()].into() }
+        Tables {
+            by_name,
+            databases: ["shop".to_owned()].into(),
+        }
     }
 
     fn good() -> TableFacts {
-        TableFacts { transactional: true, has_key: true, ..TableFacts::default() }
+        TableFacts {
+            transactional: true,
+            has_key: true,
+            ..TableFacts::default()
+        }
     }
 
     fn fix(finding: &Finding) -> String {
@@ -291,9 +393,21 @@ mod tests {
 
     #[test]
     fn tables_of_the_source_without_key_or_transactions_are_named() {
-        let log = TableFacts { has_key: false, transactional: false, ..good() };
-        let all = of_source(&tables(&[("a", good()), ("log", log)]), "shop.*", "'r'@'%'", true);
-        let states: Vec<_> = all.iter().map(|finding| (finding.state, &*finding.found)).collect();
+        let log = TableFacts {
+            has_key: false,
+            transactional: false,
+            ..good()
+        };
+        let all = of_source(
+            &tables(&[("a", good()), ("log", log)]),
+            "shop.*",
+            "'r'@'%'",
+            true,
+        );
+        let states: Vec<_> = all
+            .iter()
+            .map(|finding| (finding.state, &*finding.found))
+            .collect();
         assert_eq!(
             states,
             [
@@ -314,11 +428,19 @@ mod tests {
 
     #[test]
     fn what_the_sink_lacks_is_sure_to_fail_only_if_no_ddl_can_come_before() {
-        let differences = [(name("a"), Difference::NoTable)];
+        let differences = [(
+            name("a"),
+            Difference::NoTable {
+                transactional: true,
+            },
+        )];
         let source = tables(&[("a", good())]);
         let of = |is_current, databases: &[&str]| {
             let databases = databases.iter().map(|name| (*name).to_owned()).collect();
-            let sink = Tables { databases, ..Tables::default() };
+            let sink = Tables {
+                databases,
+                ..Tables::default()
+            };
             let definition = "CREATE TABLE `a` (\n  `i` int\n) ENGINE=InnoDB".to_owned();
             let definitions = [(("shop".to_owned(), "a".to_owned()), definition)].into();
             of_sink(&source, &differences, &definitions, &sink, is_current).remove(0)
@@ -327,24 +449,39 @@ mod tests {
         assert_eq!(of(false, &["shop"]).state, FindingState::Warning);
         let create = "CREATE TABLE `shop`.`a` (`i` int) ENGINE=InnoDB;";
         assert_eq!(fix(&of(true, &["shop"])), create);
-        assert_eq!(fix(&of(true, &[])), format!("CREATE DATABASE IF NOT EXISTS `shop`; {create}"));
+        assert_eq!(
+            fix(&of(true, &[])),
+            format!("CREATE DATABASE IF NOT EXISTS `shop`; {create}")
+        );
     }
 
     #[test]
     fn a_long_list_ends_with_a_count() {
-        let differences: Vec<_> =
-            (0..30).map(|n| (name(&format!("t{n}")), Difference::NoKey)).collect();
-        let all =
-            of_sink(&tables(&[]), &differences, &Definitions::new(), &Tables::default(), true);
+        let differences: Vec<_> = (0..30)
+            .map(|n| (name(&format!("t{n}")), Difference::NoKey))
+            .collect();
+        let all = of_sink(
+            &tables(&[]),
+            &differences,
+            &Definitions::new(),
+            &Tables::default(),
+            true,
+        );
         assert_eq!(all.len(), TABLES_LISTED_MAX + 1);
-        assert_eq!(all[TABLES_LISTED_MAX].found, "10 further differences between source and sink");
+        assert_eq!(
+            all[TABLES_LISTED_MAX].found,
+            "10 further differences between source and sink"
+        );
         let many: Vec<String> = (0..7).map(|n| n.to_string()).collect();
         assert_eq!(names(&many), "0, 1, 2, 3, 4 and 2 more");
     }
 
     #[test]
     fn triggers_are_named_or_said_to_be_hidden() {
-        let with = TableFacts { triggers: vec!["tr".to_owned()], ..good() };
+        let with = TableFacts {
+            triggers: vec!["tr".to_owned()],
+            ..good()
+        };
         let none = Grants::default();
         let finding = triggers(&tables(&[("a", with)]), &none, "'a'@'%'").unwrap();
         assert_eq!(fix(&finding), "DROP TRIGGER `shop`.`tr`;");

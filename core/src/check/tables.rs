@@ -51,17 +51,26 @@ impl Tables {
     /// # Errors
     /// Those of the connection.
     pub async fn read(conn: &mut Conn, filter: &TableFilter) -> Result<Self, Error> {
-        let databases: Vec<String> =
-            conn.query("SELECT SCHEMA_NAME FROM information_schema.schemata").await?;
-        let databases: BTreeSet<String> =
-            databases.into_iter().filter(|name| filter.may_match_database(name)).collect();
-        let mut tables = Self { databases, ..Self::default() };
+        let databases: Vec<String> = conn
+            .query("SELECT SCHEMA_NAME FROM information_schema.schemata")
+            .await?;
+        let databases: BTreeSet<String> = databases
+            .into_iter()
+            .filter(|name| filter.may_match_database(name))
+            .collect();
+        let mut tables = Self {
+            databases,
+            ..Self::default()
+        };
         if tables.databases.is_empty() {
             return Ok(tables);
         }
         let marks = vec!["?"; tables.databases.len()].join(", ");
-        let values: Vec<Value> =
-            tables.databases.iter().map(|name| Value::from(name.as_str())).collect();
+        let values: Vec<Value> = tables
+            .databases
+            .iter()
+            .map(|name| Value::from(name.as_str()))
+            .collect();
         let in_databases = || Params::Positional(values.clone());
 
         let rows: Vec<(String, String, Option<String>, bool)> = conn
@@ -79,7 +88,11 @@ impl Tables {
         for (database, table, engine, transactional) in rows {
             if filter.matches(&database, &table) {
                 let engine = engine.unwrap_or_default();
-                let facts = TableFacts { engine, transactional, ..TableFacts::default() };
+                let facts = TableFacts {
+                    engine,
+                    transactional,
+                    ..TableFacts::default()
+                };
                 tables.by_name.insert((database, table), facts);
             }
         }
@@ -146,7 +159,13 @@ impl Tables {
             let maybe = |at: usize| row.get_opt::<Option<String>, _>(at)?.ok();
             Some((
                 (text(0)?, text(1)?, text(2)?, text(3)?, text(4)?),
-                (maybe(5)?, maybe(6)?, text(7)?, text(8)?, row.get_opt(9)?.ok()?),
+                (
+                    maybe(5)?,
+                    maybe(6)?,
+                    text(7)?,
+                    text(8)?,
+                    row.get_opt(9)?.ok()?,
+                ),
             ))
         };
         for row in rows.iter().filter_map(read) {
@@ -154,12 +173,21 @@ impl Tables {
                 (database, table, name, data_type, column_type),
                 (charset, collation, extra, nullable, has_default),
             ) = row;
-            let Some(facts) = self.by_name.get_mut(&(database, table)) else { continue };
+            let Some(facts) = self.by_name.get_mut(&(database, table)) else {
+                continue;
+            };
             let extra = extra.to_ascii_uppercase();
             let generated =
                 extra.contains("VIRTUAL GENERATED") || extra.contains("STORED GENERATED");
             facts.columns.push(ColumnFacts {
-                column: TargetColumn { name, data_type, column_type, charset, collation, generated },
+                column: TargetColumn {
+                    name,
+                    data_type,
+                    column_type,
+                    charset,
+                    collation,
+                    generated,
+                },
                 needs_value: nullable == "NO"
                     && !has_default
                     && !generated
@@ -189,7 +217,9 @@ pub(super) async fn with_rows(
         match conn.query::<usize, _>(parts.join(" UNION ALL ")).await {
             Ok(some) => found.extend(some),
             // ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, and a table dropped meanwhile.
-            Err(Error::Server(error)) if matches!(error.code, 1142 | 1143 | 1146) => return Ok(None),
+            Err(Error::Server(error)) if matches!(error.code, 1142 | 1143 | 1146) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -201,8 +231,9 @@ pub(super) async fn with_rows(
 /// # Errors
 /// Those of the connection.
 pub(super) async fn definition(conn: &mut Conn, name: &TableName) -> Result<Option<String>, Error> {
-    let row: Result<Option<(String, String)>, Error> =
-        conn.query_first(format!("SHOW CREATE TABLE {}", name.quoted())).await;
+    let row: Result<Option<(String, String)>, Error> = conn
+        .query_first(format!("SHOW CREATE TABLE {}", name.quoted()))
+        .await;
     match row {
         Ok(row) => Ok(row.map(|(_, definition)| definition)),
         Err(Error::Server(error)) if matches!(error.code, 1142 | 1146) => Ok(None),
@@ -210,32 +241,45 @@ pub(super) async fn definition(conn: &mut Conn, name: &TableName) -> Result<Opti
     }
 }
 
-/// The statement that creates a table elsewhere, in one line. The server breaks lines only between
-/// the parts of a definition; in its strings it writes them as `\n`.
-pub(super) fn create_statement(name: &TableName, definition: &str) -> String {
-    const COUNTER: &str = " AUTO_INCREMENT=";
+/// The statement that creates a table elsewhere, in one line; in InnoDB if its engine has no
+/// transactions. The server breaks lines only between the parts of a definition; in its strings it
+/// writes them as `\n`.
+pub(super) fn create_statement(name: &TableName, definition: &str, transactional: bool) -> String {
     let mut statement = format!("CREATE TABLE {} (", name.quoted());
     for line in definition.lines().skip(1) {
         let line = line.trim();
-        let mut line = line.to_owned();
-        if line.starts_with(") ENGINE=") && let Some(at) = line.find(COUNTER) {
-            let digits = line.chars().skip(at + COUNTER.len()).take_while(char::is_ascii_digit);
-            let end = at + COUNTER.len() + digits.count();
-            line.replace_range(at..end, "");
+        match line.strip_prefix(") ENGINE=") {
+            Some(options) => statement.push_str(&table_options(options, transactional)),
+            None => {
+                if !statement.ends_with('(') {
+                    statement.push(' ');
+                }
+                statement.push_str(line);
+            }
         }
-        if !statement.ends_with('(') && !line.starts_with(')') {
-            statement.push(' ');
-        }
-        statement.push_str(&line);
     }
     statement
+}
+
+/// The end of a definition, from the engine on, without the counter of AUTO_INCREMENT. Both come
+/// before anything that is quoted.
+fn table_options(options: &str, transactional: bool) -> String {
+    let (engine, rest) = options.split_once(' ').unwrap_or((options, ""));
+    let engine = if transactional { engine } else { "InnoDB" };
+    let rest = match rest.strip_prefix("AUTO_INCREMENT=") {
+        Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest),
+        None => rest,
+    };
+    format!(") ENGINE={engine} {rest}").trim_end().to_owned()
 }
 
 /// The definition of one column, as ALTER TABLE takes it: its character set and collation are
 /// spelled out, since the default of another table may differ.
 pub(super) fn column_definition(definition: &str, column: &TargetColumn) -> Option<String> {
     let head = format!("  {} ", quote_name(&column.name));
-    let line = definition.lines().find_map(|line| line.strip_prefix(&head))?;
+    let line = definition
+        .lines()
+        .find_map(|line| line.strip_prefix(&head))?;
     let line = line.strip_suffix(',').unwrap_or(line);
     let (Some(charset), Some(collation)) = (&column.charset, &column.collation) else {
         return Some(format!("{} {line}", quote_name(&column.name)));
@@ -276,22 +320,39 @@ mod tests {
 
     #[test]
     fn a_table_is_created_by_one_line() {
-        let name = TableName { database: "shop".to_owned(), table: "orders".to_owned() };
+        let name = TableName {
+            database: "shop".to_owned(),
+            table: "orders".to_owned(),
+        };
         assert_eq!(
-            create_statement(&name, DEFINITION),
+            create_statement(&name, DEFINITION, true),
             "CREATE TABLE `shop`.`orders` (`id` int NOT NULL AUTO_INCREMENT, \
              `note` varchar(200) DEFAULT 'a\\nb, ( c ) ENGINE=' COMMENT 'x', \
              `code` char(3) CHARACTER SET latin1 COLLATE latin1_bin NOT NULL, \
              PRIMARY KEY (`id`)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci"
+        );
+        let definition = "CREATE TABLE `log` (\n  `a` int\n) ENGINE=MyISAM";
+        let created = create_statement(&name, definition, false);
+        assert_eq!(
+            created,
+            "CREATE TABLE `shop`.`orders` (`a` int) ENGINE=InnoDB"
         );
     }
 
     #[test]
     fn a_columns_definition_says_its_character_set() {
         let of = |column: TargetColumn| column_definition(DEFINITION, &column);
-        assert_eq!(of(column("id", "int", None)).unwrap(), "`id` int NOT NULL AUTO_INCREMENT");
         assert_eq!(
-            of(column("note", "varchar(200)", Some(("utf8mb4", "utf8mb4_0900_ai_ci")))).unwrap(),
+            of(column("id", "int", None)).unwrap(),
+            "`id` int NOT NULL AUTO_INCREMENT"
+        );
+        assert_eq!(
+            of(column(
+                "note",
+                "varchar(200)",
+                Some(("utf8mb4", "utf8mb4_0900_ai_ci"))
+            ))
+            .unwrap(),
             "`note` varchar(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci \
              DEFAULT 'a\\nb, ( c ) ENGINE=' COMMENT 'x'"
         );

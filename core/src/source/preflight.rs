@@ -91,11 +91,16 @@ impl SourceFacts {
         let names: Vec<String> = VARIABLES.iter().map(|name| format!("'{name}'")).collect();
         let names = names.join(", ");
         let rows: Vec<(String, String)> = conn
-            .query(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))
+            .query(format!(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"
+            ))
             .await
             .map_err(|cause| sql("its variables", cause))?;
         let variables: BTreeMap<String, String> = rows.into_iter().collect();
-        let mut facts = Self { variables, ..Self::default() };
+        let mut facts = Self {
+            variables,
+            ..Self::default()
+        };
         // SHOW VARIABLES cuts values at 1024 characters, which GTID sets exceed.
         if facts.variables.contains_key("gtid_mode") {
             let sets: Option<(String, String)> = conn
@@ -111,8 +116,10 @@ impl SourceFacts {
             .await
             .map_err(|cause| sql("our account", cause))?;
         facts.account = quote_account(&account.unwrap_or_default());
-        facts.grants =
-            conn.query("SHOW GRANTS").await.map_err(|cause| sql("our privileges", cause))?;
+        facts.grants = conn
+            .query("SHOW GRANTS")
+            .await
+            .map_err(|cause| sql("our privileges", cause))?;
         facts.replicas = read_replicas(conn, facts.knows_replica_word()).await?;
         facts.is_replica = read_is_replica(conn, facts.knows_replica_word()).await?;
         Ok(facts)
@@ -141,7 +148,9 @@ impl SourceFacts {
 
     /// The server's id; 0 if it has none.
     pub fn server_id(&self) -> u32 {
-        self.number("server_id").and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+        self.number("server_id")
+            .and_then(|id| u32::try_from(id).ok())
+            .unwrap_or(0)
     }
 
     /// The largest packet that it accepts from a client, in bytes.
@@ -157,15 +166,22 @@ impl SourceFacts {
     /// Whether a global privilege is granted to our account.
     pub fn has_privilege(&self, name: &str) -> bool {
         self.grants.iter().any(|grant| {
-            let Some(list) = grant.strip_prefix("GRANT ") else { return false };
-            let Some((list, _)) = list.split_once(" ON *.* TO ") else { return false };
+            let Some(list) = grant.strip_prefix("GRANT ") else {
+                return false;
+            };
+            let Some((list, _)) = list.split_once(" ON *.* TO ") else {
+                return false;
+            };
             list == "ALL PRIVILEGES" || list.split(", ").any(|granted| granted == name)
         })
     }
 
     /// SHOW REPLICAS and the like, rather than the older words (MySQL 8.0.22).
     fn knows_replica_word(&self) -> bool {
-        let mut parts = self.version().split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        let mut parts = self
+            .version()
+            .split(|c: char| !c.is_ascii_digit())
+            .map(str::parse::<u32>);
         let mut next = || parts.next().and_then(Result::ok).unwrap_or(0);
         !self.is_mariadb() && (next(), next(), next()) >= (8, 0, 22)
     }
@@ -180,7 +196,11 @@ impl SourceFacts {
 
     /// `SET PERSIST` where the server has it, so that the fix outlives a restart.
     fn set(&self, name: &str, value: &str) -> Option<Fix> {
-        let scope = if self.knows_replica_word() { "PERSIST" } else { "GLOBAL" };
+        let scope = if self.knows_replica_word() {
+            "PERSIST"
+        } else {
+            "GLOBAL"
+        };
         Fix::sql(format!("SET {scope} {name} = {value}"))
     }
 
@@ -215,13 +235,13 @@ impl SourceFacts {
                 Fix::hand("log_bin = binlog   # in [mysqld] of the option file; then restart"),
             ),
             setting("changes are logged as rows", "binlog_format", "ROW", Failed)
-                .why("statements can't be applied exactly"),
+                .why("statements can't be applied exactly; sessions that are open keep theirs until they reconnect"),
             setting("rows are logged whole", "binlog_row_image", "FULL", Failed)
-                .why("each change is checked against the row that it changes"),
+                .why("each change is checked against its row; sessions that are open keep theirs until they reconnect"),
             setting("column names are logged", "binlog_row_metadata", "FULL", Failed)
                 .why("rows go into columns by name; by number, a changed table would mix them up"),
             setting("JSON values are logged whole", "binlog_row_value_options", "", Failed)
-                .why("parts of documents can't be applied"),
+                .why("parts of documents can't be applied; sessions that are open keep theirs until they reconnect"),
             setting("events carry a checksum", "binlog_checksum", "CRC32", Warning)
                 .why("so that damage on the way is noticed"),
         ]
@@ -230,14 +250,31 @@ impl SourceFacts {
     fn gtid_findings(&self, needs: &Needs) -> Vec<Finding> {
         let mode = self.variable("gtid_mode");
         let consistency = self.variable("enforce_gtid_consistency");
-        let missing = if needs.gtid { FindingState::Failed } else { FindingState::Warning };
+        let missing = if needs.gtid {
+            FindingState::Failed
+        } else {
+            FindingState::Warning
+        };
         let steps = ["OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];
-        let done = steps.iter().position(|step| *step == mode).map_or(0, |at| at + 1);
-        let scope = if self.knows_replica_word() { "PERSIST" } else { "GLOBAL" };
-        let fix: Vec<String> = std::iter::once(format!("SET {scope} enforce_gtid_consistency = ON"))
-            .filter(|_| consistency != "ON")
-            .chain(steps.iter().skip(done).map(|step| format!("SET {scope} gtid_mode = {step}")))
-            .collect();
+        let done = steps
+            .iter()
+            .position(|step| *step == mode)
+            .map_or(0, |at| at + 1);
+        let scope = if self.knows_replica_word() {
+            "PERSIST"
+        } else {
+            "GLOBAL"
+        };
+        let fix: Vec<String> =
+            std::iter::once(format!("SET {scope} enforce_gtid_consistency = ON"))
+                .filter(|_| consistency != "ON")
+                .chain(
+                    steps
+                        .iter()
+                        .skip(done)
+                        .map(|step| format!("SET {scope} gtid_mode = {step}")),
+                )
+                .collect();
         vec![
             Finding::new(
                 "transactions have GTIDs (gtid_mode = ON)",
@@ -276,8 +313,16 @@ impl SourceFacts {
         // MariaDB's words for it since 10.5.2.
         let client = ["REPLICATION CLIENT", "BINLOG MONITOR"];
         [
-            (&["REPLICATION SLAVE"][..], "read the binlog", FindingState::Failed),
-            (&client[..], "list binlog files and replicas", FindingState::Warning),
+            (
+                &["REPLICATION SLAVE"][..],
+                "read the binlog",
+                FindingState::Failed,
+            ),
+            (
+                &client[..],
+                "list binlog files and replicas",
+                FindingState::Warning,
+            ),
         ]
         .into_iter()
         .filter_map(|(names, purpose, missing)| {
@@ -300,44 +345,51 @@ impl SourceFacts {
             .iter()
             .flatten()
             .find(|replica| replica.server_id == needs.server_id);
-        vec![
-            Finding::new(
-                "the source has a server_id of its own",
-                FindingState::ok_if(theirs != 0 && theirs != needs.server_id, FindingState::Failed),
-                format!("{theirs}, ours is {}", needs.server_id),
-                match theirs {
-                    0 => self.set("server_id", "1"),
-                    _ => Fix::hand("give this pipeline another server_id, in [source]"),
-                },
+        let own = Finding::new(
+            "the source has a server_id of its own",
+            FindingState::ok_if(
+                theirs != 0 && theirs != needs.server_id,
+                FindingState::Failed,
             ),
-            Finding::new(
-                "no other replica uses our server_id",
-                match (other, &self.replicas) {
-                    (Some(_), _) | (None, None) => FindingState::Warning,
-                    (None, Some(_)) => FindingState::Ok,
+            format!("{theirs}, ours is {}", needs.server_id),
+            match theirs {
+                0 => self.set("server_id", "1"),
+                _ => Fix::hand("give this pipeline another server_id, in [source]"),
+            },
+        );
+        // Without the privilege, which is a finding of its own, nobody knows.
+        if self.replicas.is_none() && !self.has_privilege("REPLICATION SLAVE") {
+            return vec![own];
+        }
+        let alone = Finding::new(
+            "no other replica uses our server_id",
+            match (other, &self.replicas) {
+                (Some(_), _) | (None, None) => FindingState::Warning,
+                (None, Some(_)) => FindingState::Ok,
+            },
+            match (other, &self.replicas) {
+                (Some(replica), _) => {
+                    format!("{} is used by `{}`", replica.server_id, replica.host)
+                }
+                (None, None) => "not known, the account may not ask".to_owned(),
+                (None, Some(all)) => match all.len() {
+                    0 => "no other replicas".to_owned(),
+                    1 => "one other replica".to_owned(),
+                    count => format!("{count} other replicas"),
                 },
-                match (other, &self.replicas) {
-                    (Some(replica), _) => {
-                        format!("{} is used by `{}`", replica.server_id, replica.host)
-                    }
-                    (None, None) => "not known, the account may not ask".to_owned(),
-                    (None, Some(all)) => match all.len() {
-                        0 => "no other replicas".to_owned(),
-                        1 => "one other replica".to_owned(),
-                        count => format!("{count} other replicas"),
-                    },
-                },
-                match other {
-                    Some(_) => Fix::hand(
-                        "give this pipeline another server_id, in [source], or stop the other \
+            },
+            match other {
+                Some(_) => Fix::hand(
+                    "give this pipeline another server_id, in [source], or stop the other \
                          replica if it is a leftover",
-                    ),
-                    None => {
-                        Fix::sql(format!("GRANT REPLICATION SLAVE ON *.* TO {}", self.account))
-                    }
-                },
-            ),
-        ]
+                ),
+                None => Fix::sql(format!(
+                    "GRANT REPLICATION SLAVE ON *.* TO {}",
+                    self.account
+                )),
+            },
+        );
+        vec![own, alone]
     }
 
     fn replica_findings(&self) -> Vec<Finding> {
@@ -353,7 +405,9 @@ impl SourceFacts {
         )];
         if !self.variable("replica_preserve_commit_order").is_empty() {
             let ordered = self.is_on("replica_preserve_commit_order")
-                || self.number("replica_parallel_workers").is_some_and(|workers| workers <= 1);
+                || self
+                    .number("replica_parallel_workers")
+                    .is_some_and(|workers| workers <= 1);
             all.push(Finding::new(
                 "the source, itself a replica, commits in its own source's order \
                  (replica_preserve_commit_order = ON)",
@@ -378,11 +432,15 @@ impl SourceFacts {
 pub fn check_position(ours: &GtidSet, facts: &SourceFacts) -> Result<(), SourceError> {
     let extra = ours.subtract(&facts.gtid_executed);
     if !extra.is_empty() {
-        return Err(SourceError::Diverged { extra: extra.to_string() });
+        return Err(SourceError::Diverged {
+            extra: extra.to_string(),
+        });
     }
     let missing = facts.gtid_purged.subtract(ours);
     if !missing.is_empty() {
-        return Err(SourceError::Purged { missing: missing.to_string() });
+        return Err(SourceError::Purged {
+            missing: missing.to_string(),
+        });
     }
     Ok(())
 }
@@ -405,7 +463,11 @@ async fn read_replicas(
     conn: &mut Conn,
     knows_replica_word: bool,
 ) -> Result<Option<Vec<Replica>>, SourceError> {
-    let statement = if knows_replica_word { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    let statement = if knows_replica_word {
+        "SHOW REPLICAS"
+    } else {
+        "SHOW SLAVE HOSTS"
+    };
     let Some(rows) = ask_if_allowed(conn, statement, "its replicas").await? else {
         return Ok(None);
     };
@@ -424,7 +486,11 @@ async fn read_is_replica(
     conn: &mut Conn,
     knows_replica_word: bool,
 ) -> Result<Option<bool>, SourceError> {
-    let statement = if knows_replica_word { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
+    let statement = if knows_replica_word {
+        "SHOW REPLICA STATUS"
+    } else {
+        "SHOW SLAVE STATUS"
+    };
     let rows = ask_if_allowed(conn, statement, "its own replication").await?;
     Ok(rows.map(|rows| !rows.is_empty()))
 }
@@ -445,7 +511,10 @@ async fn ask_if_allowed(
 }
 
 pub(super) fn sql(about: &'static str, cause: mysql_async::Error) -> SourceError {
-    SourceError::Sql { about, cause: Box::new(cause) }
+    SourceError::Sql {
+        about,
+        cause: Box::new(cause),
+    }
 }
 
 #[cfg(test)]
@@ -453,7 +522,10 @@ mod tests {
     use super::*;
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-    const NEEDS: Needs = Needs { server_id: 900, gtid: true };
+    const NEEDS: Needs = Needs {
+        server_id: 900,
+        gtid: true,
+    };
 
     fn good() -> SourceFacts {
         let variables = [
@@ -475,7 +547,9 @@ mod tests {
             ("replica_parallel_workers", "4"),
         ];
         SourceFacts {
-            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            variables: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             gtid_executed: format!("{UUID}:1-100").parse().unwrap(),
             gtid_purged: format!("{UUID}:1-10").parse().unwrap(),
             account: "'repl'@'%'".to_owned(),
@@ -496,35 +570,69 @@ mod tests {
     /// The findings that are not right, as state and fix.
     fn wrong(facts: &SourceFacts) -> Vec<(FindingState, String)> {
         let all = facts.findings(&NEEDS);
-        let wrong = all.into_iter().filter(|finding| finding.state != FindingState::Ok);
+        let wrong = all
+            .into_iter()
+            .filter(|finding| finding.state != FindingState::Ok);
         let fix = |fix: Option<Fix>| match fix {
             Some(Fix::Sql(text) | Fix::Hand(text)) => text,
             None => String::new(),
         };
-        wrong.map(|finding| (finding.state, fix(finding.fix))).collect()
+        wrong
+            .map(|finding| (finding.state, fix(finding.fix)))
+            .collect()
     }
 
     #[test]
     fn a_good_source_has_nothing_to_mend() {
         assert_eq!(wrong(&good()), []);
-        assert!(good().findings(&NEEDS).iter().all(|finding| finding.fix.is_none()));
+        assert!(
+            good()
+                .findings(&NEEDS)
+                .iter()
+                .all(|finding| finding.fix.is_none())
+        );
     }
 
     #[test]
     fn each_setting_is_found_with_the_statement_that_mends_it() {
         use FindingState::{Failed, Warning};
         for (name, value, state, fix) in [
-            ("binlog_format", "STATEMENT", Failed, "SET PERSIST binlog_format = 'ROW'"),
-            ("binlog_format", "MIXED", Failed, "SET PERSIST binlog_format = 'ROW'"),
-            ("binlog_row_image", "MINIMAL", Failed, "SET PERSIST binlog_row_image = 'FULL'"),
-            ("binlog_row_metadata", "MINIMAL", Failed, "SET PERSIST binlog_row_metadata = 'FULL'"),
+            (
+                "binlog_format",
+                "STATEMENT",
+                Failed,
+                "SET PERSIST binlog_format = 'ROW'",
+            ),
+            (
+                "binlog_format",
+                "MIXED",
+                Failed,
+                "SET PERSIST binlog_format = 'ROW'",
+            ),
+            (
+                "binlog_row_image",
+                "MINIMAL",
+                Failed,
+                "SET PERSIST binlog_row_image = 'FULL'",
+            ),
+            (
+                "binlog_row_metadata",
+                "MINIMAL",
+                Failed,
+                "SET PERSIST binlog_row_metadata = 'FULL'",
+            ),
             (
                 "binlog_row_value_options",
                 "PARTIAL_JSON",
                 Failed,
                 "SET PERSIST binlog_row_value_options = ''",
             ),
-            ("binlog_checksum", "NONE", Warning, "SET PERSIST binlog_checksum = 'CRC32'"),
+            (
+                "binlog_checksum",
+                "NONE",
+                Warning,
+                "SET PERSIST binlog_checksum = 'CRC32'",
+            ),
             (
                 "gtid_mode",
                 "OFF_PERMISSIVE",
@@ -544,7 +652,11 @@ mod tests {
                 "SET PERSIST replica_preserve_commit_order = ON",
             ),
         ] {
-            assert_eq!(wrong(&with(name, value)), [(state, fix.to_owned())], "{name} = {value}");
+            assert_eq!(
+                wrong(&with(name, value)),
+                [(state, fix.to_owned())],
+                "{name} = {value}"
+            );
         }
         assert_eq!(wrong(&with("log_bin", "OFF"))[0].0, Failed);
         assert_eq!(wrong(&with("log_replica_updates", "OFF"))[0].0, Failed);
@@ -554,7 +666,9 @@ mod tests {
     #[test]
     fn an_older_server_is_told_to_set_global() {
         let mut facts = with("binlog_format", "MIXED");
-        facts.variables.insert("version".to_owned(), "5.7.44-log".to_owned());
+        facts
+            .variables
+            .insert("version".to_owned(), "5.7.44-log".to_owned());
         assert_eq!(wrong(&facts)[0].1, "SET GLOBAL binlog_format = 'ROW'");
     }
 
@@ -563,7 +677,11 @@ mod tests {
         let facts = with("gtid_mode", "OFF");
         let of = |gtid| {
             let findings = facts.findings(&Needs { gtid, ..NEEDS });
-            findings.into_iter().map(|finding| finding.state).max().unwrap()
+            findings
+                .into_iter()
+                .map(|finding| finding.state)
+                .max()
+                .unwrap()
         };
         assert_eq!(of(true), FindingState::Failed);
         assert_eq!(of(false), FindingState::Warning);
@@ -576,8 +694,14 @@ mod tests {
         assert_eq!(
             wrong(&facts),
             [
-                (FindingState::Failed, "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned()),
-                (FindingState::Warning, "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'".to_owned()),
+                (
+                    FindingState::Failed,
+                    "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned()
+                ),
+                (
+                    FindingState::Warning,
+                    "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'".to_owned()
+                ),
             ]
         );
         // Of one database only, and a name within another: no privilege.
@@ -585,7 +709,8 @@ mod tests {
         assert!(!facts.has_privilege("REPLICATION SLAVE"));
         facts.grants = vec!["GRANT REPLICATION SLAVE ADMIN ON *.* TO `repl`@`%`".to_owned()];
         assert!(!facts.has_privilege("REPLICATION SLAVE"));
-        facts.grants = vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
+        facts.grants =
+            vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
         assert!(facts.has_privilege("REPLICATION SLAVE"));
         assert_eq!(quote_account("o'neil@10.%"), "'o''neil'@'10.%'");
     }
@@ -596,10 +721,23 @@ mod tests {
         assert_eq!(wrong(&with("server_id", "0"))[0].0, FindingState::Failed);
         let mut facts = good();
         let host = "towpath:orders".to_owned();
-        facts.replicas = Some(vec![Replica { server_id: 900, host, uuid: String::new() }]);
+        facts.replicas = Some(vec![Replica {
+            server_id: 900,
+            host,
+            uuid: String::new(),
+        }]);
         assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
         facts.replicas = None;
         assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
+    }
+
+    #[test]
+    fn an_account_that_may_not_ask_is_told_so_once() {
+        let mut facts = good();
+        facts.grants = vec!["GRANT REPLICATION CLIENT ON *.* TO `repl`@`%`".to_owned()];
+        facts.replicas = None;
+        let fix = "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned();
+        assert_eq!(wrong(&facts), [(FindingState::Failed, fix)]);
     }
 
     #[test]
@@ -608,11 +746,18 @@ mod tests {
         assert!(at(&format!("{UUID}:1-10")).is_ok());
         assert!(at(&format!("{UUID}:1-100")).is_ok());
         let error = at(&format!("{UUID}:1-7")).unwrap_err();
-        assert!(matches!(&error, SourceError::Purged { missing } if *missing == format!("{UUID}:8-10")));
+        assert!(
+            matches!(&error, SourceError::Purged { missing } if *missing == format!("{UUID}:8-10"))
+        );
         let error = at(&format!("{UUID}:1-103")).unwrap_err();
-        assert!(matches!(&error, SourceError::Diverged { extra } if *extra == format!("{UUID}:101-103")));
+        assert!(
+            matches!(&error, SourceError::Diverged { extra } if *extra == format!("{UUID}:101-103"))
+        );
         // Another server's transactions, which the source itself would accept silently.
         let other = "aaaaaaaa-71ca-11e1-9e33-c80aa9429562:1";
-        assert!(matches!(at(&format!("{UUID}:1-50,{other}")), Err(SourceError::Diverged { .. })));
+        assert!(matches!(
+            at(&format!("{UUID}:1-50,{other}")),
+            Err(SourceError::Diverged { .. })
+        ));
     }
 }
