@@ -14,7 +14,7 @@ scripts/find-mysql || scripts/get-mysql .build/mysql || {
     say "going on with MariaDB, which is installed here"
 }
 
-say "building (the first time takes some minutes)"
-cargo build --quiet --locked --package towpath --package towpath-testing --bins
+say "building (some minutes the first time)"
+cargo build --locked --package towpath --package towpath-testing --bins
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 exec "$target/debug/towpath-demo" "$@"

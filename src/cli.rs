@@ -75,7 +75,12 @@ pub(crate) struct Tail {
 #[derive(Debug, Args)]
 pub(crate) struct Log {
     /// What to log: error, warn, info, debug, trace, or a filter such as `towpath_core::commit=debug`.
-    #[arg(long, value_name = "FILTER", env = "TOWPATH_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "TOWPATH_LOG",
+        default_value = "info"
+    )]
     pub(crate) log: String,
     /// How to log: for people, or one JSON object a line. By default the former on a terminal.
     #[arg(long, value_name = "FORMAT")]

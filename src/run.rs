@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use towpath_core::pipeline::progress::View;
@@ -25,21 +24,13 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
     let spec = PipelineSpec::load(&arguments.file)?;
     logging::start(&arguments.log)?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let (stop_sender, stop) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop_signal().await;
         info!("asked to stop; finishing the present commit");
         let _ = stop_sender.send(true);
         // A second signal is a wish to be gone at once; the sink stays exact all the same.
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop_signal().await;
         std::process::exit(130);
     });
     let progress = Arc::new(Progress::new());
@@ -65,7 +56,23 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
             eprintln!("towpath: {error}");
             Ok(ExitCode::from(EXIT_SUPERSEDED))
         }
-        Err(error) => Err(error).with_context(|| format!("pipeline {} stopped", spec.name)),
+        // Our errors name their causes themselves.
+        Err(error) => Err(anyhow::anyhow!("pipeline {} stopped: {error}", spec.name)),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("cannot listen for signals; only kill -9 will end this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 
@@ -99,7 +106,10 @@ fn status_line(name: &str, before: &View, now: &View, elapsed: Duration) -> Stri
     if !now.connected {
         return format!("{name}  connecting …");
     }
-    let position = now.position.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let position = now
+        .position
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), ToString::to_string);
     let lag = now.lag_us.map_or_else(|| "--".to_owned(), lag_text);
     format!(
         "{name}  at {position}  lag {lag}  {} rows/s  {} txn/s  {} txn in all  queue {} KiB",
@@ -132,7 +142,10 @@ mod tests {
             rows,
             commits: 1,
             queued_bytes: 2048,
-            position: Some(BinlogPosition { file: "binlog.000007".into(), offset: 1234 }),
+            position: Some(BinlogPosition {
+                file: "binlog.000007".into(),
+                offset: 1234,
+            }),
             gtids: Default::default(),
             lag_us: Some(1_500_000),
         }
@@ -140,7 +153,12 @@ mod tests {
 
     #[test]
     fn the_status_line_says_place_lag_and_rates() {
-        let line = status_line("orders", &view(100, 10), &view(500, 30), Duration::from_secs(2));
+        let line = status_line(
+            "orders",
+            &view(100, 10),
+            &view(500, 30),
+            Duration::from_secs(2),
+        );
         assert_eq!(
             line,
             "orders  at binlog.000007:1234  lag 1.5 s  200 rows/s  10 txn/s  30 txn in all  queue 2 KiB"

@@ -1,9 +1,61 @@
-//! `towpath tail`.
+//! `towpath tail`: a source's changes as JSON lines on standard output.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::cli;
+use anyhow::Context;
+use tokio::sync::watch;
+use towpath_core::source::{DumpOptions, SourceFacts, start};
+use towpath_core::tail::Follow;
+use towpath_core::{endpoint, pipeline};
+use towpath_protocol::spec::{PipelineSpec, StartAt};
 
-pub(crate) async fn tail(_arguments: cli::Tail) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+use crate::{cli, logging};
+
+/// Follows the source until Ctrl-C, SIGTERM, or the end that was asked for.
+///
+/// # Errors
+/// The pipeline file, the start, or the source.
+pub(crate) async fn tail(arguments: cli::Tail) -> anyhow::Result<ExitCode> {
+    let spec = PipelineSpec::load(&arguments.file)?;
+    logging::start(&arguments.log)?;
+    let start_at: StartAt = arguments
+        .start
+        .parse()
+        .with_context(|| format!("--start {:?} can't be read", arguments.start))?;
+    let source = &spec.source.endpoint;
+    let opts = endpoint::sql_opts(source)?;
+    let mut conn = endpoint::connect(opts, source.tls).await.with_context(|| {
+        format!(
+            "cannot connect to the source at {}:{}",
+            source.host, source.port
+        )
+    })?;
+    let facts = SourceFacts::read(&mut conn).await?;
+    let options = DumpOptions {
+        // Beside the pipeline's own: a tail must not end its dump.
+        server_id: pipeline::default_server_id(
+            spec.name.as_str(),
+            &format!("tail-{}", std::process::id()),
+        ),
+        replica_uuid: None,
+        pipeline: spec.name.to_string(),
+        heartbeat: Duration::from_millis(spec.source.heartbeat_ms),
+    };
+    let from = start::resolve(&start_at, source, &options, &facts, &mut conn).await?;
+    let _ = conn.disconnect().await;
+    let follow = Follow {
+        endpoint: source.clone(),
+        options,
+        filter: spec.source.tables.clone(),
+        from,
+        until: arguments.until_now.then(|| facts.gtid_executed.clone()),
+    };
+    let (stop_sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        crate::run::stop_signal().await;
+        let _ = stop_sender.send(true);
+    });
+    follow.run(&mut std::io::stdout().lock(), stop).await?;
+    Ok(ExitCode::SUCCESS)
 }

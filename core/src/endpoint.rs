@@ -35,7 +35,9 @@ pub fn sql_opts(endpoint: &Endpoint) -> Result<OptsBuilder, EndpointError> {
         let ca = endpoint
             .tls_ca
             .clone()
-            .ok_or_else(|| EndpointError::NoAuthority { host: endpoint.host.clone() })?;
+            .ok_or_else(|| EndpointError::NoAuthority {
+                host: endpoint.host.clone(),
+            })?;
         let options = SslOpts::default().with_disable_built_in_roots(true);
         Ok(options.with_root_certs(vec![ca.into()]))
     };
@@ -95,7 +97,9 @@ mod tests {
     fn each_mode_verifies_what_it_says() {
         let of = |tls| {
             let options = Opts::from(sql_opts(&endpoint(tls, Some("/ca.pem"))).unwrap());
-            options.ssl_opts().map(|tls| (tls.accept_invalid_certs(), tls.skip_domain_validation()))
+            options
+                .ssl_opts()
+                .map(|tls| (tls.accept_invalid_certs(), tls.skip_domain_validation()))
         };
         assert_eq!(of(TlsMode::Disabled), None);
         assert_eq!(of(TlsMode::Preferred), Some((true, false)));
@@ -107,7 +111,12 @@ mod tests {
     #[test]
     fn public_authorities_are_not_trusted_in_place_of_ours() {
         let options = sql_opts(&endpoint(TlsMode::VerifyIdentity, Some("/ca.pem"))).unwrap();
-        assert!(Opts::from(options).ssl_opts().unwrap().disable_built_in_roots());
+        assert!(
+            Opts::from(options)
+                .ssl_opts()
+                .unwrap()
+                .disable_built_in_roots()
+        );
         let error = sql_opts(&endpoint(TlsMode::VerifyCa, None)).unwrap_err();
         assert!(error.to_string().contains("tls_ca"), "{error}");
     }
@@ -116,7 +125,10 @@ mod tests {
     fn an_empty_password_is_none_and_brackets_go() {
         let options = Opts::from(sql_opts(&endpoint(TlsMode::Disabled, None)).unwrap());
         assert_eq!(options.pass(), None);
-        assert_eq!((options.ip_or_hostname(), options.tcp_port()), ("::1", 3307));
+        assert_eq!(
+            (options.ip_or_hostname(), options.tcp_port()),
+            ("::1", 3307)
+        );
         assert!(!options.prefer_socket());
     }
 }

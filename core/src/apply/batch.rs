@@ -54,7 +54,10 @@ impl BatchBuilder {
             ordered: Vec::new(),
             arena: Arena::default(),
             bitmaps: HashMap::new(),
-            batch: Batch { unique_checks: true, ..Batch::default() },
+            batch: Batch {
+                unique_checks: true,
+                ..Batch::default()
+            },
         }
     }
 
@@ -70,7 +73,13 @@ impl BatchBuilder {
 
     /// Bytes that it holds: images and statements.
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.batch.statements.iter().map(|s| s.sql.len()).sum::<usize>()
+        self.arena.len()
+            + self
+                .batch
+                .statements
+                .iter()
+                .map(|s| s.sql.len())
+                .sum::<usize>()
     }
 
     /// A source transaction begins, or goes on after a part of it was taken away by
@@ -86,7 +95,7 @@ impl BatchBuilder {
     pub fn accepts(&self, event: &RowsEvent<'_>) -> bool {
         self.batch.changes == 0
             || (self.batch.foreign_key_checks == self.foreign_key_checks(event)
-                && self.batch.unique_checks == !event.flags.relaxed_unique_checks())
+                && self.batch.unique_checks != event.flags.relaxed_unique_checks())
     }
 
     fn foreign_key_checks(&self, event: &RowsEvent<'_>) -> bool {
@@ -99,21 +108,32 @@ impl BatchBuilder {
     /// See [`ApplyError`].
     pub fn rows(&mut self, plan: &Arc<TablePlan>, event: &RowsEvent<'_>) -> Result<(), ApplyError> {
         let gtid = self.batch.transactions.last().cloned();
-        let gtid = gtid.as_ref().map_or(&"-" as &dyn std::fmt::Display, |gtid| gtid);
+        let gtid = gtid
+            .as_ref()
+            .map_or(&"-" as &dyn std::fmt::Display, |gtid| gtid);
         let columns = plan.map.columns.len();
         for bitmap in [event.columns_before, event.columns_after] {
             if !bitmap.is_empty() && !all_columns(bitmap, columns) {
-                return Err(ApplyError::PartialImage { gtid: gtid.to_string(), table: plan.name() });
+                return Err(ApplyError::PartialImage {
+                    gtid: gtid.to_string(),
+                    table: plan.name(),
+                });
             }
         }
         self.batch.foreign_key_checks = self.foreign_key_checks(event);
         self.batch.unique_checks = !event.flags.relaxed_unique_checks();
-        let in_order = plan.key_columns == 0
-            || (self.batch.foreign_key_checks && plan.target.foreign_keys);
+        let in_order =
+            plan.key_columns == 0 || (self.batch.foreign_key_checks && plan.target.foreign_keys);
         let transaction = (self.batch.transactions.len().max(1) - 1) as u32;
-        let effect = if in_order { None } else { Some(self.effect(plan)) };
-        let decode =
-            |source: DecodeError| ApplyError::Decode { gtid: gtid.to_string(), source };
+        let effect = if in_order {
+            None
+        } else {
+            Some(self.effect(plan))
+        };
+        let decode = |source: DecodeError| ApplyError::Decode {
+            gtid: gtid.to_string(),
+            source,
+        };
         for row in event.rows(&plan.map).map_err(decode)? {
             let row = row.map_err(decode)?;
             self.batch.changes += 1;
@@ -158,7 +178,11 @@ impl BatchBuilder {
     /// A row is damaged.
     pub fn build(&mut self) -> Result<(), ApplyError> {
         let decode = |source: DecodeError| ApplyError::Decode {
-            gtid: self.batch.transactions.last().map_or_else(|| "-".into(), Gtid::to_string),
+            gtid: self
+                .batch
+                .transactions
+                .last()
+                .map_or_else(|| "-".into(), Gtid::to_string),
             source,
         };
         for effect in &self.tables {
@@ -186,16 +210,25 @@ impl BatchBuilder {
         self.build()?;
         Ok(std::mem::replace(
             &mut self.batch,
-            Batch { unique_checks: true, ..Batch::default() },
+            Batch {
+                unique_checks: true,
+                ..Batch::default()
+            },
         ))
     }
 }
 
 fn all_columns(bitmap: &[u8], columns: usize) -> bool {
-    (0..columns).all(|at| bitmap.get(at / 8).is_some_and(|byte| byte & (1 << (at % 8)) != 0))
+    (0..columns).all(|at| {
+        bitmap
+            .get(at / 8)
+            .is_some_and(|byte| byte & (1 << (at % 8)) != 0)
+    })
 }
 
 /// A bitmap with every column present.
 fn bitmap(cache: &mut HashMap<usize, Vec<u8>>, columns: usize) -> &[u8] {
-    cache.entry(columns).or_insert_with(|| vec![0xff; columns.div_ceil(8)])
+    cache
+        .entry(columns)
+        .or_insert_with(|| vec![0xff; columns.div_ceil(8)])
 }

@@ -16,7 +16,11 @@ pub struct TableName {
 impl TableName {
     /// Quoted for a statement.
     pub fn quoted(&self) -> String {
-        format!("`{}`.`{}`", self.database.replace('`', "``"), self.table.replace('`', "``"))
+        format!(
+            "`{}`.`{}`",
+            self.database.replace('`', "``"),
+            self.table.replace('`', "``")
+        )
     }
 }
 
@@ -34,7 +38,11 @@ pub enum Decision {
 /// Decides about a statement, given the source session's default database.
 pub fn decide(sql: &str, default_database: &str, filter: &TableFilter) -> Decision {
     let tokens = tokenize(sql);
-    let mut words = Words { tokens: &tokens, at: 0, default_database };
+    let mut words = Words {
+        tokens: &tokens,
+        at: 0,
+        default_database,
+    };
     let Some(verb) = words.word() else {
         return Decision::Skip;
     };
@@ -62,8 +70,14 @@ pub fn decide(sql: &str, default_database: &str, filter: &TableFilter) -> Decisi
                     break;
                 }
             }
-            let touched = names.iter().any(|name| filter.matches(&name.database, &name.table));
-            if touched || names.is_empty() { refuse("RENAME TABLE") } else { Decision::Skip }
+            let touched = names
+                .iter()
+                .any(|name| filter.matches(&name.database, &name.table));
+            if touched || names.is_empty() {
+                refuse("RENAME TABLE")
+            } else {
+                Decision::Skip
+            }
         }
         // Accounts, statistics and server objects are not data; they are the sink's own affair.
         "GRANT" | "REVOKE" | "SET" | "FLUSH" | "ANALYZE" | "OPTIMIZE" | "REPAIR" | "CHECK"
@@ -81,8 +95,17 @@ pub fn decide(sql: &str, default_database: &str, filter: &TableFilter) -> Decisi
 }
 
 const SERVER_OBJECTS: &[&str] = &[
-    "USER", "ROLE", "SERVER", "TABLESPACE", "LOGFILE", "UNDO", "RESOURCE", "SPATIAL", "INSTANCE",
-    "LIBRARY", "DEFAULT",
+    "USER",
+    "ROLE",
+    "SERVER",
+    "TABLESPACE",
+    "LOGFILE",
+    "UNDO",
+    "RESOURCE",
+    "SPATIAL",
+    "INSTANCE",
+    "LIBRARY",
+    "DEFAULT",
 ];
 
 fn create(words: &mut Words<'_>, filter: &TableFilter) -> Decision {
@@ -150,7 +173,10 @@ fn drop_statement(words: &mut Words<'_>, filter: &TableFilter) -> Decision {
 }
 
 fn carry(names: Vec<TableName>, filter: &TableFilter) -> Decision {
-    let taken = names.iter().filter(|name| filter.matches(&name.database, &name.table)).count();
+    let taken = names
+        .iter()
+        .filter(|name| filter.matches(&name.database, &name.table))
+        .count();
     if taken == 0 {
         Decision::Skip
     } else if taken == names.len() {
@@ -162,8 +188,14 @@ fn carry(names: Vec<TableName>, filter: &TableFilter) -> Decision {
 
 fn database(words: &mut Words<'_>, filter: &TableFilter, what: &str) -> Decision {
     words.skip_if_exists();
-    let database = words.identifier().unwrap_or_else(|| words.default_database.to_owned());
-    if filter.may_match_database(&database) { refuse(what) } else { Decision::Skip }
+    let database = words
+        .identifier()
+        .unwrap_or_else(|| words.default_database.to_owned());
+    if filter.may_match_database(&database) {
+        refuse(what)
+    } else {
+        Decision::Skip
+    }
 }
 
 fn index(words: &mut Words<'_>, filter: &TableFilter, what: &str) -> Decision {
@@ -183,14 +215,24 @@ fn other_object(words: &mut Words<'_>, filter: &TableFilter, what: &str) -> Deci
     const KINDS: &[&str] = &["VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"];
     words.at = words.at.saturating_sub(1);
     while let Some(token) = words.next() {
-        if matches!(token, Token::Word(word) if KINDS.iter().any(|kind| word.eq_ignore_ascii_case(kind))) {
+        if matches!(token, Token::Word(word) if KINDS.iter().any(|kind| word.eq_ignore_ascii_case(kind)))
+        {
             words.skip_if_exists();
-            let database =
-                words.name().map_or_else(|| words.default_database.to_owned(), |name| name.database);
-            return if filter.may_match_database(&database) { refuse(what) } else { Decision::Skip };
+            let database = words
+                .name()
+                .map_or_else(|| words.default_database.to_owned(), |name| name.database);
+            return if filter.may_match_database(&database) {
+                refuse(what)
+            } else {
+                Decision::Skip
+            };
         }
     }
-    if filter.may_match_database(words.default_database) { refuse(what) } else { Decision::Skip }
+    if filter.may_match_database(words.default_database) {
+        refuse(what)
+    } else {
+        Decision::Skip
+    }
 }
 
 fn refuse(what: &str) -> Decision {
@@ -240,7 +282,8 @@ impl Words<'_> {
     }
 
     fn skip_word(&mut self, expected: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(expected));
+        let found =
+            matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(expected));
         self.at += usize::from(found);
         found
     }
@@ -277,9 +320,15 @@ impl Words<'_> {
         let first = self.identifier()?;
         if self.skip_symbol('.') {
             let table = self.identifier()?;
-            return Some(TableName { database: first, table });
+            return Some(TableName {
+                database: first,
+                table,
+            });
         }
-        Some(TableName { database: self.default_database.to_owned(), table: first })
+        Some(TableName {
+            database: self.default_database.to_owned(),
+            table: first,
+        })
     }
 
     /// The clause of an ALTER TABLE that changes more than one table's definition, if there is one.
@@ -378,11 +427,17 @@ fn tokenize(sql: &str) -> Vec<Token> {
                         text.push(inner);
                     }
                 }
-                tokens.push(if c == '`' { Token::Quoted(text) } else { Token::Text(text) });
+                tokens.push(if c == '`' {
+                    Token::Quoted(text)
+                } else {
+                    Token::Text(text)
+                });
             }
             c if c.is_alphanumeric() || c == '_' || c == '$' => {
                 let mut word = String::from(c);
-                while let Some(next) = chars.next_if(|c| c.is_alphanumeric() || *c == '_' || *c == '$') {
+                while let Some(next) =
+                    chars.next_if(|c| c.is_alphanumeric() || *c == '_' || *c == '$')
+                {
                     word.push(next);
                 }
                 tokens.push(Token::Word(word));
@@ -402,22 +457,44 @@ mod tests {
     }
 
     fn name(database: &str, table: &str) -> TableName {
-        TableName { database: database.into(), table: table.into() }
+        TableName {
+            database: database.into(),
+            table: table.into(),
+        }
     }
 
     #[test]
     fn simple_table_statements_on_replicated_tables_are_carried() {
         let cases: &[(&str, &[TableName])] = &[
             ("CREATE TABLE t (a INT PRIMARY KEY)", &[name("shop", "t")]),
-            ("create table if not exists `shop`.`a``b` (a int)", &[name("shop", "a`b")]),
-            ("/* app */ CREATE /*!80000 TABLE */ shop . t (a INT)", &[name("shop", "t")]),
-            ("ALTER TABLE t ADD COLUMN c INT, RENAME COLUMN a TO b", &[name("shop", "t")]),
-            ("ALTER TABLE t -- why\n RENAME INDEX i TO j", &[name("shop", "t")]),
-            ("DROP TABLE IF EXISTS `t`, shop.u /* generated by server */", &[name("shop", "t"), name("shop", "u")]),
+            (
+                "create table if not exists `shop`.`a``b` (a int)",
+                &[name("shop", "a`b")],
+            ),
+            (
+                "/* app */ CREATE /*!80000 TABLE */ shop . t (a INT)",
+                &[name("shop", "t")],
+            ),
+            (
+                "ALTER TABLE t ADD COLUMN c INT, RENAME COLUMN a TO b",
+                &[name("shop", "t")],
+            ),
+            (
+                "ALTER TABLE t -- why\n RENAME INDEX i TO j",
+                &[name("shop", "t")],
+            ),
+            (
+                "DROP TABLE IF EXISTS `t`, shop.u /* generated by server */",
+                &[name("shop", "t"), name("shop", "u")],
+            ),
             ("CREATE TABLE t LIKE u", &[name("shop", "t")]),
         ];
         for (sql, tables) in cases {
-            assert_eq!(decide(sql, "shop", &filter()), Decision::Carry(tables.to_vec()), "{sql}");
+            assert_eq!(
+                decide(sql, "shop", &filter()),
+                Decision::Carry(tables.to_vec()),
+                "{sql}"
+            );
         }
     }
 
@@ -460,7 +537,10 @@ mod tests {
             "DROP TABLE t, other.u",
             "HANDLER t OPEN",
         ] {
-            assert!(matches!(decide(sql, "shop", &filter()), Decision::Refuse(_)), "{sql}");
+            assert!(
+                matches!(decide(sql, "shop", &filter()), Decision::Refuse(_)),
+                "{sql}"
+            );
         }
     }
 }

@@ -57,7 +57,10 @@ impl Arena {
         let start = self.bytes.len() as u32;
         let bytes = image.as_bytes();
         self.bytes.extend_from_slice(bytes);
-        Image { start, length: bytes.len() as u32 }
+        Image {
+            start,
+            length: bytes.len() as u32,
+        }
     }
 
     /// Overwrites an image that is no longer needed if the new one fits, else keeps the new one beside.
@@ -69,7 +72,10 @@ impl Arena {
                 .get_mut(old.start as usize..old.start as usize + bytes.len())
         {
             slot.copy_from_slice(bytes);
-            return Image { start: old.start, length: bytes.len() as u32 };
+            return Image {
+                start: old.start,
+                length: bytes.len() as u32,
+            };
         }
         self.keep(image)
     }
@@ -95,7 +101,11 @@ impl Arena {
 impl TableEffect {
     /// No change yet.
     pub fn new(plan: Arc<TablePlan>) -> Self {
-        Self { plan, entries: HashMap::new(), changed: 0 }
+        Self {
+            plan,
+            entries: HashMap::new(),
+            changed: 0,
+        }
     }
 
     /// Rows touched.
@@ -132,7 +142,13 @@ impl TableEffect {
                 let image = arena.keep(row);
                 self.entries.insert(
                     key,
-                    Entry { existed: false, present: true, replace: false, transaction, image },
+                    Entry {
+                        existed: false,
+                        present: true,
+                        replace: false,
+                        transaction,
+                        image,
+                    },
                 );
             }
             Some(entry) if !entry.present => {
@@ -178,7 +194,13 @@ impl TableEffect {
                 let image = arena.keep(after);
                 self.entries.insert(
                     key,
-                    Entry { existed: true, present: true, replace, transaction, image },
+                    Entry {
+                        existed: true,
+                        present: true,
+                        replace,
+                        transaction,
+                        image,
+                    },
                 );
             }
             Some(entry) if entry.present => {
@@ -208,7 +230,13 @@ impl TableEffect {
                 let image = arena.keep(row);
                 self.entries.insert(
                     key,
-                    Entry { existed: true, present: false, replace: false, transaction, image },
+                    Entry {
+                        existed: true,
+                        present: false,
+                        replace: false,
+                        transaction,
+                        image,
+                    },
                 );
             }
             Some(entry) if entry.present => {
@@ -227,17 +255,26 @@ impl TableEffect {
         gtid: &dyn std::fmt::Display,
     ) -> Result<Box<[u8]>, ApplyError> {
         let mut key = Vec::with_capacity(16);
-        self.plan.write_key(row, &mut key).map_err(|source| decode(source, gtid))?;
+        self.plan
+            .write_key(row, &mut key)
+            .map_err(|source| decode(source, gtid))?;
         Ok(key.into_boxed_slice())
     }
 
     fn contradiction(&self, detail: &'static str, gtid: &dyn std::fmt::Display) -> ApplyError {
-        ApplyError::Contradiction { gtid: gtid.to_string(), table: self.plan.name(), detail }
+        ApplyError::Contradiction {
+            gtid: gtid.to_string(),
+            table: self.plan.name(),
+            detail,
+        }
     }
 }
 
 fn decode(source: DecodeError, gtid: &dyn std::fmt::Display) -> ApplyError {
-    ApplyError::Decode { gtid: gtid.to_string(), source }
+    ApplyError::Decode {
+        gtid: gtid.to_string(),
+        source,
+    }
 }
 
 /// Which columns differ between two full images of one row, as a mask.

@@ -69,7 +69,10 @@ impl TablePlan {
             detail,
         };
         if !map.full_metadata {
-            return Err(ApplyError::NoMetadata { gtid: gtid.to_owned(), table: table.clone() });
+            return Err(ApplyError::NoMetadata {
+                gtid: gtid.to_owned(),
+                table: table.clone(),
+            });
         }
         let mut at_source = vec![None; target.columns.len()];
         let mut columns = Vec::with_capacity(map.columns.len());
@@ -108,12 +111,19 @@ impl TablePlan {
                 },
             ));
         }
-        let missing_in_key =
-            target.key.iter().any(|position| at_source.get(*position).is_none_or(Option::is_none));
+        let missing_in_key = target
+            .key
+            .iter()
+            .any(|position| at_source.get(*position).is_none_or(Option::is_none));
         let key: &[usize] = if missing_in_key { &[] } else { &target.key };
         // The key first, in its order; the rest as at the source.
         columns.sort_by_key(|(position, column)| {
-            (key.iter().position(|part| part == position).unwrap_or(usize::MAX), column.source)
+            (
+                key.iter()
+                    .position(|part| part == position)
+                    .unwrap_or(usize::MAX),
+                column.source,
+            )
         });
         let unique_mask = target
             .unique
@@ -126,7 +136,12 @@ impl TablePlan {
                     column.charset.is_some()
                         || matches!(
                             column.data_type.as_str(),
-                            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "binary"
+                            "tinyint"
+                                | "smallint"
+                                | "mediumint"
+                                | "int"
+                                | "bigint"
+                                | "binary"
                                 | "varbinary"
                         )
                 })
@@ -195,7 +210,9 @@ impl TablePlan {
         }
         for (part, column) in parts.iter().zip(self.key()) {
             let cell = part.unwrap_or_default();
-            let signed = self.source_column(column).is_some_and(|column| !column.unsigned);
+            let signed = self
+                .source_column(column)
+                .is_some_and(|column| !column.unsigned);
             match self.source_column(column).map(|column| &column.kind) {
                 Some(
                     ColumnKind::Tiny
@@ -251,9 +268,8 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
             .unwrap_or(0);
         (target_type != name || fsp_target < fsp).then(|| format!("{name}({fsp})"))
     };
-    let one_of = |names: &[&str], said: &str| {
-        (!names.contains(&target_type)).then(|| said.to_owned())
-    };
+    let one_of =
+        |names: &[&str], said: &str| (!names.contains(&target_type)).then(|| said.to_owned());
     let binary = source.collation == super::literal::BINARY_COLLATION;
     match &source.kind {
         ColumnKind::Tiny => integer(1, "tinyint"),
@@ -269,7 +285,9 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
                 .split_once('(')
                 .and_then(|(_, rest)| rest.split_once(')'))
                 .and_then(|(digits, _)| digits.split_once(','))
-                .and_then(|(p, s)| Some((p.trim().parse::<u8>().ok()?, s.trim().parse::<u8>().ok()?)));
+                .and_then(|(p, s)| {
+                    Some((p.trim().parse::<u8>().ok()?, s.trim().parse::<u8>().ok()?))
+                });
             let holds = target_type == "decimal"
                 && digits.is_some_and(|(p, s)| {
                     s >= *scale && p.saturating_sub(s) >= precision.saturating_sub(*scale)
@@ -286,9 +304,23 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
         ColumnKind::Set { .. } => labels_differ("set", source, target),
         ColumnKind::Char { .. } | ColumnKind::VarChar { .. } | ColumnKind::Blob { .. } => {
             let names: &[&str] = if binary {
-                &["binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"]
+                &[
+                    "binary",
+                    "varbinary",
+                    "tinyblob",
+                    "blob",
+                    "mediumblob",
+                    "longblob",
+                ]
             } else {
-                &["char", "varchar", "tinytext", "text", "mediumtext", "longtext"]
+                &[
+                    "char",
+                    "varchar",
+                    "tinytext",
+                    "text",
+                    "mediumtext",
+                    "longtext",
+                ]
             };
             one_of(names, if binary { "binary" } else { "text" })
         }
@@ -315,12 +347,19 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
 /// ENUM and SET go by their numbers, so the labels must be the same ones in the same order; the sink
 /// may have further ones at the end.
 fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<String> {
-    let labels: Vec<String> =
-        source.labels.iter().map(|label| String::from_utf8_lossy(label).into_owned()).collect();
+    let labels: Vec<String> = source
+        .labels
+        .iter()
+        .map(|label| String::from_utf8_lossy(label).into_owned())
+        .collect();
     let said = || {
         Some(format!(
             "{name}({})",
-            labels.iter().map(|label| format!("'{label}'")).collect::<Vec<_>>().join(",")
+            labels
+                .iter()
+                .map(|label| format!("'{label}'"))
+                .collect::<Vec<_>>()
+                .join(",")
         ))
     };
     if target.data_type != name {
@@ -328,15 +367,26 @@ fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<S
     }
     let at_target = target_labels(&target.column_type);
     // Labels in another character set than UTF-8 are compared by their number only.
-    let comparable = source.labels.iter().all(|label| std::str::from_utf8(label).is_ok());
-    let same = if comparable { at_target.starts_with(&labels) } else { at_target.len() >= labels.len() };
+    let comparable = source
+        .labels
+        .iter()
+        .all(|label| std::str::from_utf8(label).is_ok());
+    let same = if comparable {
+        at_target.starts_with(&labels)
+    } else {
+        at_target.len() >= labels.len()
+    };
     if same { None } else { said() }
 }
 
 /// The labels in a `COLUMN_TYPE` such as `enum('a','it''s')`.
 pub fn target_labels(column_type: &str) -> Vec<String> {
     let mut labels = Vec::new();
-    let mut chars = column_type.chars().skip_while(|c| *c != '(').skip(1).peekable();
+    let mut chars = column_type
+        .chars()
+        .skip_while(|c| *c != '(')
+        .skip(1)
+        .peekable();
     while let Some(c) = chars.next() {
         if c != '\'' {
             continue;

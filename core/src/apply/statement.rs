@@ -79,7 +79,11 @@ pub fn of_effect(
     out: &mut Vec<Statement>,
 ) -> Result<(), DecodeError> {
     let entries = effect.sorted();
-    let builder = Builder { plan: &effect.plan, arena, columns };
+    let builder = Builder {
+        plan: &effect.plan,
+        arena,
+        columns,
+    };
     let deleted = |e: &&&Entry| e.existed && (!e.present || e.replace);
     let updated = |e: &&&Entry| e.existed && e.present && !e.replace;
     let inserted = |e: &&&Entry| e.present && (!e.existed || e.replace);
@@ -98,7 +102,11 @@ pub fn of_change(
     columns: &[u8],
     out: &mut Vec<Statement>,
 ) -> Result<(), DecodeError> {
-    let builder = Builder { plan: &change.plan, arena, columns };
+    let builder = Builder {
+        plan: &change.plan,
+        arena,
+        columns,
+    };
     match (change.before, change.after) {
         (None, Some(after)) => {
             let entry = Entry {
@@ -181,7 +189,10 @@ impl<'a> Builder<'a> {
         }
         let mut tail = String::from(" SET ");
         if columns.is_empty() {
-            tail.push_str(&format!("t.{0} = t.{0}", key.first().map_or("", |c| c.quoted.as_str())));
+            tail.push_str(&format!(
+                "t.{0} = t.{0}",
+                key.first().map_or("", |c| c.quoted.as_str())
+            ));
         }
         for (n, column) in columns.iter().enumerate() {
             if n > 0 {
@@ -285,8 +296,10 @@ impl<'a> Builder<'a> {
         let mut cells = Cells::new(self.plan);
         let mut statement;
         if let Some(after) = after {
-            statement =
-                self.statement(Operation::Update, format!("UPDATE {} SET ", self.plan.quoted).into_bytes());
+            statement = self.statement(
+                Operation::Update,
+                format!("UPDATE {} SET ", self.plan.quoted).into_bytes(),
+            );
             cells.read(self, after)?;
             for (n, column) in self.plan.columns.iter().enumerate() {
                 if n > 0 {
@@ -297,8 +310,10 @@ impl<'a> Builder<'a> {
                 cells.write(&mut statement.sql, self.plan, column)?;
             }
         } else {
-            statement =
-                self.statement(Operation::Delete, format!("DELETE FROM {}", self.plan.quoted).into_bytes());
+            statement = self.statement(
+                Operation::Delete,
+                format!("DELETE FROM {}", self.plan.quoted).into_bytes(),
+            );
         }
         cells.read(self, before)?;
         statement.sql.extend_from_slice(b" WHERE ");
@@ -316,7 +331,8 @@ impl<'a> Builder<'a> {
                     // Bytes, since a collation may hold different texts for equal.
                     Some((charset, _)) => {
                         statement.sql.extend_from_slice(
-                            format!("CAST({} AS BINARY) <=> CAST(CONVERT(", column.quoted).as_bytes(),
+                            format!("CAST({} AS BINARY) <=> CAST(CONVERT(", column.quoted)
+                                .as_bytes(),
                         );
                         cells.write(&mut statement.sql, self.plan, column)?;
                         statement
@@ -331,14 +347,22 @@ impl<'a> Builder<'a> {
                 }
             }
             statement.sql.extend_from_slice(b" LIMIT 1");
-            statement.rows.push(RowOrigin { key: 0..0, transaction });
+            statement.rows.push(RowOrigin {
+                key: 0..0,
+                transaction,
+            });
         }
         out.push(statement);
         Ok(())
     }
 
     fn statement(&self, operation: Operation, sql: Vec<u8>) -> Statement {
-        Statement { plan: Arc::clone(self.plan), operation, sql, rows: Vec::new() }
+        Statement {
+            plan: Arc::clone(self.plan),
+            operation,
+            sql,
+            rows: Vec::new(),
+        }
     }
 }
 
@@ -373,7 +397,10 @@ impl Statement {
             }
             cells.write(&mut self.sql, plan, column)?;
         }
-        self.rows.push(RowOrigin { key: start..self.sql.len() as u32, transaction });
+        self.rows.push(RowOrigin {
+            key: start..self.sql.len() as u32,
+            transaction,
+        });
         Ok(())
     }
 
@@ -406,11 +433,17 @@ impl Statement {
 
 impl<'a> Cells<'a> {
     fn new(plan: &TablePlan) -> Self {
-        Self { cells: vec![None; plan.map.columns.len()] }
+        Self {
+            cells: vec![None; plan.map.columns.len()],
+        }
     }
 
     fn read(&mut self, builder: &Builder<'a>, image: Image) -> Result<(), DecodeError> {
-        let row = RowImage::new(&builder.plan.map, builder.columns, builder.arena.bytes(image))?;
+        let row = RowImage::new(
+            &builder.plan.map,
+            builder.columns,
+            builder.arena.bytes(image),
+        )?;
         for cell in row.cells() {
             let (at, cell) = cell?;
             if let Some(slot) = self.cells.get_mut(at) {
@@ -426,7 +459,9 @@ impl<'a> Cells<'a> {
         plan: &TablePlan,
         column: &PlannedColumn,
     ) -> Result<(), DecodeError> {
-        let Some(source) = plan.source_column(column) else { return Ok(()) };
+        let Some(source) = plan.source_column(column) else {
+            return Ok(());
+        };
         let cell = self.cells.get(column.source).copied().flatten();
         write_cell(out, source, &column.form, cell)
     }

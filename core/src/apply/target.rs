@@ -53,7 +53,15 @@ impl TargetTable {
         database: &str,
         table: &str,
     ) -> Result<Option<TargetTable>, Error> {
-        type ColumnRow = (String, String, String, Option<String>, Option<String>, String, String);
+        type ColumnRow = (
+            String,
+            String,
+            String,
+            Option<String>,
+            Option<String>,
+            String,
+            String,
+        );
         let columns: Vec<ColumnRow> = conn
             .exec(
                 "SELECT COLUMN_NAME, LOWER(DATA_TYPE), CAST(COLUMN_TYPE AS CHAR), CHARACTER_SET_NAME, \
@@ -68,18 +76,20 @@ impl TargetTable {
         let nullable: Vec<bool> = columns.iter().map(|row| row.6 == "YES").collect();
         let columns: Vec<TargetColumn> = columns
             .into_iter()
-            .map(|(name, data_type, column_type, charset, collation, extra, _)| {
-                let extra = extra.to_ascii_uppercase();
-                TargetColumn {
-                    name,
-                    data_type,
-                    column_type,
-                    charset,
-                    collation,
-                    generated: extra.contains("VIRTUAL GENERATED")
-                        || extra.contains("STORED GENERATED"),
-                }
-            })
+            .map(
+                |(name, data_type, column_type, charset, collation, extra, _)| {
+                    let extra = extra.to_ascii_uppercase();
+                    TargetColumn {
+                        name,
+                        data_type,
+                        column_type,
+                        charset,
+                        collation,
+                        generated: extra.contains("VIRTUAL GENERATED")
+                            || extra.contains("STORED GENERATED"),
+                    }
+                },
+            )
             .collect();
         let parts: Vec<(String, Option<String>, Option<u64>)> = conn
             .exec(
@@ -93,7 +103,10 @@ impl TargetTable {
         for (index, column, sub_part) in parts {
             let position =
                 column.and_then(|name| columns.iter().position(|column| column.name == name));
-            let part = KeyPart { column: position, whole: sub_part.is_none() };
+            let part = KeyPart {
+                column: position,
+                whole: sub_part.is_none(),
+            };
             match indexes.last_mut() {
                 Some((last, parts)) if *last == index => parts.push(part),
                 _ => indexes.push((index, vec![part])),
@@ -127,13 +140,13 @@ struct KeyPart {
 }
 
 /// The key by which rows are found, and the columns of all other unique keys.
-fn choose_key(
-    indexes: &[(String, Vec<KeyPart>)],
-    nullable: &[bool],
-) -> (Vec<usize>, Vec<usize>) {
+fn choose_key(indexes: &[(String, Vec<KeyPart>)], nullable: &[bool]) -> (Vec<usize>, Vec<usize>) {
     let usable = |parts: &[KeyPart]| {
         parts.iter().all(|part| {
-            part.whole && part.column.is_some_and(|at| nullable.get(at) == Some(&false))
+            part.whole
+                && part
+                    .column
+                    .is_some_and(|at| nullable.get(at) == Some(&false))
         })
     };
     // The primary key is sorted first.
@@ -170,7 +183,10 @@ mod tests {
     use super::*;
 
     fn part(column: usize) -> KeyPart {
-        KeyPart { column: Some(column), whole: true }
+        KeyPart {
+            column: Some(column),
+            whole: true,
+        }
     }
 
     #[test]
@@ -179,20 +195,35 @@ mod tests {
             ("PRIMARY".to_owned(), vec![part(1), part(0)]),
             ("u".to_owned(), vec![part(2)]),
         ];
-        assert_eq!(choose_key(&indexes, &[false, false, true]), (vec![1, 0], vec![2]));
+        assert_eq!(
+            choose_key(&indexes, &[false, false, true]),
+            (vec![1, 0], vec![2])
+        );
     }
 
     #[test]
     fn a_prefix_or_nullable_unique_key_is_no_key() {
-        let prefix = KeyPart { column: Some(0), whole: false };
-        let indexes = [("p".to_owned(), vec![prefix]), ("n".to_owned(), vec![part(1)])];
+        let prefix = KeyPart {
+            column: Some(0),
+            whole: false,
+        };
+        let indexes = [
+            ("p".to_owned(), vec![prefix]),
+            ("n".to_owned(), vec![part(1)]),
+        ];
         assert_eq!(choose_key(&indexes, &[false, true]), (vec![], vec![0, 1]));
     }
 
     #[test]
     fn an_expression_makes_every_column_unique() {
-        let expression = KeyPart { column: None, whole: true };
-        let indexes = [("PRIMARY".to_owned(), vec![part(0)]), ("e".to_owned(), vec![expression])];
+        let expression = KeyPart {
+            column: None,
+            whole: true,
+        };
+        let indexes = [
+            ("PRIMARY".to_owned(), vec![part(0)]),
+            ("e".to_owned(), vec![expression]),
+        ];
         assert_eq!(choose_key(&indexes, &[false, true]), (vec![0], vec![0, 1]));
     }
 }

@@ -12,7 +12,9 @@ use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::TableFilter;
 
 use super::{BatchError, Chunk, Message};
-use crate::decode::{DecodeError, EventHeader, EventType, GtidEvent, QueryEvent, RowsEvent, TableMap};
+use crate::decode::{
+    DecodeError, EventHeader, EventType, GtidEvent, QueryEvent, RowsEvent, TableMap,
+};
 
 /// A transaction whose events exceed this many bytes is cut into parts, at event boundaries, so
 /// that producer and consumer hold a part at a time and not the whole.
@@ -49,7 +51,12 @@ struct Open {
 impl Assembler {
     /// An assembler for a dump that starts at `after`.
     pub fn new(filter: TableFilter, after: BinlogPosition) -> Self {
-        Self { filter, ord: 0, open: None, after }
+        Self {
+            filter,
+            ord: 0,
+            open: None,
+            after,
+        }
     }
 
     /// Whether a transaction has been begun and not ended.
@@ -295,7 +302,8 @@ impl Assembler {
         header: &EventHeader,
         place: &Place<'_>,
     ) -> Result<&'a mut Open, BatchError> {
-        open.as_mut().ok_or_else(|| place.out_of_place(header, "no GTID event came before it"))
+        open.as_mut()
+            .ok_or_else(|| place.out_of_place(header, "no GTID event came before it"))
     }
 
     /// The open transaction's GTID.
@@ -311,11 +319,18 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn position(&self) -> BinlogPosition {
-        BinlogPosition { file: self.file.to_owned(), offset: self.offset }
+        BinlogPosition {
+            file: self.file.to_owned(),
+            offset: self.offset,
+        }
     }
 
     fn decode(&self, source: DecodeError) -> BatchError {
-        BatchError::Decode { file: self.file.to_owned(), offset: self.offset, source }
+        BatchError::Decode {
+            file: self.file.to_owned(),
+            offset: self.offset,
+            source,
+        }
     }
 
     fn out_of_place(&self, header: &EventHeader, detail: &'static str) -> BatchError {
@@ -356,7 +371,10 @@ fn write_header(header: &EventHeader, body_bytes: usize, out: &mut Vec<u8>) {
 
 fn first_word(sql: &[u8]) -> &[u8] {
     let sql = sql.trim_ascii_start();
-    let end = sql.iter().position(|b| !b.is_ascii_alphanumeric()).unwrap_or(sql.len());
+    let end = sql
+        .iter()
+        .position(|b| !b.is_ascii_alphanumeric())
+        .unwrap_or(sql.len());
     sql.get(..end).unwrap_or_default()
 }
 

@@ -364,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn the_risk_of_a_difference_is_named() {
+        let of = |source: (&str, &str), sink: (&str, &str)| {
+            let one = |(column_type, collation)| column("c", column_type, collation).column;
+            risk(&one(source), &one(sink))
+        };
+        assert!(of(("int", ""), ("bigint", "")).starts_with("every value fits now"));
+        let (long, short) = (("varchar(9)", "utf8mb4_bin"), ("varchar(3)", "utf8mb4_bin"));
+        assert!(of(long, short).ends_with("longer"));
+        assert!(of(long, ("varchar(9)", "latin1_bin")).contains("sort"));
+        let mut computed = column("c", "int", "").column;
+        computed.generated = true;
+        assert!(risk(&column("c", "int", "").column, &computed).contains("computed"));
+    }
+
+    #[test]
     fn columns_and_keys_that_only_one_side_has_are_found() {
         let source = table(vec![column("id", "int", ""), column("a", "int", "")]);
         let mut own = column("b", "int", "");

@@ -66,28 +66,36 @@ pub struct DdlStatement<'a> {
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn fingerprint(
-    session: &mut Session,
-    tables: &[TableName],
-) -> Result<String, SinkError> {
+pub async fn fingerprint(session: &mut Session, tables: &[TableName]) -> Result<String, SinkError> {
     let mut digest = Sha256::new();
     for table in tables {
         let sql = format!("SHOW CREATE TABLE {}", table.quoted());
-        let definition = match session.first::<(String, String)>("read a definition", &sql).await {
+        let definition = match session
+            .first::<(String, String)>("read a definition", &sql)
+            .await
+        {
             Ok(row) => row.map(|(_, definition)| definition).unwrap_or_default(),
             // ER_BAD_DB_ERROR, ER_NO_SUCH_TABLE: absent is a definition too.
-            Err(SinkError::Server { code: 1049 | 1146, .. }) => String::new(),
+            Err(SinkError::Server {
+                code: 1049 | 1146, ..
+            }) => String::new(),
             Err(error) => return Err(error),
         };
         digest.update(without_auto_increment(&definition).as_bytes());
         digest.update([0]);
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Cuts ` AUTO_INCREMENT=n` out of the table options.
 fn without_auto_increment(definition: &str) -> String {
-    let Some(options) = definition.rfind("\n)") else { return definition.to_owned() };
+    let Some(options) = definition.rfind("\n)") else {
+        return definition.to_owned();
+    };
     let (columns, options) = definition.split_at(options);
     let mut out = columns.to_owned();
     for (n, word) in options.split(' ').enumerate() {
@@ -124,10 +132,17 @@ pub async fn run(
             return Ok(false);
         }
         restore_session(session, ddl).await?;
-        session.execute("set gtid_next for DDL", &format!("SET gtid_next = '{gtid}'")).await?;
+        session
+            .execute(
+                "set gtid_next for DDL",
+                &format!("SET gtid_next = '{gtid}'"),
+            )
+            .await?;
         let result = session.packet("run DDL", ddl.sql).await;
         if !matches!(result, Err((_, SinkError::Connection { .. }))) {
-            session.execute("end gtid_next", "SET gtid_next = 'AUTOMATIC'").await?;
+            session
+                .execute("end gtid_next", "SET gtid_next = 'AUTOMATIC'")
+                .await?;
         }
         refused(session.sink(), ddl, result)?;
     } else {
@@ -173,15 +188,23 @@ fn refused(
 /// Makes the session as the statement's own was at the source.
 async fn restore_session(session: &mut Session, ddl: &DdlStatement<'_>) -> Result<(), SinkError> {
     for statement in session_statements(ddl) {
-        session.execute("restore the DDL's session", &statement).await?;
+        session
+            .execute("restore the DDL's session", &statement)
+            .await?;
     }
     if !ddl.database.is_empty() {
         let quoted = format!("`{}`", ddl.database.replace('`', "``"));
-        match session.execute("use the DDL's database", &format!("USE {quoted}")).await {
+        match session
+            .execute("use the DDL's database", &format!("USE {quoted}"))
+            .await
+        {
             Ok(_) => {}
             // A default database that isn't replicated need not exist, if every name is qualified.
             Err(SinkError::Server { code: 1049, .. })
-                if ddl.tables.iter().all(|table| table.database != ddl.database) => {}
+                if ddl
+                    .tables
+                    .iter()
+                    .all(|table| table.database != ddl.database) => {}
             Err(error) => return Err(error),
         }
     }
@@ -204,18 +227,27 @@ fn session_statements(ddl: &DdlStatement<'_>) -> Vec<String> {
         set.push(format!("sql_mode = {mode}"));
     }
     if let Some(flags) = vars.flags2 {
-        set.push(format!("sql_auto_is_null = {}", u8::from(flags & OPTION_AUTO_IS_NULL != 0)));
+        set.push(format!(
+            "sql_auto_is_null = {}",
+            u8::from(flags & OPTION_AUTO_IS_NULL != 0)
+        ));
         set.push(format!(
             "foreign_key_checks = {}",
             u8::from(flags & OPTION_NO_FOREIGN_KEY_CHECKS == 0)
         ));
-        set.push(format!("unique_checks = {}", u8::from(flags & OPTION_RELAXED_UNIQUE_CHECKS == 0)));
+        set.push(format!(
+            "unique_checks = {}",
+            u8::from(flags & OPTION_RELAXED_UNIQUE_CHECKS == 0)
+        ));
     }
     if let Some(zone) = &vars.time_zone {
         set.push(format!("time_zone = {}", quote(zone)));
     }
     if let Some(explicit) = vars.explicit_defaults_for_timestamp {
-        set.push(format!("explicit_defaults_for_timestamp = {}", u8::from(explicit)));
+        set.push(format!(
+            "explicit_defaults_for_timestamp = {}",
+            u8::from(explicit)
+        ));
     }
     if let Some(collation) = vars.default_collation_for_utf8mb4 {
         set.push(format!("default_collation_for_utf8mb4 = {collation}"));
@@ -232,7 +264,12 @@ fn session_statements(ddl: &DdlStatement<'_>) -> Vec<String> {
     // A generated invisible primary key is in the statement as the source logged it, or not at all.
     let mut statements = vec![format!("SET {}", set.join(", "))];
     // Last, since the statement's own bytes are in this character set.
-    if let Some(Charset { client, connection, server }) = vars.charset {
+    if let Some(Charset {
+        client,
+        connection,
+        server,
+    }) = vars.charset
+    {
         statements.push(format!(
             "SET character_set_client = {client}, collation_connection = {connection}, \
              collation_server = {server}"

@@ -50,7 +50,9 @@ pub enum SinkError {
         own_epoch: u64,
     },
     /// The compare-and-set in a commit matched no row: somebody else moved the offset.
-    #[error("sink {sink}: fenced: the offset row is no longer at epoch {epoch}, commit {commit_seq}; rolled back")]
+    #[error(
+        "sink {sink}: fenced: the offset row is no longer at epoch {epoch}, commit {commit_seq}; rolled back"
+    )]
     Fenced {
         /// The sink's name.
         sink: String,
@@ -132,6 +134,10 @@ impl SinkError {
     pub fn advice(&self) -> Advice {
         match self {
             SinkError::Connection { source, .. } => match source {
+                // A server that doesn't know the user names a plugin at random.
+                mysql_async::Error::Driver(mysql_async::DriverError::UnknownAuthPlugin {
+                    ..
+                }) => Advice::Stop,
                 mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => Advice::Retry,
                 mysql_async::Error::Server(server) => advice_for_code(server.code),
                 mysql_async::Error::Other(_) | mysql_async::Error::Url(_) => Advice::Stop,
@@ -155,7 +161,11 @@ impl SinkError {
                 message: server.message,
                 context: String::new(),
             },
-            source => SinkError::Connection { sink: sink.to_owned(), doing, source },
+            source => SinkError::Connection {
+                sink: sink.to_owned(),
+                doing,
+                source,
+            },
         }
     }
 }

@@ -35,7 +35,11 @@ pub struct Lane {
 impl Lane {
     /// A lane on a connection that holds its lock.
     pub fn new(session: Session, offset: OffsetWriter) -> Self {
-        Self { session, offset, open: false }
+        Self {
+            session,
+            offset,
+            open: false,
+        }
     }
 
     /// What was committed.
@@ -100,7 +104,8 @@ impl Lane {
             packet.extend_from_slice(&statement.sql);
         }
         if !packet.is_empty() {
-            self.send(batch, first..batch.statements.len(), &packet).await?;
+            self.send(batch, first..batch.statements.len(), &packet)
+                .await?;
         }
         if let Some(advance) = advance {
             self.open = false;
@@ -169,7 +174,14 @@ impl Lane {
     ) -> Result<SinkError, SinkError> {
         const DUPLICATE_KEY: u16 = 1062;
         Ok(match error {
-            SinkError::Server { sink, doing, code, state, message, .. } => {
+            SinkError::Server {
+                sink,
+                doing,
+                code,
+                state,
+                message,
+                ..
+            } => {
                 let rows = if code == DUPLICATE_KEY {
                     self.differing_rows(batch, statement).await?
                 } else {
@@ -208,9 +220,8 @@ impl Lane {
         }
         let wanted_present = statement.operation != Operation::Insert;
         let mut named = Vec::new();
-        let mut ranges = vec![0..statement.rows.len()];
-        while let Some(range) = ranges.pop() {
-            let rows = statement.rows.get(range.clone()).unwrap_or_default();
+        let mut halves = vec![statement.rows.as_slice()];
+        while let Some(rows) = halves.pop() {
             if rows.is_empty() || named.len() >= ROWS_NAMED_MAX {
                 continue;
             }
@@ -228,14 +239,18 @@ impl Lane {
                 ));
                 continue;
             }
-            let middle = range.start + range.len() / 2;
-            ranges.push(middle..range.end);
-            ranges.push(range.start..middle);
+            let (first, second) = rows.split_at(rows.len() / 2);
+            halves.push(second);
+            halves.push(first);
         }
         if named.is_empty() {
             return Ok(span(batch, statement));
         }
-        let what = if wanted_present { "missing" } else { "already there" };
+        let what = if wanted_present {
+            "missing"
+        } else {
+            "already there"
+        };
         Ok(format!(": {what}: {}", named.join(", ")))
     }
 
@@ -244,8 +259,12 @@ impl Lane {
         statement: &Statement,
         rows: &[crate::apply::statement::RowOrigin],
     ) -> Result<u64, SinkError> {
-        let names: Vec<_> =
-            statement.plan.key().iter().map(|column| column.quoted.as_str()).collect();
+        let names: Vec<_> = statement
+            .plan
+            .key()
+            .iter()
+            .map(|column| column.quoted.as_str())
+            .collect();
         let mut sql = format!(
             "SELECT COUNT(*) FROM {} WHERE ({}) IN (",
             statement.plan.quoted,
@@ -262,7 +281,11 @@ impl Lane {
             sql.push(b')');
         }
         sql.push(b')');
-        Ok(self.session.first_bytes("look for the rows", &sql).await?.unwrap_or(0))
+        Ok(self
+            .session
+            .first_bytes("look for the rows", &sql)
+            .await?
+            .unwrap_or(0))
     }
 
     /// Commits only the offset: for filtered transactions, and for the steps of a DDL statement.
@@ -281,7 +304,13 @@ impl Lane {
 
 fn is_lock_conflict(error: &SinkError) -> bool {
     // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
-    matches!(error, SinkError::Server { code: 1205 | 1213, .. })
+    matches!(
+        error,
+        SinkError::Server {
+            code: 1205 | 1213,
+            ..
+        }
+    )
 }
 
 /// The transactions that a statement merges, for messages.

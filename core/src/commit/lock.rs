@@ -23,7 +23,11 @@ pub fn lock_name(pipeline: Uuid, sink: &str, lane: Lane) -> String {
         Lane::Ddl => "ddl".to_owned(),
     };
     let hash = digest.finalize();
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("towpath:{hex}:{lane}")
 }
 

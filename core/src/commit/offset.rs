@@ -109,7 +109,10 @@ impl OffsetWriter {
     /// As [`OffsetWriter::commit`].
     pub async fn commit_start(&mut self, session: &mut Session) -> Result<(), SinkError> {
         let all = std::mem::take(&mut self.gtids);
-        let advance = Advance { gtids: all, ..Advance::default() };
+        let advance = Advance {
+            gtids: all,
+            ..Advance::default()
+        };
         session.execute("write the start", "BEGIN").await?;
         self.commit(session, &advance).await
     }
@@ -141,13 +144,13 @@ impl OffsetWriter {
             Err((_, error)) => {
                 session.execute("roll back", "ROLLBACK").await?;
                 match error {
-                    SinkError::Server { code: GUARD_ERROR, .. } => {
-                        Err(SinkError::Fenced {
-                            sink: self.sink.clone(),
-                            epoch: self.epoch.0,
-                            commit_seq: self.commit_seq,
-                        })
-                    }
+                    SinkError::Server {
+                        code: GUARD_ERROR, ..
+                    } => Err(SinkError::Fenced {
+                        sink: self.sink.clone(),
+                        epoch: self.epoch.0,
+                        commit_seq: self.commit_seq,
+                    }),
                     error => Err(error),
                 }
             }

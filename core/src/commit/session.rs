@@ -19,6 +19,9 @@ const LOCK_WAIT_S: u32 = 10;
 /// the epoch for nothing.
 const WAIT_TIMEOUT_S: u32 = 31_536_000;
 
+/// `sql_select_limit` for no limit; a smaller one would cut our own reads of the offset short.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// A connection to a sink.
 pub struct Session {
     sink: String,
@@ -72,13 +75,21 @@ impl Session {
         let conn = endpoint::connect(opts, address.tls)
             .await
             .map_err(|e| SinkError::from_driver(sink, "connect", e))?;
-        let checks = Checks { foreign_keys: false, unique: true };
-        let mut session = Session { sink: sink.to_owned(), conn, flags: checks };
+        let checks = Checks {
+            foreign_keys: false,
+            unique: true,
+        };
+        let mut session = Session {
+            sink: sink.to_owned(),
+            conn,
+            flags: checks,
+        };
         let fix = format!(
             "SET NAMES utf8mb4, \
              SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00', SESSION autocommit = 1, \
              SESSION foreign_key_checks = 0, SESSION unique_checks = 1, SESSION sql_safe_updates = 0, \
-             SESSION wait_timeout = {WAIT_TIMEOUT_S}, SESSION net_read_timeout = 600, \
+             SESSION sql_select_limit = {NO_LIMIT}, SESSION sql_big_selects = 1, \
+             SESSION completion_type = 0, SESSION wait_timeout = {WAIT_TIMEOUT_S}, SESSION net_read_timeout = 600, \
              SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}"
         );
         session.execute("fix the session", &fix).await?;
@@ -96,11 +107,16 @@ impl Session {
     /// # Errors
     /// As [`Session::execute`].
     pub async fn facts(&mut self) -> Result<ServerFacts, SinkError> {
-        let version: Option<(String, u64)> =
-            self.first("read the version", "SELECT @@version, @@max_allowed_packet").await?;
+        let version: Option<(String, u64)> = self
+            .first("read the version", "SELECT @@version, @@max_allowed_packet")
+            .await?;
         let (version, max_allowed_packet) = version.unwrap_or_default();
-        let mut facts =
-            ServerFacts { version, server_uuid: String::new(), gtids: false, max_allowed_packet };
+        let mut facts = ServerFacts {
+            version,
+            server_uuid: String::new(),
+            gtids: false,
+            max_allowed_packet,
+        };
         if !facts.is_mariadb() {
             let row: Option<(String, String, u8)> = self
                 .first(
@@ -114,7 +130,11 @@ impl Session {
         }
         // Past this many bytes of predicates the optimizer would scan the whole table for an IN list.
         if !facts.is_mariadb() {
-            self.execute("fix the optimizer", "SET SESSION range_optimizer_max_mem_size = 0").await?;
+            self.execute(
+                "fix the optimizer",
+                "SET SESSION range_optimizer_max_mem_size = 0",
+            )
+            .await?;
         }
         Ok(facts)
     }
@@ -155,7 +175,10 @@ impl Session {
         doing: &'static str,
         sql: &str,
     ) -> Result<Option<T>, SinkError> {
-        self.conn.query_first(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+        self.conn
+            .query_first(sql)
+            .await
+            .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
     /// As [`Session::first`], for a statement with literals in several character sets.
@@ -167,7 +190,10 @@ impl Session {
         doing: &'static str,
         sql: &[u8],
     ) -> Result<Option<T>, SinkError> {
-        self.conn.query_first(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+        self.conn
+            .query_first(sql)
+            .await
+            .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
     /// All rows of a query.
@@ -179,7 +205,10 @@ impl Session {
         doing: &'static str,
         sql: &str,
     ) -> Result<Vec<T>, SinkError> {
-        self.conn.query(sql).await.map_err(|e| SinkError::from_driver(&self.sink, doing, e))
+        self.conn
+            .query(sql)
+            .await
+            .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
     /// Runs the statements of one packet, separated by semicolons; answers the rows that each matched.
@@ -199,13 +228,22 @@ impl Session {
             Err(error) => return Err((0, SinkError::from_driver(sink, doing, error))),
         };
         loop {
-            matched.push(result.affected_rows());
+            let affected = result.affected_rows();
             if result.is_empty() {
-                return Ok(matched);
+                // The library keeps an error of any statement but the first for the next use of the
+                // connection, and calls the result empty: dropping the result asks for it.
+                return match result.drop_result().await {
+                    Ok(()) => {
+                        matched.push(affected);
+                        Ok(matched)
+                    }
+                    Err(error) => Err((matched.len(), SinkError::from_driver(sink, doing, error))),
+                };
             }
             if let Err(error) = result.collect::<Row>().await {
                 return Err((matched.len(), SinkError::from_driver(sink, doing, error)));
             }
+            matched.push(affected);
         }
     }
 

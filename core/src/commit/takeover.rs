@@ -87,9 +87,19 @@ pub async fn take_over(
     let pipeline_uuid = parse_uuid(claim, "pipeline_uuid", &before.pipeline_uuid)?;
 
     for lane in 0..before.lanes.max(1) {
-        take_lock(claim, rows, &lock_name(pipeline_uuid, &claim.sink, Lane::Rows(lane))).await?;
+        take_lock(
+            claim,
+            rows,
+            &lock_name(pipeline_uuid, &claim.sink, Lane::Rows(lane)),
+        )
+        .await?;
     }
-    take_lock(claim, ddl, &lock_name(pipeline_uuid, &claim.sink, Lane::Ddl)).await?;
+    take_lock(
+        claim,
+        ddl,
+        &lock_name(pipeline_uuid, &claim.sink, Lane::Ddl),
+    )
+    .await?;
 
     // Nobody of an older epoch can commit now; the row may have moved while we waited.
     let now = read_fence(claim, rows).await?;
@@ -110,7 +120,10 @@ pub async fn take_over(
         return Err(superseded(claim, &other, epoch));
     }
     info!(
-        pipeline = claim.pipeline, sink = claim.sink, epoch = epoch.0, previous = now.owner,
+        pipeline = claim.pipeline,
+        sink = claim.sink,
+        epoch = epoch.0,
+        previous = now.owner,
         "took the sink over"
     );
     read_held(claim, rows, pipeline_uuid, generation, epoch).await
@@ -135,7 +148,9 @@ async fn ensure_row(claim: &Claim, session: &mut Session) -> Result<(), SinkErro
         .await?;
     if exists != Some(2) {
         for statement in schema::STATEMENTS {
-            session.execute("create the offset tables", statement).await?;
+            session
+                .execute("create the offset tables", statement)
+                .await?;
         }
     }
     let present: Option<u8> = session
@@ -179,7 +194,13 @@ async fn read_fence(claim: &Claim, session: &mut Session) -> Result<Fence, SinkE
             claim.pipeline
         ),
     })?;
-    Ok(Fence { pipeline_uuid, generation, epoch, owner, lanes })
+    Ok(Fence {
+        pipeline_uuid,
+        generation,
+        epoch,
+        owner,
+        lanes,
+    })
 }
 
 fn refuse_if_superseded(claim: &Claim, fence: &Fence) -> Result<(), SinkError> {
@@ -208,16 +229,28 @@ async fn take_lock(claim: &Claim, session: &mut Session, name: &str) -> Result<(
     let started = Instant::now();
     let mut killed = None;
     loop {
-        let wait_s = if killed.is_none() { 0 } else { LOCK_WAIT_STEP_S };
-        let got: Option<Option<u8>> =
-            session.first("take a lock", &format!("SELECT GET_LOCK('{name}', {wait_s})")).await?;
+        let wait_s = if killed.is_none() {
+            0
+        } else {
+            LOCK_WAIT_STEP_S
+        };
+        let got: Option<Option<u8>> = session
+            .first(
+                "take a lock",
+                &format!("SELECT GET_LOCK('{name}', {wait_s})"),
+            )
+            .await?;
         if got.flatten() == Some(1) {
             return Ok(());
         }
         let fence = read_fence(claim, session).await?;
         refuse_if_superseded(claim, &fence)?;
-        let holder: Option<Option<u64>> =
-            session.first("see who holds a lock", &format!("SELECT IS_USED_LOCK('{name}')")).await?;
+        let holder: Option<Option<u64>> = session
+            .first(
+                "see who holds a lock",
+                &format!("SELECT IS_USED_LOCK('{name}')"),
+            )
+            .await?;
         let holder = holder.flatten();
         if started.elapsed() > LOCK_WAIT_MAX {
             return Err(SinkError::LockTimeout {
@@ -231,10 +264,17 @@ async fn take_lock(claim: &Claim, session: &mut Session, name: &str) -> Result<(
             && killed != Some(id)
         {
             warn!(
-                pipeline = claim.pipeline, sink = claim.sink, connection = id, lock = name,
-                previous = fence.owner, "ending the previous owner's connection"
+                pipeline = claim.pipeline,
+                sink = claim.sink,
+                connection = id,
+                lock = name,
+                previous = fence.owner,
+                "ending the previous owner's connection"
             );
-            match session.execute("end the previous owner's connection", &format!("KILL {id}")).await {
+            match session
+                .execute("end the previous owner's connection", &format!("KILL {id}"))
+                .await
+            {
                 Ok(_) => {}
                 // ER_NO_SUCH_THREAD: it has gone by itself.
                 Err(SinkError::Server { code: 1094, .. }) => {}
@@ -246,8 +286,14 @@ async fn take_lock(claim: &Claim, session: &mut Session, name: &str) -> Result<(
 }
 
 /// `commit_seq`, `source_uuid`, `source_file`, `source_offset`, `ddl_seq`, `ddl_intent`.
-type OffsetColumns =
-    (u64, Option<String>, Option<String>, Option<u64>, u64, Option<String>);
+type OffsetColumns = (
+    u64,
+    Option<String>,
+    Option<String>,
+    Option<u64>,
+    u64,
+    Option<String>,
+);
 
 async fn read_held(
     claim: &Claim,
@@ -256,7 +302,11 @@ async fn read_held(
     generation: Generation,
     epoch: Epoch,
 ) -> Result<Held, SinkError> {
-    let key = format!("pipeline = {} AND sink = {}", quote(&claim.pipeline), quote(&claim.sink));
+    let key = format!(
+        "pipeline = {} AND sink = {}",
+        quote(&claim.pipeline),
+        quote(&claim.sink)
+    );
     session.execute("read the position", "BEGIN").await?;
     let row: Option<OffsetColumns> = session
         .first(
@@ -278,30 +328,43 @@ async fn read_held(
         )
         .await?;
     session.execute("read the position", "COMMIT").await?;
-    let Some((commit_seq, source_uuid, source_file, source_offset, ddl_seq, ddl_intent)) = row else {
+    let Some((commit_seq, source_uuid, source_file, source_offset, ddl_seq, ddl_intent)) = row
+    else {
         let fence = read_fence(claim, session).await?;
         return Err(superseded(claim, &fence, epoch));
     };
-    let source_uuid =
-        source_uuid.as_deref().map(|text| parse_uuid(claim, "source_uuid", text)).transpose()?;
+    let source_uuid = source_uuid
+        .as_deref()
+        .map(|text| parse_uuid(claim, "source_uuid", text))
+        .transpose()?;
     let mut gtids = GtidSet::new();
     for (uuid, tag, intervals) in origins {
-        let origin = GtidOrigin { uuid: parse_uuid(claim, "offset_gtid.source_uuid", &uuid)?, tag };
-        let part = GtidSet::from_intervals_text(&origin, &intervals).map_err(|error| SinkError::OffsetRow {
-            sink: claim.sink.clone(),
-            detail: format!("towpath.offset_gtid of pipeline {} can't be read: {error}", claim.pipeline),
+        let origin = GtidOrigin {
+            uuid: parse_uuid(claim, "offset_gtid.source_uuid", &uuid)?,
+            tag,
+        };
+        let part = GtidSet::from_intervals_text(&origin, &intervals).map_err(|error| {
+            SinkError::OffsetRow {
+                sink: claim.sink.clone(),
+                detail: format!(
+                    "towpath.offset_gtid of pipeline {} can't be read: {error}",
+                    claim.pipeline
+                ),
+            }
         })?;
         gtids.add_set(&part);
     }
-    let ddl_intent = ddl_intent.as_deref().map(DdlIntent::from_json).transpose().map_err(
-        |error| SinkError::OffsetRow {
+    let ddl_intent = ddl_intent
+        .as_deref()
+        .map(DdlIntent::from_json)
+        .transpose()
+        .map_err(|error| SinkError::OffsetRow {
             sink: claim.sink.clone(),
             detail: format!(
                 "towpath.offset.ddl_intent of pipeline {} can't be read: {error}",
                 claim.pipeline
             ),
-        },
-    )?;
+        })?;
     Ok(Held {
         pipeline_uuid,
         generation,
@@ -320,7 +383,10 @@ async fn read_held(
 fn parse_uuid(claim: &Claim, column: &str, text: &str) -> Result<Uuid, SinkError> {
     Uuid::parse_str(text).map_err(|error| SinkError::OffsetRow {
         sink: claim.sink.clone(),
-        detail: format!("{column} of pipeline {} is no UUID ({text:?}: {error})", claim.pipeline),
+        detail: format!(
+            "{column} of pipeline {} is no UUID ({text:?}: {error})",
+            claim.pipeline
+        ),
     })
 }
 

@@ -326,11 +326,12 @@ impl ColumnKind {
         )
     }
 
-    /// Whether the character sets of a table map count it (`is_character_type`).
+    /// Whether the character sets of a table map count it (`is_character_type`); VECTOR counts, as
+    /// seen on 9.7.
     pub(super) fn is_character(self) -> bool {
         matches!(
             self,
-            Self::Char { .. } | Self::VarChar { .. } | Self::Blob { .. }
+            Self::Char { .. } | Self::VarChar { .. } | Self::Blob { .. } | Self::Vector { .. }
         )
     }
 

@@ -56,4 +56,4 @@ pub use value::Value;
 pub use xid::XidEvent;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

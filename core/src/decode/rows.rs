@@ -57,6 +57,19 @@ pub struct RowsEvent<'a> {
 const WHAT: &str = "rows event";
 
 impl<'a> RowsEvent<'a> {
+    /// The table id of an event that only ends its statement (`DUMMY_TABLE_ID`).
+    pub const NO_TABLE: u64 = 0xff_ffff;
+
+    /// Table id and flags alone.
+    ///
+    /// # Errors
+    /// Cut short.
+    #[inline]
+    pub fn table_id_and_flags(body: &[u8]) -> Result<(u64, RowsFlags), DecodeError> {
+        let mut r = Reader::new(WHAT, body);
+        Ok((r.uint(6)?, RowsFlags(r.u16()?)))
+    }
+
     /// Reads the body of a rows event.
     ///
     /// # Errors

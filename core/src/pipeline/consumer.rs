@@ -75,7 +75,10 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    #[allow(clippy::too_many_arguments, reason = "wiring: each is one thing that an epoch begins with")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "wiring: each is one thing that an epoch begins with"
+    )]
     pub(super) fn new(
         spec: &PipelineSpec,
         claim: &Claim,
@@ -116,7 +119,8 @@ impl Consumer {
             if self.may_send() {
                 self.send().await?;
             }
-            self.progress.caught_up(caught_up && self.advance.gtids.is_empty() && !self.lane.is_busy());
+            self.progress
+                .caught_up(caught_up && self.advance.gtids.is_empty() && !self.lane.is_busy());
             tokio::select! {
                 biased;
                 () = asked(&mut stop) => return self.stop().await,
@@ -167,8 +171,15 @@ impl Consumer {
     async fn send(&mut self) -> Result<(), PipelineError> {
         let batch = self.builder.take()?;
         for statement in &batch.statements {
-            let at = statement.rows.first().map_or(0, |row| row.transaction as usize);
-            let gtid = batch.transactions.get(at).map(Gtid::to_string).unwrap_or_default();
+            let at = statement
+                .rows
+                .first()
+                .map_or(0, |row| row.transaction as usize);
+            let gtid = batch
+                .transactions
+                .get(at)
+                .map(Gtid::to_string)
+                .unwrap_or_default();
             statement.check_size(self.facts.max_allowed_packet, &gtid)?;
         }
         let advance = if self.inside {
@@ -227,7 +238,10 @@ impl Consumer {
         match tokio::time::timeout(STOP_PATIENCE, finish).await {
             Ok(result) => result,
             Err(_elapsed) => {
-                tracing::warn!(sink = self.sink, "the last commit took too long; left to be read again");
+                tracing::warn!(
+                    sink = self.sink,
+                    "the last commit took too long; left to be read again"
+                );
                 Ok(())
             }
         }
@@ -248,7 +262,8 @@ impl Consumer {
             if outcome == Outcome::Committed {
                 return Ok(());
             }
-            self.advance.add(&chunk.gtid, &chunk.after, chunk.commit_time_us);
+            self.advance
+                .add(&chunk.gtid, &chunk.after, chunk.commit_time_us);
             self.transactions += 1;
         }
         Ok(())
@@ -344,13 +359,27 @@ impl Consumer {
                     before: ddl::fingerprint(&mut self.ddl, &tables).await?,
                 };
                 let change = DdlChange::Intent(intent.clone());
-                self.commit_now(Advance { ddl: change, ..Advance::default() }).await?;
+                self.commit_now(Advance {
+                    ddl: change,
+                    ..Advance::default()
+                })
+                .await?;
                 intent
             }
         };
         self.ddl_seq = intent.seq;
-        ddl::run(&mut self.ddl, &self.facts, self.pipeline_uuid, &intent, &statement).await?;
-        let mut advance = Advance { ddl: DdlChange::Done, ..Advance::default() };
+        ddl::run(
+            &mut self.ddl,
+            &self.facts,
+            self.pipeline_uuid,
+            &intent,
+            &statement,
+        )
+        .await?;
+        let mut advance = Advance {
+            ddl: DdlChange::Done,
+            ..Advance::default()
+        };
         advance.add(gtid, &chunk.after, chunk.commit_time_us);
         self.commit_now(advance).await?;
         self.plans.clear();
@@ -358,7 +387,9 @@ impl Consumer {
     }
 
     async fn commit_now(&mut self, advance: Advance) -> Result<(), PipelineError> {
-        self.lane.begin(crate::apply::Batch::default(), Some(advance)).await;
+        self.lane
+            .begin(crate::apply::Batch::default(), Some(advance))
+            .await;
         let done = self.lane.done().await?;
         self.done(done);
         Ok(())
@@ -366,5 +397,8 @@ impl Consumer {
 }
 
 fn decode(gtid: &Gtid, source: DecodeError) -> PipelineError {
-    PipelineError::Decode { gtid: gtid.to_string(), source }
+    PipelineError::Decode {
+        gtid: gtid.to_string(),
+        source,
+    }
 }

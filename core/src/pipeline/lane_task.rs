@@ -37,14 +37,21 @@ impl LaneTask {
             while let Some(Job { batch, advance }) = jobs_received.recv().await {
                 let result = lane.apply(&batch, advance.as_ref()).await;
                 let failed = result.is_err();
-                let done = result.map(|()| Done { changes: batch.changes, advance });
+                let done = result.map(|()| Done {
+                    changes: batch.changes,
+                    advance,
+                });
                 if done_sender.send(done).await.is_err() || failed {
                     break;
                 }
             }
             lane.disconnect().await;
         });
-        Self { jobs, done, busy: false }
+        Self {
+            jobs,
+            done,
+            busy: false,
+        }
     }
 
     /// Whether a job is under way.

@@ -180,7 +180,13 @@ async fn begin(
     check_position(&gtids, &facts)?;
     let _ = source.disconnect().await;
 
-    let mut offset = OffsetWriter::new(&claim.pipeline, &claim.sink, &held, source_uuid, gtids.clone());
+    let mut offset = OffsetWriter::new(
+        &claim.pipeline,
+        &claim.sink,
+        &held,
+        source_uuid,
+        gtids.clone(),
+    );
     if fresh {
         offset.commit_start(&mut rows).await?;
         info!(
@@ -192,7 +198,7 @@ async fn begin(
         lane: Lane::new(rows, offset),
         ddl,
         sink_facts,
-        cascades_logged: version(facts.version()) >= CASCADES_LOGGED_SINCE,
+        cascades_logged: cascades_logged(&facts),
         gtids,
         options,
         held,
@@ -214,7 +220,9 @@ fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions 
 async fn connect_source(spec: &PipelineSpec) -> Result<Conn, PipelineError> {
     let endpoint = &spec.source.endpoint;
     let opts = crate::endpoint::sql_opts(endpoint).map_err(PipelineError::Endpoint)?;
-    crate::endpoint::connect(opts, endpoint.tls).await.map_err(PipelineError::SourceSql)
+    crate::endpoint::connect(opts, endpoint.tls)
+        .await
+        .map_err(PipelineError::SourceSql)
 }
 
 fn parse_server_uuid(facts: &SourceFacts) -> Result<Uuid, PipelineError> {
@@ -231,7 +239,9 @@ fn refuse_another_source(
     facts: &SourceFacts,
     source_uuid: Uuid,
 ) -> Result<(), PipelineError> {
-    let (Some(known), Some(gtids)) = (held.source_uuid, &held.gtids) else { return Ok(()) };
+    let (Some(known), Some(gtids)) = (held.source_uuid, &held.gtids) else {
+        return Ok(());
+    };
     let same_history = !gtids.is_empty() && gtids.is_subset(&facts.gtid_executed);
     if known == source_uuid || same_history {
         return Ok(());
@@ -251,13 +261,25 @@ fn refuse_another_source(
 /// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so that a
 /// new dump ends one that was left behind.
 pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
-    let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{sink}").as_bytes());
+    let uuid = Uuid::new_v5(
+        &Uuid::NAMESPACE_OID,
+        format!("{pipeline}/{sink}").as_bytes(),
+    );
     let (high, ..) = uuid.as_fields();
     high | 0x8000_0000
 }
 
+/// Whether the source logs the rows that its foreign keys cascade to. With
+/// `innodb_native_foreign_keys` the storage engine cascades, as before, and only parents are logged.
+fn cascades_logged(facts: &SourceFacts) -> bool {
+    version(facts.version()) >= CASCADES_LOGGED_SINCE
+        && facts.variable("innodb_native_foreign_keys") != "ON"
+}
+
 fn version(text: &str) -> (u32, u32) {
-    let mut numbers = text.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut numbers = text
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 

@@ -38,7 +38,10 @@ impl Plans {
         session: &mut Session,
         gtid: &Gtid,
     ) -> Result<bool, PipelineError> {
-        let decode = |source: DecodeError| ApplyError::Decode { gtid: gtid.to_string(), source };
+        let decode = |source: DecodeError| ApplyError::Decode {
+            gtid: gtid.to_string(),
+            source,
+        };
         let (table_id, ..) = TableMap::names(body).map_err(decode)?;
         let definition = body.get(TABLE_ID_BYTES..).unwrap_or_default();
         if let Some(plan) = self.by_body.get(definition) {
@@ -52,15 +55,27 @@ impl Plans {
             Ok(Some(target)) => target,
             Ok(None) => {
                 let table = format!("{}.{}", map.database, map.table);
-                return Err(ApplyError::NoTable { gtid: gtid.to_string(), table }.into());
+                return Err(ApplyError::NoTable {
+                    gtid: gtid.to_string(),
+                    table,
+                }
+                .into());
             }
             Err(error) => {
-                return Err(
-                    SinkError::from_driver(session.sink(), "read a table's definition", error).into()
-                );
+                return Err(SinkError::from_driver(
+                    session.sink(),
+                    "read a table's definition",
+                    error,
+                )
+                .into());
             }
         };
-        let plan = Arc::new(TablePlan::new(map, Arc::new(target), values_row, &gtid.to_string())?);
+        let plan = Arc::new(TablePlan::new(
+            map,
+            Arc::new(target),
+            values_row,
+            &gtid.to_string(),
+        )?);
         if self.by_body.len() >= PLANS_MAX {
             self.by_body.clear();
         }

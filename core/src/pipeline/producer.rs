@@ -32,10 +32,10 @@ pub(super) struct Producer {
 impl Producer {
     /// Runs until an error that a new connection would not mend.
     pub(super) async fn run(mut self) -> PipelineError {
-        let after = self
-            .start_position
-            .clone()
-            .unwrap_or(BinlogPosition { file: String::new(), offset: 0 });
+        let after = self.start_position.clone().unwrap_or(BinlogPosition {
+            file: String::new(),
+            offset: 0,
+        });
         let mut assembler = Assembler::new(self.filter.clone(), after);
         let mut backoff = Backoff::new();
         let mut first = true;
@@ -49,7 +49,10 @@ impl Producer {
                 return source.into();
             }
             if assembler.handed_out_a_part() {
-                let gtid = assembler.gtid().map(ToString::to_string).unwrap_or_default();
+                let gtid = assembler
+                    .gtid()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 return PipelineError::LostInside { gtid, source };
             }
             assembler.reset();
@@ -105,15 +108,23 @@ impl Producer {
         {
             self.gtids.add(&chunk.gtid);
         }
-        self.queue.send(message).await.map_err(|_| PipelineError::QueueClosed)?;
+        self.queue
+            .send(message)
+            .await
+            .map_err(|_| PipelineError::QueueClosed)?;
         self.progress.queued(self.queue.queued_bytes());
         Ok(())
     }
 
     async fn check_position(&self) -> Result<(), PipelineError> {
         let opts = crate::endpoint::sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
-        let sql = |cause| SourceError::Sql { about: "its position", cause: Box::new(cause) };
-        let mut conn = crate::endpoint::connect(opts, self.endpoint.tls).await.map_err(sql)?;
+        let sql = |cause| SourceError::Sql {
+            about: "its position",
+            cause: Box::new(cause),
+        };
+        let mut conn = crate::endpoint::connect(opts, self.endpoint.tls)
+            .await
+            .map_err(sql)?;
         let facts = SourceFacts::read(&mut conn).await?;
         check_position(&self.gtids, &facts)?;
         let _ = conn.disconnect().await;

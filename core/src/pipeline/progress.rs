@@ -58,7 +58,9 @@ impl Progress {
 
     fn place(&self) -> std::sync::MutexGuard<'_, Place> {
         // A panic elsewhere does not make counters wrong.
-        self.place.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.place
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn connected(&self, held: &Held, gtids: &GtidSet) {
@@ -115,7 +117,9 @@ impl Progress {
         let place = self.place();
         let now_us = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
+            .map_or(0, |since| {
+                u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+            });
         View {
             connected: place.connected,
             transactions: self.transactions.load(Ordering::Relaxed),

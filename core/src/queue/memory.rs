@@ -50,7 +50,9 @@ impl Sender {
     /// [`Closed`] when the consumer is gone.
     pub async fn send(&self, message: Message) -> Result<(), Closed> {
         let wanted = (message.cost_bytes() as u64).div_ceil(PERMIT_BYTES);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(self.permits_max);
+        let wanted = u32::try_from(wanted)
+            .unwrap_or(u32::MAX)
+            .min(self.permits_max);
         let permit = tokio::select! {
             permit = Arc::clone(&self.permits).acquire_many_owned(wanted) => permit.map_err(|_| Closed)?,
             () = self.messages.closed() => return Err(Closed),
@@ -72,7 +74,10 @@ impl Receiver {
 
     /// The next message if one is queued already.
     pub fn try_recv(&mut self) -> Option<Message> {
-        self.messages.try_recv().ok().map(|(message, _permit)| message)
+        self.messages
+            .try_recv()
+            .ok()
+            .map(|(message, _permit)| message)
     }
 }
 
@@ -88,12 +93,21 @@ mod tests {
     fn message(bytes: usize) -> Message {
         Message::Chunk(Chunk {
             ord: 1,
-            gtid: Gtid { origin: GtidOrigin { uuid: uuid::Uuid::nil(), tag: String::new() }, number: 1 },
+            gtid: Gtid {
+                origin: GtidOrigin {
+                    uuid: uuid::Uuid::nil(),
+                    tag: String::new(),
+                },
+                number: 1,
+            },
             commit_time_us: 0,
             part: 0,
             last: true,
             events: Bytes::from(vec![0; bytes]),
-            after: BinlogPosition { file: "binlog.000001".into(), offset: 4 },
+            after: BinlogPosition {
+                file: "binlog.000001".into(),
+                offset: 4,
+            },
         })
     }
 
@@ -105,7 +119,10 @@ mod tests {
         }
         let third = sender.send(message(30 * 1024));
         tokio::pin!(third);
-        assert!(futures_poll(&mut third).await.is_none(), "the third message must not fit");
+        assert!(
+            futures_poll(&mut third).await.is_none(),
+            "the third message must not fit"
+        );
         receiver.recv().await.unwrap();
         third.await.unwrap();
     }

@@ -45,12 +45,12 @@ impl Plugin {
     pub(super) fn scramble(self, nonce: &[u8], password: &str) -> Vec<u8> {
         let password = password.as_bytes();
         match self {
-            Self::CachingSha2Password => {
-                scramble_sha256(nonce, password).map(|bytes| bytes.to_vec()).unwrap_or_default()
-            }
-            Self::MysqlNativePassword => {
-                scramble_native(nonce, password).map(|bytes| bytes.to_vec()).unwrap_or_default()
-            }
+            Self::CachingSha2Password => scramble_sha256(nonce, password)
+                .map(|bytes| bytes.to_vec())
+                .unwrap_or_default(),
+            Self::MysqlNativePassword => scramble_native(nonce, password)
+                .map(|bytes| bytes.to_vec())
+                .unwrap_or_default(),
         }
     }
 }
@@ -108,7 +108,10 @@ fn rsa_numbers(der: &[u8]) -> Option<(BigUint, BigUint)> {
     let (mut numbers, _) = der_element(key, DER_SEQUENCE)?;
     let modulus = der_take(&mut numbers, DER_INTEGER)?;
     let exponent = der_take(&mut numbers, DER_INTEGER)?;
-    Some((BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent)))
+    Some((
+        BigUint::from_bytes_be(modulus),
+        BigUint::from_bytes_be(exponent),
+    ))
 }
 
 fn der_take<'a>(from: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
@@ -125,7 +128,10 @@ fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         0..=0x7f => (usize::from(*first), rest),
         // The long form; two length bytes are 64 KiB, more than any key.
         0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
-        0x82 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), rest.get(2..)?),
+        0x82 => (
+            usize::from(u16::from_be_bytes(*rest.first_chunk()?)),
+            rest.get(2..)?,
+        ),
         _ => return None,
     };
     if *found != tag {
@@ -170,7 +176,10 @@ mod tests {
         let block = encrypt_password("secret", &[1; NONCE_LEN], KEY.as_bytes()).unwrap();
         assert_eq!(block.len(), 256);
         // OAEP is randomised: the same password never looks the same.
-        assert_ne!(block, encrypt_password("secret", &[1; NONCE_LEN], KEY.as_bytes()).unwrap());
+        assert_ne!(
+            block,
+            encrypt_password("secret", &[1; NONCE_LEN], KEY.as_bytes()).unwrap()
+        );
     }
 
     #[test]
@@ -183,7 +192,12 @@ mod tests {
 
     #[test]
     fn a_key_that_is_none_is_an_error() {
-        for key in ["", "garbage", &KEY[..200], "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        for key in [
+            "",
+            "garbage",
+            &KEY[..200],
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ] {
             let error = encrypt_password("secret", &[1; NONCE_LEN], key.as_bytes());
             assert!(matches!(error, Err(SourceError::RsaKey { .. })), "{key}");
         }

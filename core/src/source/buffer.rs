@@ -28,7 +28,13 @@ pub(super) struct ReadBuffer {
 impl ReadBuffer {
     /// An empty buffer that never holds more than `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { data: vec![0; BASE_LEN.min(limit)], start: 0, end: 0, limit, calm: 0 }
+        Self {
+            data: vec![0; BASE_LEN.min(limit)],
+            start: 0,
+            end: 0,
+            limit,
+            calm: 0,
+        }
     }
 
     /// The bytes that are there and not consumed.
@@ -71,7 +77,7 @@ impl ReadBuffer {
         if want <= BASE_LEN && self.data.len() > BASE_LEN {
             self.calm += 1;
             if self.calm >= CALM_ROUNDS && held < BASE_LEN {
-                self.to_front();
+                self.move_to_front();
                 self.data.truncate(BASE_LEN);
                 self.data.shrink_to_fit();
                 self.calm = 0;
@@ -81,10 +87,12 @@ impl ReadBuffer {
         }
         // A quarter of the base keeps reads large when an unfinished packet sits near the end.
         if self.data.len() - self.end < want.saturating_sub(held).max(BASE_LEN / 4) {
-            self.to_front();
+            self.move_to_front();
         }
         if self.data.len() < want {
-            let grown = want.max(self.data.len() + self.data.len() / 2).min(self.limit);
+            let grown = want
+                .max(self.data.len() + self.data.len() / 2)
+                .min(self.limit);
             if grown > self.data.len() {
                 self.data.resize(grown, 0);
             }
@@ -103,7 +111,7 @@ impl ReadBuffer {
         self.data.len()
     }
 
-    fn to_front(&mut self) {
+    fn move_to_front(&mut self) {
         self.data.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;

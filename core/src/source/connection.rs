@@ -53,9 +53,15 @@ impl SourceConnection {
         let address = || format!("{}:{}", endpoint.host, endpoint.port);
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
-            .map_err(|_| SourceError::Timeout { doing: "connecting", after: CONNECT_TIMEOUT })?
+            .map_err(|_| SourceError::Timeout {
+                doing: "connecting",
+                after: CONNECT_TIMEOUT,
+            })?
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            .map_err(|cause| SourceError::Connect { address: address(), cause })?;
+            .map_err(|cause| SourceError::Connect {
+                address: address(),
+                cause,
+            })?;
         let mut conn = Self {
             transport: Some(Transport::Plain(stream)),
             reader: PacketReader::new(),
@@ -76,12 +82,16 @@ impl SourceConnection {
 
     /// The server's version as it gives it, such as `9.7.4` or `10.11.6-MariaDB-log`.
     pub(super) fn server_version(&self) -> &str {
-        self.greeting.as_ref().map_or("", |greeting| &greeting.server_version)
+        self.greeting
+            .as_ref()
+            .map_or("", |greeting| &greeting.server_version)
     }
 
     /// The server's id for this connection, as in SHOW PROCESSLIST.
     pub(super) fn connection_id(&self) -> u32 {
-        self.greeting.as_ref().map_or(0, |greeting| greeting.connection_id)
+        self.greeting
+            .as_ref()
+            .map_or(0, |greeting| greeting.connection_id)
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -99,7 +109,10 @@ impl SourceConnection {
         };
         let encrypted = tokio::time::timeout(ANSWER_TIMEOUT, encrypt(stream))
             .await
-            .map_err(|_| SourceError::Timeout { doing, after: ANSWER_TIMEOUT })??;
+            .map_err(|_| SourceError::Timeout {
+                doing,
+                after: ANSWER_TIMEOUT,
+            })??;
         self.transport = Some(Transport::Tls(Box::new(encrypted)));
         Ok(())
     }
@@ -124,7 +137,10 @@ impl SourceConnection {
         let transport = self.transport.as_mut().ok_or(SourceError::Closed)?;
         let next = tokio::time::timeout(ANSWER_TIMEOUT, write_packet(transport, sequence, payload))
             .await
-            .map_err(|_| SourceError::Timeout { doing, after: ANSWER_TIMEOUT })??;
+            .map_err(|_| SourceError::Timeout {
+                doing,
+                after: ANSWER_TIMEOUT,
+            })??;
         self.reader.expect(next);
         Ok(())
     }
@@ -136,7 +152,10 @@ impl SourceConnection {
                 return Ok(self.reader.bytes(range));
             }
             if !self.fill(ANSWER_TIMEOUT).await? {
-                return Err(SourceError::Timeout { doing, after: ANSWER_TIMEOUT });
+                return Err(SourceError::Timeout {
+                    doing,
+                    after: ANSWER_TIMEOUT,
+                });
             }
         }
     }
@@ -169,7 +188,10 @@ impl SourceConnection {
                 let packet = packet.to_vec();
                 Err(self.server_error(doing, &packet))
             }
-            _ => Err(SourceError::Protocol { doing, what: "neither OK nor an error".to_owned() }),
+            _ => Err(SourceError::Protocol {
+                doing,
+                what: "neither OK nor an error".to_owned(),
+            }),
         }
     }
 
@@ -180,7 +202,10 @@ impl SourceConnection {
         statement: &str,
         doing: &'static str,
     ) -> Result<Option<String>, SourceError> {
-        let odd = |what: &str| SourceError::Protocol { doing, what: what.to_owned() };
+        let odd = |what: &str| SourceError::Protocol {
+            doing,
+            what: what.to_owned(),
+        };
         self.command(&query(statement), doing).await?;
         let mut value = None;
         // Column count, column, EOF, rows, EOF.
@@ -214,7 +239,10 @@ impl SourceConnection {
     /// An ERR packet as an error (MySQL internals, "ERR_Packet").
     pub(super) fn server_error(&self, doing: &'static str, packet: &[u8]) -> SourceError {
         let Some(([_, code @ ..], rest)) = packet.split_first_chunk::<3>() else {
-            return SourceError::Protocol { doing, what: "an error that is cut short".to_owned() };
+            return SourceError::Protocol {
+                doing,
+                what: "an error that is cut short".to_owned(),
+            };
         };
         let (state, message) = match rest.split_first_chunk::<6>() {
             Some(([b'#', state @ ..], message)) => (state.as_slice(), message),
@@ -223,6 +251,7 @@ impl SourceConnection {
         from_server(
             doing,
             &self.user,
+            self.greeting.is_some(),
             u16::from_le_bytes(*code),
             &String::from_utf8_lossy(state),
             String::from_utf8_lossy(message).into_owned(),

@@ -85,9 +85,13 @@ pub(super) async fn begin(
         DumpFrom::Gtid(set) => dump_gtid(options.server_id, flags, set),
         DumpFrom::File(position) => dump_file(options.server_id, flags, position)?,
     };
-    conn.execute(&session_settings(options), "the session's settings").await?;
-    let checksum = conn.query_value("SELECT @source_binlog_checksum", "the checksum's kind").await?;
-    conn.command(&register(options), "the registration as a replica").await?;
+    conn.execute(&session_settings(options), "the session's settings")
+        .await?;
+    let checksum = conn
+        .query_value("SELECT @source_binlog_checksum", "the checksum's kind")
+        .await?;
+    conn.command(&register(options), "the registration as a replica")
+        .await?;
     conn.expect_ok("the registration as a replica").await?;
     conn.command(&command, "the dump").await?;
     tracing::info!(
@@ -117,7 +121,11 @@ fn session_settings(options: &DumpOptions) -> String {
 fn register(options: &DumpOptions) -> Vec<u8> {
     let host = format!("towpath:{}", options.pipeline);
     let fits = |(start, c): &(usize, char)| start + c.len_utf8() <= REPORTED_HOST_LEN_MAX;
-    let host: String = host.char_indices().take_while(fits).map(|(_, c)| c).collect();
+    let host: String = host
+        .char_indices()
+        .take_while(fits)
+        .map(|(_, c)| c)
+        .collect();
     let mut payload = Vec::new();
     ComRegisterSlave::new(options.server_id)
         .with_hostname(host.into_bytes())
@@ -182,10 +190,22 @@ mod tests {
 
     #[test]
     fn an_offset_beyond_4_gib_is_refused() {
-        let position = BinlogPosition { file: "binlog.000001".to_owned(), offset: 1 << 32 };
+        let position = BinlogPosition {
+            file: "binlog.000001".to_owned(),
+            offset: 1 << 32,
+        };
         let error = dump_file(77, 0, &position).unwrap_err();
-        assert!(matches!(error, SourceError::OffsetTooLarge { offset: 4_294_967_296, .. }));
-        let most = BinlogPosition { offset: (1 << 32) - 1, ..position };
+        assert!(matches!(
+            error,
+            SourceError::OffsetTooLarge {
+                offset: 4_294_967_296,
+                ..
+            }
+        ));
+        let most = BinlogPosition {
+            offset: (1 << 32) - 1,
+            ..position
+        };
         assert_eq!(dump_file(77, 0, &most).unwrap()[1..5], [0xff; 4]);
     }
 
@@ -194,14 +214,20 @@ mod tests {
         let payload = register(&options(&"ü".repeat(200)));
         let len = usize::from(payload[5]);
         assert!(len <= REPORTED_HOST_LEN_MAX);
-        assert!(std::str::from_utf8(&payload[6..6 + len]).unwrap().starts_with("towpath:ü"));
+        assert!(
+            std::str::from_utf8(&payload[6..6 + len])
+                .unwrap()
+                .starts_with("towpath:ü")
+        );
     }
 
     #[test]
     fn both_spellings_get_the_same_values() {
         let given = Uuid::from_u128(5);
-        let settings =
-            session_settings(&DumpOptions { replica_uuid: Some(given), ..options("orders") });
+        let settings = session_settings(&DumpOptions {
+            replica_uuid: Some(given),
+            ..options("orders")
+        });
         assert_eq!(settings.matches("1000000000").count(), 2);
         assert_eq!(settings.matches(&given.to_string()).count(), 2);
     }

@@ -40,7 +40,9 @@ pub enum SourceError {
     #[error("the source ended the dump")]
     Ended,
     /// Not even a heartbeat came: the connection is half open or the source hangs.
-    #[error("the source has been silent for {after:?}, though it promised a heartbeat every {heartbeat:?}")]
+    #[error(
+        "the source has been silent for {after:?}, though it promised a heartbeat every {heartbeat:?}"
+    )]
     Silent {
         /// How long nothing came.
         after: Duration,
@@ -94,7 +96,9 @@ pub enum SourceError {
         what: &'static str,
     },
     /// Transactions that we lack are no longer in the source's binlog.
-    #[error("the source has purged transactions that are still needed here: {missing}; {PURGED_ADVICE}")]
+    #[error(
+        "the source has purged transactions that are still needed here: {missing}; {PURGED_ADVICE}"
+    )]
     Purged {
         /// The GTIDs that are missing, or the server's words.
         missing: String,
@@ -106,10 +110,14 @@ pub enum SourceError {
         extra: String,
     },
     /// Another connection with our server_id or replica UUID took over the dump.
-    #[error("another replica with our server_id or UUID has connected to the source; {CLASH_ADVICE}")]
+    #[error(
+        "another replica with our server_id or UUID has connected to the source; {CLASH_ADVICE}"
+    )]
     ServerIdClash,
     /// The source refuses to send an event because of its `max_allowed_packet`.
-    #[error("an event is larger than the source's max_allowed_packet: {message}; {EVENT_SIZE_ADVICE}")]
+    #[error(
+        "an event is larger than the source's max_allowed_packet: {message}; {EVENT_SIZE_ADVICE}"
+    )]
     EventTooLarge {
         /// The server's words.
         message: String,
@@ -121,7 +129,9 @@ pub enum SourceError {
         file: String,
     },
     /// A position that COM_BINLOG_DUMP can't express.
-    #[error("position {file}:{offset} is beyond 4 GiB, where the protocol's file positions end; {OFFSET_ADVICE}")]
+    #[error(
+        "position {file}:{offset} is beyond 4 GiB, where the protocol's file positions end; {OFFSET_ADVICE}"
+    )]
     OffsetTooLarge {
         /// The file.
         file: String,
@@ -159,7 +169,9 @@ pub enum SourceError {
         message: String,
     },
     /// A packet over the bound.
-    #[error("the source sends a packet of {len} bytes, the bound is {len_max} (MySQL's largest max_allowed_packet); {MALFORMED_ADVICE}")]
+    #[error(
+        "the source sends a packet of {len} bytes, the bound is {len_max} (MySQL's largest max_allowed_packet); {MALFORMED_ADVICE}"
+    )]
     PacketTooLong {
         /// Its length so far, in bytes.
         len: usize,
@@ -204,7 +216,9 @@ pub enum SourceError {
         what: String,
     },
     /// A compressed transaction that can't be inflated completely.
-    #[error("cannot inflate the compressed transaction that ends at {file}:{end}: {what}; {PAYLOAD_ADVICE}")]
+    #[error(
+        "cannot inflate the compressed transaction that ends at {file}:{end}: {what}; {PAYLOAD_ADVICE}"
+    )]
     Payload {
         /// Binlog file.
         file: String,
@@ -226,15 +240,15 @@ pub enum SourceError {
 
 const ACCESS_ADVICE: &str = "check user, password and the host part of the account (SHOW GRANTS \
     FOR the user, on the source)";
-const PRIVILEGE_ADVICE: &str =
-    "as an administrator of the source: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the \
+const PRIVILEGE_ADVICE: &str = "as an administrator of the source: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the \
     pipeline's user";
 const NO_TLS_ADVICE: &str = "give the source a certificate (ssl_cert, ssl_key), or set tls to \
     `preferred` or `disabled` if the network between is trusted";
 const TLS_ADVICE: &str = "check that tls_ca is the authority that signed the source's \
     certificate, and with tls = `verify-identity` that the certificate names the host of the url";
 const TLS_CONFIG_ADVICE: &str = "correct tls, tls_ca or the host of the url";
-const PLUGIN_ADVICE: &str = "give the user another one: ALTER USER … IDENTIFIED WITH \
+const PLUGIN_ADVICE: &str = "check that the user exists (for one that \
+    doesn't, MySQL asks for any plugin), or give it another one: ALTER USER … IDENTIFIED WITH \
     caching_sha2_password BY '…'";
 const RSA_ADVICE: &str = "use TLS (tls = `required`), which needs no such key";
 const PURGED_ADVICE: &str = "provision the sink again with a snapshot, or apply the missing \
@@ -248,7 +262,8 @@ const FILE_ADVICE: &str = "SHOW BINARY LOGS on the source lists the files that i
 const OFFSET_ADVICE: &str = "start from a GTID set or from another file";
 const POSITION_ADVICE: &str = "use the end of a transaction (mysqlbinlog prints them as \
     `end_log_pos`), or the start of the file, 4";
-const START_ADVICE: &str = "choose another start: now, earliest, gtid:<set>, <file>:<pos> or a time";
+const START_ADVICE: &str =
+    "choose another start: now, earliest, gtid:<set>, <file>:<pos> or a time";
 const SERVER_ADVICE: &str = "see the source's error log";
 const MALFORMED_ADVICE: &str = "check what is between us and the source (proxy, port); if it \
     comes again from the same place, compare with mysqlbinlog and report it";
@@ -316,8 +331,11 @@ impl SourceError {
 /// Server errors that pass by themselves (`share/messages_to_clients.txt`): too many connections,
 /// out of resources, shutting down, aborted, killed, lock time-outs, read-only moments of startup.
 fn is_passing(code: u16) -> bool {
-    matches!(code, 1040 | 1041 | 1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1205 | 1213 | 1226
-        | 1317 | 3169)
+    matches!(
+        code,
+        1040 | 1041 | 1053 | 1077 | 1079 | 1152 | 1158
+            ..=1161 | 1184 | 1205 | 1213 | 1226 | 1317 | 3169
+    )
 }
 
 fn is_certificate_error(cause: &io::Error) -> bool {
@@ -331,20 +349,29 @@ fn is_certificate_error(cause: &io::Error) -> bool {
 pub(super) fn from_server(
     doing: &'static str,
     user: &str,
+    is_logged_in: bool,
     code: u16,
     state: &str,
     message: String,
 ) -> SourceError {
     match code {
+        // COM_REGISTER_SLAVE answers a missing privilege as a failed login is answered.
+        1045 if is_logged_in => SourceError::Privilege { doing, message },
         // ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR, ER_NOT_SUPPORTED_AUTH_MODE
         // and locked or expired accounts at login.
-        1045 | 1698 | 3118 | 1862 | 1820 => {
-            SourceError::AccessDenied { user: user.to_owned(), message }
-        }
+        1045 | 1698 | 3118 | 1862 | 1820 => SourceError::AccessDenied {
+            user: user.to_owned(),
+            message,
+        },
         // ER_SPECIFIC_ACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR.
         1227 | 1044 => SourceError::Privilege { doing, message },
         1236 => from_dump(message, state),
-        _ => SourceError::Server { doing, code, state: state.to_owned(), message },
+        _ => SourceError::Server {
+            doing,
+            code,
+            state: state.to_owned(),
+            message,
+        },
     }
 }
 
@@ -363,7 +390,12 @@ fn from_dump(message: String, state: &str) -> SourceError {
     } else if has("Could not find first log file name") {
         SourceError::NoSuchFile { file: message }
     } else {
-        SourceError::Server { doing: "the dump", code: 1236, state: state.to_owned(), message }
+        SourceError::Server {
+            doing: "the dump",
+            code: 1236,
+            state: state.to_owned(),
+            message,
+        }
     }
 }
 
@@ -373,14 +405,19 @@ mod tests {
 
     #[test]
     fn the_servers_words_become_what_to_do() {
-        let of = |message: &str| from_server("the dump", "repl", 1236, "HY000", message.to_owned());
+        let of = |message: &str| {
+            from_server("the dump", "repl", true, 1236, "HY000", message.to_owned())
+        };
         let purged = of("Cannot replicate because the source purged required binary logs. …");
         assert!(matches!(purged, SourceError::Purged { .. }));
         let old = of("Slave has more GTIDs than the master has, using the master's SERVER_UUID. …");
         assert!(matches!(old, SourceError::Diverged { .. }));
-        let clash = of("A replica with the same server_uuid/server_id as this replica has connected …");
+        let clash =
+            of("A replica with the same server_uuid/server_id as this replica has connected …");
         assert!(matches!(clash, SourceError::ServerIdClash));
-        let large = of("log event entry exceeded max_allowed_packet; Increase max_allowed_packet on source; …");
+        let large = of(
+            "log event entry exceeded max_allowed_packet; Increase max_allowed_packet on source; …",
+        );
         assert!(matches!(large, SourceError::EventTooLarge { .. }));
         assert!(large.to_string().contains("SET GLOBAL max_allowed_packet"));
         let other = of("bogus data in log event; …");
@@ -390,9 +427,23 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_tried_again_and_what_needs_a_person_is_not() {
         assert_eq!(SourceError::Closed.retry().0, Retry::Again);
-        let full = from_server("the login", "repl", 1040, "08004", "Too many connections".into());
+        let full = from_server(
+            "the login",
+            "repl",
+            false,
+            1040,
+            "08004",
+            "Too many connections".into(),
+        );
         assert_eq!(full.retry().0, Retry::Again);
-        let denied = from_server("the login", "repl", 1045, "28000", "Access denied".into());
+        let denied = from_server(
+            "the login",
+            "repl",
+            false,
+            1045,
+            "28000",
+            "Access denied".into(),
+        );
         assert_eq!(denied.retry().0, Retry::Stop);
         assert_eq!(SourceError::ServerIdClash.retry().0, Retry::Stop);
     }

@@ -39,7 +39,9 @@ pub(super) struct Greeting {
 impl Greeting {
     fn parse(packet: &[u8]) -> Result<Self, SourceError> {
         if packet.first() != Some(&10) {
-            return Err(unexpected("the greeting is not of protocol 10: is this a MySQL port?"));
+            return Err(unexpected(
+                "the greeting is not of protocol 10: is this a MySQL port?",
+            ));
         }
         // mysql_common subtracts from the nonce's length as a signed byte.
         let nonce_len = packet
@@ -121,7 +123,11 @@ async fn start_tls(
     if conn.reader.has_buffered() {
         return Err(unexpected("plain text came in place of the TLS handshake"));
     }
-    conn.upgrade(async |stream| tls::encrypt(stream, endpoint).await, "negotiating TLS").await
+    conn.upgrade(
+        async |stream| tls::encrypt(stream, endpoint).await,
+        "negotiating TLS",
+    )
+    .await
 }
 
 async fn answer(
@@ -132,13 +138,18 @@ async fn answer(
     ours: CapabilityFlags,
 ) -> Result<(), SourceError> {
     let scramble = plugin.scramble(&greeting.nonce, endpoint.password.expose());
-    let attributes = ours.contains(CapabilityFlags::CLIENT_CONNECT_ATTRS).then(|| {
-        HashMap::from([
-            ("_client_name".to_owned(), "towpath".to_owned()),
-            ("_client_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("program_name".to_owned(), "towpath".to_owned()),
-        ])
-    });
+    let attributes = ours
+        .contains(CapabilityFlags::CLIENT_CONNECT_ATTRS)
+        .then(|| {
+            HashMap::from([
+                ("_client_name".to_owned(), "towpath".to_owned()),
+                (
+                    "_client_version".to_owned(),
+                    env!("CARGO_PKG_VERSION").to_owned(),
+                ),
+                ("program_name".to_owned(), "towpath".to_owned()),
+            ])
+        });
     let plugin = match plugin {
         Plugin::CachingSha2Password => AuthPlugin::CachingSha2Password,
         Plugin::MysqlNativePassword => AuthPlugin::MysqlNativePassword,
@@ -197,13 +208,18 @@ async fn authenticate(
             _ => return Err(unexpected("an authentication packet that fits no step")),
         }
     }
-    Err(unexpected(format!("authentication has no end after {AUTH_STEPS_MAX} steps")))
+    Err(unexpected(format!(
+        "authentication has no end after {AUTH_STEPS_MAX} steps"
+    )))
 }
 
 fn read_switch(packet: &[u8], user: &str) -> Result<(Plugin, Vec<u8>), SourceError> {
     if packet.len() == 1 {
         let plugin = "mysql_old_password".to_owned();
-        return Err(SourceError::UnknownPlugin { user: user.to_owned(), plugin });
+        return Err(SourceError::UnknownPlugin {
+            user: user.to_owned(),
+            plugin,
+        });
     }
     let request: AuthSwitchRequest<'_> = ParseBuf(packet)
         .parse(())
@@ -219,7 +235,10 @@ fn read_switch(packet: &[u8], user: &str) -> Result<(Plugin, Vec<u8>), SourceErr
 }
 
 fn unexpected(what: impl Into<String>) -> SourceError {
-    SourceError::Protocol { doing: DOING, what: what.into() }
+    SourceError::Protocol {
+        doing: DOING,
+        what: what.into(),
+    }
 }
 
 #[cfg(test)]
@@ -232,7 +251,10 @@ mod tests {
     fn a_switch_to_a_plugin_that_we_do_not_speak_names_it() {
         let packet = b"\xfeauthentication_ldap_simple\0\0";
         let error = read_switch(packet, "repl").unwrap_err();
-        assert!(error.to_string().contains("authentication_ldap_simple"), "{error}");
+        assert!(
+            error.to_string().contains("authentication_ldap_simple"),
+            "{error}"
+        );
         assert!(error.to_string().contains("ALTER USER"), "{error}");
         let error = read_switch(b"\xfe", "repl").unwrap_err();
         assert!(error.to_string().contains("mysql_old_password"), "{error}");
@@ -250,7 +272,10 @@ mod tests {
     #[test]
     fn an_http_server_is_not_taken_for_mysql() {
         let error = Greeting::parse(b"HTTP/1.1 400 Bad Request").unwrap_err();
-        assert!(error.to_string().contains("is this a MySQL port?"), "{error}");
+        assert!(
+            error.to_string().contains("is this a MySQL port?"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -41,7 +41,9 @@ pub(super) struct Inflater {
 
 impl std::fmt::Debug for Inflater {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inflater").field("to_come", &self.to_come).finish_non_exhaustive()
+        f.debug_struct("Inflater")
+            .field("to_come", &self.to_come)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +108,7 @@ impl Inflater {
                 Err(_) => EventHeader::LEN,
                 Ok((header, _)) => header.event_size as usize,
             };
-            if want < EventHeader::LEN || want > PACKET_LEN_MAX {
+            if !(EventHeader::LEN..=PACKET_LEN_MAX).contains(&want) {
                 return Err(format!("an event in it says that it has {want} bytes"));
             }
             if held.len() >= want {
@@ -133,15 +135,21 @@ impl Inflater {
     fn inflate(&mut self, input: &mut &[u8], want: usize) -> Result<bool, String> {
         let room = self.inflated.spare(want);
         let (read, written) = if self.compressed {
-            let status =
-                self.decoder.run_on_buffers(input, room).map_err(|error| error.to_string())?;
+            let status = self
+                .decoder
+                .run_on_buffers(input, room)
+                .map_err(|error| error.to_string())?;
             if status.bytes_read > 0 || status.bytes_written > 0 {
                 self.at_frame_end = status.remaining == 0;
             }
             (status.bytes_read, status.bytes_written)
         } else {
             let len = room.len().min(input.len());
-            for (to, from) in room.chunks_mut(len.max(1)).zip(input.chunks(len.max(1))).take(1) {
+            for (to, from) in room
+                .chunks_mut(len.max(1))
+                .zip(input.chunks(len.max(1)))
+                .take(1)
+            {
                 to.copy_from_slice(from);
             }
             (len, len)
@@ -171,7 +179,9 @@ impl Inflater {
 }
 
 fn take<'a>(from: &mut &'a [u8], len: u64) -> Result<&'a [u8], String> {
-    let split = usize::try_from(len).ok().and_then(|len| from.split_at_checked(len));
+    let split = usize::try_from(len)
+        .ok()
+        .and_then(|len| from.split_at_checked(len));
     let (head, rest) = split.ok_or_else(|| "its header is cut short".to_owned())?;
     *from = rest;
     Ok(head)
@@ -188,7 +198,10 @@ fn lenenc(from: &mut &[u8]) -> Result<u64, String> {
         _ => return Err("its header has a length that is none".to_owned()),
     };
     let bytes = take(from, len)?;
-    Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    Ok(bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
 #[cfg(test)]
@@ -253,7 +266,11 @@ mod tests {
         let packed = zstd::encode_all(&plain[..], 3).unwrap();
         for len in 0..packed.len() {
             let body = body(&packed[..len], 0, plain.len());
-            assert!(inflate(&body).is_err(), "{len} of {} bytes pass for all", packed.len());
+            assert!(
+                inflate(&body).is_err(),
+                "{len} of {} bytes pass for all",
+                packed.len()
+            );
         }
         // A whole frame that holds too little, too much, or half an event.
         for len in [plain.len() - 1, plain.len() - 20] {
@@ -279,7 +296,10 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 2000);
-        assert_eq!(inflater.inflated.capacity(), crate::source::buffer::BASE_LEN);
+        assert_eq!(
+            inflater.inflated.capacity(),
+            crate::source::buffer::BASE_LEN
+        );
     }
 
     #[test]
@@ -289,7 +309,10 @@ mod tests {
         std::io::Write::write_all(&mut encoder, &event(1000).repeat(200_000)).unwrap();
         let packed = encoder.finish().unwrap();
         let error = inflate(&body(&packed, 0, 200_000_000)).unwrap_err();
-        assert!(error.contains("memory") || error.contains("window"), "{error}");
+        assert!(
+            error.contains("memory") || error.contains("window"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -40,6 +40,7 @@ const VARIABLES: &[&str] = &[
     "log_slave_updates",
     "replica_preserve_commit_order",
     "replica_parallel_workers",
+    "innodb_native_foreign_keys",
 ];
 
 /// A replica of the source that has registered there.
@@ -234,16 +235,38 @@ impl SourceFacts {
                 self.variable("log_bin"),
                 Fix::hand("log_bin = binlog   # in [mysqld] of the option file; then restart"),
             ),
-            setting("changes are logged as rows", "binlog_format", "ROW", Failed)
-                .why("statements can't be applied exactly; sessions that are open keep theirs until they reconnect"),
-            setting("rows are logged whole", "binlog_row_image", "FULL", Failed)
-                .why("each change is checked against its row; sessions that are open keep theirs until they reconnect"),
-            setting("column names are logged", "binlog_row_metadata", "FULL", Failed)
-                .why("rows go into columns by name; by number, a changed table would mix them up"),
-            setting("JSON values are logged whole", "binlog_row_value_options", "", Failed)
-                .why("parts of documents can't be applied; sessions that are open keep theirs until they reconnect"),
-            setting("events carry a checksum", "binlog_checksum", "CRC32", Warning)
-                .why("so that damage on the way is noticed"),
+            setting("changes are logged as rows", "binlog_format", "ROW", Failed).why(
+                "statements can't be applied exactly; open sessions keep their setting \
+                     until they reconnect",
+            ),
+            setting("rows are logged whole", "binlog_row_image", "FULL", Failed).why(
+                "each change is checked against its row; open sessions keep their \
+                     setting until they reconnect",
+            ),
+            setting(
+                "column names are logged",
+                "binlog_row_metadata",
+                "FULL",
+                Failed,
+            )
+            .why("rows go into columns by name; by number, a changed table would mix them up"),
+            setting(
+                "JSON values are logged whole",
+                "binlog_row_value_options",
+                "",
+                Failed,
+            )
+            .why(
+                "parts of documents can't be applied; open sessions keep their setting \
+                     until they reconnect",
+            ),
+            setting(
+                "events carry a checksum",
+                "binlog_checksum",
+                "CRC32",
+                Warning,
+            )
+            .why("so that damage on the way is noticed"),
         ]
     }
 

@@ -47,12 +47,19 @@ impl Backoff {
     /// The pause doubles from `PAUSE_MIN` to `PAUSE_MAX`. `jitter`, uniform in 0..1, takes up to
     /// half of it away, so that many pipelines that lost one source don't return in step.
     pub fn failed(&mut self, now: Instant, jitter: f64) -> Duration {
-        if self.connected_at.take().is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER) {
+        if self
+            .connected_at
+            .take()
+            .is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER)
+        {
             self.failures = 0;
         }
-        let doubled = PAUSE_MIN.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let doubled =
+            PAUSE_MIN.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
-        doubled.min(PAUSE_MAX).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+        doubled
+            .min(PAUSE_MAX)
+            .mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 
     /// Failures since the last healthy connection.
@@ -69,8 +76,13 @@ mod tests {
     fn pauses_double_up_to_the_bound() {
         let mut backoff = Backoff::new();
         let now = Instant::now();
-        let pauses: Vec<u128> = (0..9).map(|_| backoff.failed(now, 0.0).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        let pauses: Vec<u128> = (0..9)
+            .map(|_| backoff.failed(now, 0.0).as_millis())
+            .collect();
+        assert_eq!(
+            pauses,
+            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+        );
         for _ in 0..100 {
             assert_eq!(backoff.failed(now, 0.0), PAUSE_MAX);
         }
@@ -96,6 +108,9 @@ mod tests {
         backoff.connected(short);
         assert_eq!(backoff.failed(short + HEALTHY_AFTER, 0.0), PAUSE_MIN);
         // The connection that was lost counts once.
-        assert_eq!(backoff.failed(short + HEALTHY_AFTER * 2, 0.0), PAUSE_MIN * 2);
+        assert_eq!(
+            backoff.failed(short + HEALTHY_AFTER * 2, 0.0),
+            PAUSE_MIN * 2
+        );
     }
 }

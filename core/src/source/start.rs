@@ -35,11 +35,20 @@ pub async fn resolve(
     conn: &mut Conn,
 ) -> Result<GtidSet, SourceError> {
     if facts.variable("gtid_mode") != "ON" {
-        let what = format!("gtid_mode is {:?}, a start needs ON", facts.variable("gtid_mode"));
-        return Err(SourceError::BadStart { start: start.to_string(), what });
+        let what = format!(
+            "gtid_mode is {:?}, a start needs ON",
+            facts.variable("gtid_mode")
+        );
+        return Err(SourceError::BadStart {
+            start: start.to_string(),
+            what,
+        });
     }
     // The search is no replica to be seen, and must not end a dump that runs with our UUID.
-    let options = DumpOptions { replica_uuid: Some(Uuid::new_v4()), ..options.clone() };
+    let options = DumpOptions {
+        replica_uuid: Some(Uuid::new_v4()),
+        ..options.clone()
+    };
     let set = match start {
         StartAt::Now => facts.gtid_executed.clone(),
         StartAt::Earliest => facts.gtid_purged.clone(),
@@ -136,7 +145,9 @@ async fn at_position(
     let mut end = FIRST_EVENT_OFFSET;
     let mut is_edge = position.offset == FIRST_EVENT_OFFSET;
     loop {
-        let Some(event) = file.next().await? else { break };
+        let Some(event) = file.next().await? else {
+            break;
+        };
         let begin = event.end.saturating_sub(u64::from(event.header.event_size));
         if event.header.event_type == EventType::ANONYMOUS_GTID && begin < position.offset {
             return Err(bad("a transaction without a GTID is before it".to_owned()));
@@ -147,8 +158,8 @@ async fn at_position(
             EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS
         );
         if begin >= position.offset && !is_head {
-            let is_between = is_edge
-                && (scan.open.is_none() || is_boundary(event.header.event_type));
+            let is_between =
+                is_edge && (scan.open.is_none() || is_boundary(event.header.event_type));
             if !is_between {
                 return Err(bad(match &scan.open {
                     Some(open) => format!("transaction {} began at {}", open.gtid, open.start),
@@ -194,11 +205,18 @@ async fn at_time(
     facts: &SourceFacts,
     conn: &mut Conn,
 ) -> Result<GtidSet, SourceError> {
-    let bad = |what: String| SourceError::BadStart { start: time.to_string(), what };
-    let rows: Vec<mysql_async::Row> =
-        conn.query("SHOW BINARY LOGS").await.map_err(|cause| sql("its binlog files", cause))?;
-    let files: Vec<String> =
-        rows.iter().filter_map(|row| row.get_opt::<String, _>(0)?.ok()).collect();
+    let bad = |what: String| SourceError::BadStart {
+        start: time.to_string(),
+        what,
+    };
+    let rows: Vec<mysql_async::Row> = conn
+        .query("SHOW BINARY LOGS")
+        .await
+        .map_err(|cause| sql("its binlog files", cause))?;
+    let files: Vec<String> = rows
+        .iter()
+        .filter_map(|row| row.get_opt::<String, _>(0)?.ok())
+        .collect();
     // Files are in order of time: search for the last one that began not after it.
     let (mut begun, mut later) = (0, files.len());
     while begun < later {
@@ -215,14 +233,20 @@ async fn at_time(
             return Ok(GtidSet::new());
         }
         let oldest = files.first().map_or("none", String::as_str);
-        return Err(bad(format!("the source's oldest binlog file, {oldest}, begins after it")));
+        return Err(bad(format!(
+            "the source's oldest binlog file, {oldest}, begins after it"
+        )));
     };
     let time_us = u64::try_from(time.as_microsecond()).unwrap_or(0);
     let mut file = FileReader::open(endpoint, options, name).await?;
     let mut scan = FileScan::default();
     while let Some(event) = file.next().await? {
         scan.event(&event).map_err(|error| bad(error.to_string()))?;
-        if scan.open.as_ref().is_some_and(|open| open.committed_us >= time_us) {
+        if scan
+            .open
+            .as_ref()
+            .is_some_and(|open| open.committed_us >= time_us)
+        {
             return Ok(scan.before);
         }
     }
@@ -261,10 +285,15 @@ impl FileReader {
         options: &DumpOptions,
         name: &str,
     ) -> Result<Self, SourceError> {
-        let from = BinlogPosition { file: name.to_owned(), offset: FIRST_EVENT_OFFSET };
-        let stream =
-            EventStream::open_until_end(endpoint, options, DumpFrom::File(&from)).await?;
-        Ok(Self { stream, name: from.file })
+        let from = BinlogPosition {
+            file: name.to_owned(),
+            offset: FIRST_EVENT_OFFSET,
+        };
+        let stream = EventStream::open_until_end(endpoint, options, DumpFrom::File(&from)).await?;
+        Ok(Self {
+            stream,
+            name: from.file,
+        })
     }
 
     /// The next event that lies in the file, or None behind its last one.
@@ -274,7 +303,9 @@ impl FileReader {
                 Ok(()) => {}
                 Err(SourceError::Ended) => return Ok(None),
                 Err(SourceError::NoSuchFile { .. }) => {
-                    return Err(SourceError::NoSuchFile { file: self.name.clone() });
+                    return Err(SourceError::NoSuchFile {
+                        file: self.name.clone(),
+                    });
                 }
                 Err(error) => return Err(error),
             }

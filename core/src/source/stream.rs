@@ -124,8 +124,16 @@ impl EventStream {
             begun: false,
             failed: false,
             flatten,
-            position: BinlogPosition { file: String::new(), offset: FIRST_EVENT_OFFSET },
-            current: Current { header, bytes: 0..0, artificial: true, inner: false },
+            position: BinlogPosition {
+                file: String::new(),
+                offset: FIRST_EVENT_OFFSET,
+            },
+            current: Current {
+                header,
+                bytes: 0..0,
+                artificial: true,
+                inner: false,
+            },
             inflater: None,
             payload: None,
         }
@@ -155,7 +163,11 @@ impl EventStream {
     /// As `next`.
     #[inline]
     pub fn try_next(&mut self) -> Result<Option<StreamEvent<'_>>, SourceError> {
-        Ok(if self.advance()? { Some(self.current()) } else { None })
+        Ok(if self.advance()? {
+            Some(self.current())
+        } else {
+            None
+        })
     }
 
     /// Waits until the source has sent more. Cancelling it loses nothing.
@@ -166,11 +178,21 @@ impl EventStream {
         if self.failed {
             return Err(SourceError::Closed);
         }
-        let silence = (self.heartbeat * HEARTBEATS_MISSED).max(SILENCE_MIN);
-        let patience = if self.begun { silence } else { silence.max(FIRST_EVENT_TIMEOUT) };
+        let silence = self
+            .heartbeat
+            .saturating_mul(HEARTBEATS_MISSED)
+            .max(SILENCE_MIN);
+        let patience = if self.begun {
+            silence
+        } else {
+            silence.max(FIRST_EVENT_TIMEOUT)
+        };
         let outcome = match self.conn.fill(patience).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(SourceError::Silent { after: patience, heartbeat: self.heartbeat }),
+            Ok(false) => Err(SourceError::Silent {
+                after: patience,
+                heartbeat: self.heartbeat,
+            }),
             Err(error) => Err(error),
         };
         self.failed = outcome.is_err();
@@ -196,7 +218,12 @@ impl EventStream {
     /// The event that was read last.
     #[inline]
     pub(super) fn current(&self) -> StreamEvent<'_> {
-        let Current { header, bytes, artificial, inner } = &self.current;
+        let Current {
+            header,
+            bytes,
+            artificial,
+            inner,
+        } = &self.current;
         let bytes = match (inner, &self.inflater) {
             (true, Some(inflater)) => inflater.bytes(bytes.clone()),
             _ => self.conn.reader.bytes(bytes.clone()),
@@ -248,7 +275,12 @@ impl EventStream {
             }
             self.begun = true;
             let artificial = header.flags & EventHeader::ARTIFICIAL != 0;
-            self.current = Current { header, bytes: start..end, artificial, inner: false };
+            self.current = Current {
+                header,
+                bytes: start..end,
+                artificial,
+                inner: false,
+            };
             match header.event_type {
                 EventType::ROTATE
                 | EventType::FORMAT_DESCRIPTION
@@ -276,7 +308,10 @@ impl EventStream {
             EventType::ROTATE if self.current.artificial => {
                 let rotate = RotateEvent::parse(body).map_err(|e| self.malformed(&e))?;
                 let file = String::from_utf8_lossy(rotate.file).into_owned();
-                self.position = BinlogPosition { file, offset: rotate.position };
+                self.position = BinlogPosition {
+                    file,
+                    offset: rotate.position,
+                };
             }
             EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {
                 let heartbeat =
@@ -332,10 +367,18 @@ impl EventStream {
             self.payload = None;
             return Ok(false);
         };
-        let event = self.inflater.as_ref().map(|inflater| inflater.bytes(bytes.clone()));
+        let event = self
+            .inflater
+            .as_ref()
+            .map(|inflater| inflater.bytes(bytes.clone()));
         let (header, _) =
             EventHeader::parse(event.unwrap_or_default()).map_err(|e| self.malformed(&e))?;
-        self.current = Current { header, bytes, artificial: false, inner: true };
+        self.current = Current {
+            header,
+            bytes,
+            artificial: false,
+            inner: true,
+        };
         Ok(true)
     }
 
@@ -356,10 +399,16 @@ impl EventStream {
     fn malformed(&self, cause: &DecodeError) -> SourceError {
         let BinlogPosition { file, offset } = self.position.clone();
         match cause {
-            DecodeError::Checksum { .. } => {
-                SourceError::Checksum { file, offset, cause: cause.clone() }
-            }
-            _ => SourceError::Malformed { file, offset, what: cause.to_string() },
+            DecodeError::Checksum { .. } => SourceError::Checksum {
+                file,
+                offset,
+                cause: cause.clone(),
+            },
+            _ => SourceError::Malformed {
+                file,
+                offset,
+                what: cause.to_string(),
+            },
         }
     }
 
@@ -388,7 +437,11 @@ fn extend(before: u64, log_pos: u32) -> u64 {
         return before;
     }
     let end = (before & !(SPAN - 1)) | u64::from(log_pos);
-    if end + SPAN / 2 < before { end + SPAN } else { end }
+    if end + SPAN / 2 < before {
+        end + SPAN
+    } else {
+        end
+    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,10 @@ pub(super) async fn encrypt(
     let config = client_config(endpoint)?;
     let name = server_name(endpoint)?;
     let cause = |cause| SourceError::Tls { cause };
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(cause)
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(cause)
 }
 
 /// The name for SNI and, with verify-identity, for the certificate.
@@ -56,7 +59,9 @@ fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, SourceError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| SourceError::Tls { cause: io::Error::other(error) })?;
+        .map_err(|error| SourceError::Tls {
+            cause: io::Error::other(error),
+        })?;
     let config = match endpoint.tls {
         TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required => builder
             .dangerous()
@@ -71,7 +76,9 @@ fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, SourceError> {
             let roots = Arc::new(read_authorities(endpoint)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
                 .build()
-                .map_err(|error| SourceError::TlsConfig { what: error.to_string() })?;
+                .map_err(|error| SourceError::TlsConfig {
+                    what: error.to_string(),
+                })?;
             builder.with_webpki_verifier(verifier)
         }
     };
@@ -82,12 +89,18 @@ fn client_config(endpoint: &Endpoint) -> Result<ClientConfig, SourceError> {
 fn read_authorities(endpoint: &Endpoint) -> Result<RootCertStore, SourceError> {
     let wrong = |what| SourceError::TlsConfig { what };
     let Some(path) = &endpoint.tls_ca else {
-        return Err(wrong("tls verifies the certificate but tls_ca is not set".to_owned()));
+        return Err(wrong(
+            "tls verifies the certificate but tls_ca is not set".to_owned(),
+        ));
     };
     let unusable = |why: &dyn std::fmt::Display| wrong(format!("{}: {why}", path.display()));
-    let len = std::fs::metadata(path).map_err(|error| unusable(&error))?.len();
+    let len = std::fs::metadata(path)
+        .map_err(|error| unusable(&error))?
+        .len();
     if len > CA_FILE_LEN_MAX {
-        return Err(unusable(&format!("{len} bytes, the bound is {CA_FILE_LEN_MAX}")));
+        return Err(unusable(&format!(
+            "{len} bytes, the bound is {CA_FILE_LEN_MAX}"
+        )));
     }
     let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
     let mut roots = RootCertStore::empty();
@@ -124,7 +137,12 @@ impl ServerCertVerifier for UnverifiedPeer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -133,7 +151,12 @@ impl ServerCertVerifier for UnverifiedPeer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -175,7 +198,12 @@ impl ServerCertVerifier for AnyHost {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -184,10 +212,17 @@ impl ServerCertVerifier for AnyHost {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -5,6 +5,7 @@
 //! itself be killed, the kernel ends what it had started. Nothing here listens on anything but
 //! loopback, and nothing here touches an installed server.
 
+mod scratch;
 mod process;
 mod programs;
 mod template;
@@ -20,7 +21,7 @@ pub use position::{caught_up, gtid_executed, stored_gtid_set};
 pub use process::Pid;
 pub use programs::{Programs, ServerKind};
 pub use proxy::{Direction, TcpProxy};
-pub use rig::{Outcome, Rig, Tick, Trial};
+pub use rig::{Moment, Outcome, Rig, Tick, Trial};
 pub use server::{MysqlServer, ServerBuilder};
 pub use towpath::{TowpathBuilder, TowpathProcess, towpath_program};
 pub use wait::wait_until;

@@ -44,7 +44,8 @@ pub(crate) enum Signal {
     Thaw,
 }
 
-/// Sends `signal` to a child that has not been waited for.
+/// Sends `signal` to a child that has not been waited for. A freeze returns when every thread of
+/// it stands still: until then, some could go on for a while on a busy machine.
 #[allow(unsafe_code)]
 pub(crate) fn send(pid: Pid, signal: Signal) -> io::Result<()> {
     let number = match signal {
@@ -55,11 +56,29 @@ pub(crate) fn send(pid: Pid, signal: Signal) -> io::Result<()> {
     let id = libc::pid_t::try_from(pid.0)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "process id out of range"))?;
     // SAFETY: kill(2) takes two integers and touches no memory of ours.
-    if unsafe { libc::kill(id, number) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+    if unsafe { libc::kill(id, number) } != 0 {
+        return Err(io::Error::last_os_error());
     }
+    if signal == Signal::Freeze {
+        wait_until_frozen(pid)
+    } else {
+        Ok(())
+    }
+}
+
+#[allow(unsafe_code)]
+fn wait_until_frozen(pid: Pid) -> io::Result<()> {
+    // WNOWAIT leaves an exit, should there be one, for whoever waits for the child.
+    let events = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` is writable memory of the right type, which lives until the call returns.
+    while unsafe { libc::waitid(libc::P_PID, pid.0, info.as_mut_ptr(), events) } != 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);

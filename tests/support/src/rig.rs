@@ -4,18 +4,20 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row};
 use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::bank::{Bank, Load, LoadReport, LoadSettings, PrefixReader, ReaderReport, Verdict};
+use crate::scratch::ScratchDir;
 use crate::{
     MysqlServer, Programs, ServerKind, TowpathBuilder, TowpathProcess, caught_up, gtid_executed,
     wait_until,
@@ -29,6 +31,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(180);
 /// What a pipeline may need to end in order after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// One look takes milliseconds.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A source and a target that hold the same bank, and the file of a pipeline between them.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub struct Rig {
     target: MysqlServer,
     bank: Bank,
     name: String,
-    dir: TempDir,
+    dir: ScratchDir,
 }
 
 impl Rig {
@@ -60,13 +64,10 @@ impl Rig {
         bank.create(&mut at_source).await?;
         bank.create(&mut target.conn().await?).await?;
         let start = match programs.kind() {
-            ServerKind::MySql => gtid_executed(&mut at_source).await?,
-            ServerKind::MariaDb => at_source
-                .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
-                .await?
-                .context("the source has no gtid_binlog_pos")?,
+            ServerKind::MySql => format!("gtid:{}", gtid_executed(&mut at_source).await?),
+            ServerKind::MariaDb => binlog_position(&mut at_source).await?,
         };
-        let dir = tempfile::Builder::new().prefix("towpath-rig-").tempdir()?;
+        let dir = ScratchDir::create("rig")?;
         let rig = Self {
             source,
             target,
@@ -138,7 +139,7 @@ impl Rig {
 [source]
 url = "mysql://repl:${{SOURCE_PASSWORD}}@127.0.0.1:{}"
 tables = ["{}.*"]
-start = "gtid:{start}"
+start = "{start}"
 snapshot = "never"
 
 [[sink]]
@@ -179,6 +180,8 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
             Some(load) => load.stop().await?,
             None => LoadReport::default(),
         };
+        running.committed = load.committed;
+        running.tell(Moment::LoadStopped);
         if failure.is_none() {
             failure = tokio::select! {
                 caught_up = self.catch_up() => caught_up.err().map(|error| {
@@ -187,7 +190,8 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
                 died = running.watch() => Some(died?),
             };
         }
-        running.tell(false);
+        running.next_look().await?;
+        running.tell(Moment::Ended);
         if failure.is_none() {
             running.pipeline.terminate()?;
             failure = match running.pipeline.wait_exit(STOP_TIMEOUT).await {
@@ -230,28 +234,50 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
     }
 }
 
+/// MariaDB's place as `file:position`; its GTIDs are of another kind than MySQL's.
+async fn binlog_position(conn: &mut Conn) -> Result<String> {
+    let row: Option<Row> = conn.query_first("SHOW BINLOG STATUS").await?;
+    let place = row.and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)));
+    let (file, position) = place.context("the source has no binary log")?;
+    Ok(format!("{file}:{position}"))
+}
+
 /// What a trial does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     /// How long the load runs.
     pub duration: Duration,
     /// The kills' times follow from it.
     pub seed: u64,
-    /// How often the pipeline is killed with -9.
+    /// How often the pipeline is killed with -9: once in each of as many equal parts of the run.
     pub kills: u32,
+    /// Where in its part a kill may fall, as fractions; all of it is `0.0..1.0`.
+    pub kill_window: Range<f64>,
     /// The load.
     pub load: LoadSettings,
 }
 
 impl Trial {
-    /// One kill at a random time in each of as many equal parts of the run.
     fn kill_times(&self) -> VecDeque<Duration> {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let part = self.duration / self.kills.max(1);
         (0..self.kills)
-            .map(|i| part * i + part.mul_f64(rng.random_range(0.0..1.0)))
+            .map(|i| part * i + part.mul_f64(rng.random_range(self.kill_window.clone())))
             .collect()
     }
+}
+
+/// Why a trial tells how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// About a second has passed.
+    Second,
+    /// The pipeline was killed and started again.
+    Killed,
+    /// The load has stopped; what the target lacks now is all that there is to wait for.
+    LoadStopped,
+    /// The target has caught up, or has failed to.
+    Ended,
 }
 
 /// How a running trial stands.
@@ -267,8 +293,8 @@ pub struct Tick {
     pub lag: Duration,
     /// Kills so far.
     pub kills: u32,
-    /// Whether this is told because of a kill.
-    pub just_killed: bool,
+    /// Why this is told.
+    pub moment: Moment,
 }
 
 /// How a trial ended.
@@ -344,10 +370,21 @@ impl<R: FnMut(&Tick)> Running<R> {
                 self.pipeline.kill9()?;
                 self.kills += 1;
                 self.pipeline = self.command.spawn()?;
-                self.tell(true);
+                self.tell(Moment::Killed);
             }
         }
         Ok(None)
+    }
+
+    /// Waits for the reader to look once more, from now on.
+    async fn next_look(&mut self) -> Result<()> {
+        let looks = self.reader.report().looks;
+        wait_until("the reader to look", LOOK_TIMEOUT, async || {
+            self.reader.check().await?;
+            // The look under way may have begun before.
+            Ok(self.reader.report().looks > looks + 1)
+        })
+        .await
     }
 
     /// Watches until the pipeline ends by itself.
@@ -375,7 +412,7 @@ impl<R: FnMut(&Tick)> Running<R> {
         }
         self.sample();
         if self.last_report.elapsed() >= REPORT_INTERVAL {
-            self.tell(false);
+            self.tell(Moment::Second);
         }
         Ok(None)
     }
@@ -392,7 +429,7 @@ impl<R: FnMut(&Tick)> Running<R> {
         }
     }
 
-    fn tell(&mut self, just_killed: bool) {
+    fn tell(&mut self, moment: Moment) {
         self.sample();
         let in_target = self.reader.report().highest;
         while self
@@ -413,10 +450,10 @@ impl<R: FnMut(&Tick)> Running<R> {
             in_target,
             lag,
             kills: self.kills,
-            just_killed,
+            moment,
         };
         (self.report)(&tick);
-        if !just_killed {
+        if moment != Moment::Killed {
             self.last_report = Instant::now();
         }
     }
@@ -433,6 +470,7 @@ mod tests {
             duration,
             seed,
             kills: 10,
+            kill_window: 0.0..1.0,
             load: LoadSettings::default(),
         };
         let times = trial(3).kill_times();

@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder};
-use tempfile::TempDir;
 
 use crate::process::{self, Pid, Signal};
 use crate::programs::{Programs, ServerKind};
+use crate::scratch::ScratchDir;
 use crate::{template, wait_until};
 
 /// A start takes about a second; crash recovery on a busy machine takes longer.
@@ -91,9 +91,7 @@ impl ServerBuilder {
             let programs = self.programs.clone();
             move || -> Result<_> {
                 let programs = programs.map_or_else(Programs::find, Ok)?;
-                let dir = tempfile::Builder::new()
-                    .prefix("towpath-mysql-")
-                    .tempdir()?;
+                let dir = ScratchDir::create("mysql")?;
                 template::copy_to(&programs, &dir.path().join("data"))?;
                 let user = template::user_args(dir.path())?;
                 Ok((programs, dir, user))
@@ -159,7 +157,7 @@ impl ServerBuilder {
 #[derive(Debug)]
 pub struct MysqlServer {
     programs: Programs,
-    dir: TempDir,
+    dir: ScratchDir,
     port: u16,
     args: Vec<String>,
     options: Mutex<Vec<(String, String)>>,

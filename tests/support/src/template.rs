@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 use crate::programs::{Programs, ServerKind, build_dir};
+use crate::scratch::ScratchDir;
 
 /// The users of every server. `root` needs no password; the others have their name as password.
 const MYSQL_USERS: &str = "\
@@ -26,8 +27,10 @@ GRANT ALL ON *.* TO 'app'@'%';
 GRANT REPLICATION_APPLIER, SESSION_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO 'app'@'%';
 ";
 
-/// MariaDB has neither caching_sha2_password nor MySQL's dynamic privileges.
+/// MariaDB has neither caching_sha2_password nor MySQL's dynamic privileges, and knows no users
+/// while it initialises until it is told to.
 const MARIADB_USERS: &str = "\
+FLUSH PRIVILEGES;
 CREATE USER 'root'@'%' IDENTIFIED BY '';
 GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;
 CREATE USER 'repl'@'%' IDENTIFIED BY 'repl';
@@ -79,9 +82,7 @@ fn find_or_make(programs: &Programs) -> Result<PathBuf> {
 }
 
 fn initialise(programs: &Programs, users: &str, datadir: &Path) -> Result<()> {
-    let scratch = tempfile::Builder::new()
-        .prefix("towpath-template-")
-        .tempdir()?;
+    let scratch = ScratchDir::create("template")?;
     let sql = scratch.path().join("users.sql");
     fs::write(&sql, users)?;
     let datadir_arg = format!("--datadir={}", datadir.display());

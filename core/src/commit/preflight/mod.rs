@@ -267,7 +267,7 @@ impl SinkFacts {
             },
             Fix::sql(fix),
         )
-        .why("if it is read-only since it is a replica, it is the wrong server")
+        .why("a server that is read-only because it is a replica is the wrong sink")
     }
 
     fn binlog_findings(&self) -> Vec<Finding> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_testing::bank::LoadSettings;
-use towpath_testing::{Outcome, Rig, ServerKind, Tick, Trial};
+use towpath_testing::{Moment, Outcome, Rig, ServerKind, Tick, Trial};
 
 /// What a shell reports for a program that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;
@@ -29,11 +29,17 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    run(&Args::parse()).await.unwrap_or_else(|error| {
+        eprintln!("demo: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(args: &Args) -> Result<ExitCode> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = demo(&args) => ended,
+        ended = demo(args) => ended,
         _ = tokio::signal::ctrl_c() => Ok(interrupted()),
         _ = terminated.recv() => Ok(interrupted()),
     }
@@ -71,6 +77,8 @@ async fn demo(args: &Args) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         seed,
         kills: args.kills,
+        // Not before there is something to see.
+        kill_window: 0.3..0.9,
         load: LoadSettings {
             connections: 4,
             seed,
@@ -80,7 +88,7 @@ async fn demo(args: &Args) -> Result<ExitCode> {
     let style = Style::of_stdout();
     println!(
         "{}",
-        style.faint("    time    at the source    in the target          lag    kills")
+        style.faint("    time      at the source    in the target          lag    kills")
     );
     let outcome = rig
         .run_trial(&trial, |tick| println!("{}", line(tick, style)))
@@ -99,7 +107,7 @@ async fn demo(args: &Args) -> Result<ExitCode> {
 
 fn line(tick: &Tick, style: Style) -> String {
     let text = format!(
-        "{:6.0} s  {:>15}  {:>15}  {:>11}  {:>7}",
+        "{:6.1} s  {:>15}  {:>15}  {:>11}  {:>7}",
         tick.elapsed.as_secs_f64(),
         grouped(tick.at_source),
         grouped(tick.in_target),
@@ -109,10 +117,12 @@ fn line(tick: &Tick, style: Style) -> String {
         ),
         tick.kills
     );
-    if tick.just_killed {
-        style.alarm(&format!("{text}  killed with -9, started again"))
-    } else {
-        text
+    match tick.moment {
+        Moment::Second => text,
+        Moment::Killed => style.alarm(&format!("{text}  killed with -9, started again")),
+        Moment::LoadStopped => format!("{text}  the load has stopped"),
+        Moment::Ended if tick.in_target == tick.at_source => format!("{text}  caught up"),
+        Moment::Ended => style.alarm(&format!("{text}  NOT caught up")),
     }
 }
 
@@ -127,6 +137,11 @@ fn closing(outcome: &Outcome, style: Style) -> String {
         return style.good(&format!(
             "{did}: source and target are equal, row by row; 0 lost, 0 duplicated"
         ));
+    }
+    if let Some(failure) = &outcome.failure {
+        // What is missing then says nothing about exactness.
+        let cause = "demo: FAILED: the pipeline did not go through with it, see above";
+        return format!("{failure}\n{}", style.alarm(cause));
     }
     let complaints = outcome.complaints().join("\n  ");
     let counts = format!(

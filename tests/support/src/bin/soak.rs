@@ -38,13 +38,19 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    run(&Args::parse()).await.unwrap_or_else(|error| {
+        eprintln!("towpath-soak: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(args: &Args) -> Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = soak(&args, seed) => ended,
+        ended = soak(args, seed) => ended,
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         _ = terminated.recv() => bail!("terminated"),
     }
@@ -65,6 +71,7 @@ async fn soak(args: &Args, seed: u64) -> Result<ExitCode> {
         duration: Duration::from_secs(args.seconds),
         seed,
         kills,
+        kill_window: 0.0..1.0,
         load: LoadSettings {
             connections: args.connections,
             seed,
