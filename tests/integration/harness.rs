@@ -281,28 +281,33 @@ pub(crate) async fn number(conn: &mut Conn, query: &str) -> Result<u64> {
     number.with_context(|| format!("no row: {query}"))
 }
 
-/// Waits until a query answers a number that is accepted.
+/// Waits until a query answers a number that is accepted. It asks seldom: the server renews
+/// `innodb_trx` only for a reader that has let it rest for 0.1 s.
 pub(crate) async fn until(
     what: &str,
     conn: &mut Conn,
     query: &str,
     accept: impl Fn(u64) -> bool,
 ) -> Result<()> {
-    wait_until(what, WAIT, async || Ok(accept(number(conn, query).await?))).await
+    wait_until(what, WAIT, async || {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        Ok(accept(number(conn, query).await?))
+    })
+    .await
 }
 
 /// Waits until a statement with `part` in it waits in the server for somebody's row lock.
 pub(crate) async fn until_blocked(conn: &mut Conn, part: &str) -> Result<()> {
-    // The server renews this table only for a reader that has let it rest for 0.1 s.
-    const REST: Duration = Duration::from_millis(150);
     let query = format!(
         "SELECT COUNT(*) FROM information_schema.innodb_trx t \
          JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
          WHERE t.trx_state = 'LOCK WAIT' AND p.info LIKE '%{part}%'"
     );
-    wait_until("a statement to wait for a row lock", WAIT, async || {
-        tokio::time::sleep(REST).await;
-        Ok(number(conn, &query).await? > 0)
-    })
+    until(
+        "a statement to wait for a row lock",
+        conn,
+        &query,
+        |blocked| blocked > 0,
+    )
     .await
 }

@@ -5,3 +5,4 @@ mod commit_proxy;
 mod commit_contract;
 mod values;
 mod check;
+mod zombie;

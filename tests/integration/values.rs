@@ -344,7 +344,7 @@ async fn merged(
             "SELECT state FROM information_schema.processlist WHERE command = 'Binlog Dump GTID'",
         )
         .await?;
-        Ok(states.len() == 1 && states[0].contains("sent all binlog"))
+        Ok(states.len() == 1 && states.iter().all(|state| state.contains("sent all binlog")))
     })
     .await?;
     holder.query_drop("ROLLBACK").await?;
@@ -384,16 +384,17 @@ const LIVES: &[&str] = &[
     "UPDATE k SET id = 'j' WHERE id = 'l'",
     "UPDATE k SET id = 'l' WHERE id = 'tmp'",
     // Unique values swapped in one transaction, and over several.
-    "BEGIN; UPDATE k SET u = NULL WHERE id = 'm'; UPDATE k SET u = 13 WHERE id = 'n'; \
-     UPDATE k SET u = 14 WHERE id = 'm'; COMMIT",
+    "BEGIN; UPDATE k SET u = NULL WHERE id = 'm'; UPDATE k SET u = 12 WHERE id = 'n'; \
+     UPDATE k SET u = 13 WHERE id = 'm'; COMMIT",
     "UPDATE k SET u = 1000 WHERE id = 'o'",
-    "UPDATE k SET u = 15 WHERE id = 'p'",
-    "UPDATE k SET u = 16 WHERE id = 'o'",
+    "UPDATE k SET u = 14 WHERE id = 'p'",
+    "UPDATE k SET u = 15 WHERE id = 'o'",
     // A unique value of a deleted row is taken by another one.
     "DELETE FROM k WHERE id = 'q'",
-    "UPDATE k SET u = 17 WHERE id = 'r'",
+    "UPDATE k SET u = 16 WHERE id = 'r'",
     "INSERT INTO k VALUES ('s2', 18, 1) ON DUPLICATE KEY UPDATE id = 's2', v = 9",
-    "REPLACE INTO k VALUES ('t', 21, 1)",
+    // Takes the place of two rows: of one by its key, of the other by its unique value.
+    "REPLACE INTO k VALUES ('t', 20, 1)",
     // Without a key: the same row several times.
     "INSERT INTO bare VALUES (1), (1), (2)",
     "DELETE FROM bare WHERE n = 1 LIMIT 1",

@@ -28,8 +28,12 @@ pub struct TablePlan {
     pub columns: Vec<PlannedColumn>,
     /// How many of `columns` are the key; 0 for a table without one.
     pub key_columns: usize,
-    /// Source columns that further unique keys of the sink cover, as a mask.
+    /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a key
+    /// has a computed column.
     pub unique_mask: u64,
+    /// Source columns that every UPDATE must name, as a mask: the sink would set them to the present
+    /// time, also where the source had left them as they were.
+    pub stamped_mask: u64,
     /// Whether UPDATE can join a list of values: every key column is an integer or a string, and the
     /// server knows `VALUES ROW`.
     pub join_update: bool,
@@ -46,7 +50,7 @@ pub struct PlannedColumn {
     pub quoted: String,
     /// How its literals are written.
     pub form: Form,
-    /// For key columns that are text: the sink's character set and collation.
+    /// For text: the sink's character set and collation.
     pub text: Option<(String, String)>,
 }
 
@@ -107,7 +111,12 @@ impl TablePlan {
                     source,
                     quoted: quote_name(&wanted.name),
                     form: Form::of(column),
-                    text: wanted.charset.clone().zip(wanted.collation.clone()),
+                    // ENUM and SET have a character set too, but go by their numbers.
+                    text: wanted
+                        .charset
+                        .clone()
+                        .zip(wanted.collation.clone())
+                        .filter(|_| !matches!(wanted.data_type.as_str(), "enum" | "set")),
                 },
             ));
         }
@@ -125,25 +134,48 @@ impl TablePlan {
                 column.source,
             )
         });
-        let unique_mask = target
-            .unique
+        // What the sink computes may depend on any column.
+        let computed = |position: &usize| {
+            target
+                .columns
+                .get(*position)
+                .is_some_and(|column| column.generated)
+        };
+        let unique_mask = if target.unique.iter().any(computed) {
+            u64::MAX
+        } else {
+            let sources = target
+                .unique
+                .iter()
+                .filter_map(|at| at_source.get(*at).copied().flatten());
+            sources.fold(0, |mask, source| mask | mask_bit(source))
+        };
+        let stamped_mask = target
+            .columns
             .iter()
-            .filter_map(|position| at_source.get(*position).copied().flatten())
+            .zip(&at_source)
+            .filter(|(column, _)| column.stamped)
+            .filter_map(|(_, source)| *source)
             .fold(0, |mask, source| mask | mask_bit(source));
         let join_update = values_row
             && key.iter().all(|position| {
                 target.columns.get(*position).is_some_and(|column| {
-                    column.charset.is_some()
-                        || matches!(
-                            column.data_type.as_str(),
-                            "tinyint"
-                                | "smallint"
-                                | "mediumint"
-                                | "int"
-                                | "bigint"
-                                | "binary"
-                                | "varbinary"
-                        )
+                    matches!(
+                        column.data_type.as_str(),
+                        "tinyint"
+                            | "smallint"
+                            | "mediumint"
+                            | "int"
+                            | "bigint"
+                            | "binary"
+                            | "varbinary"
+                            | "char"
+                            | "varchar"
+                            | "tinytext"
+                            | "text"
+                            | "mediumtext"
+                            | "longtext"
+                    )
                 })
             });
         let extra_columns = target
@@ -158,6 +190,7 @@ impl TablePlan {
             map,
             target,
             unique_mask,
+            stamped_mask,
             join_update,
             extra_columns,
         })

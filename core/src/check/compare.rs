@@ -273,6 +273,7 @@ mod tests {
                 charset: text(collation.split('_').next().unwrap()),
                 collation: text(collation),
                 generated: false,
+                stamped: false,
             },
             needs_value: false,
         }

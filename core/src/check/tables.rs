@@ -187,6 +187,7 @@ impl Tables {
                     charset,
                     collation,
                     generated,
+                    stamped: extra.contains("ON UPDATE"),
                 },
                 needs_value: nullable == "NO"
                     && !has_default
@@ -315,6 +316,7 @@ mod tests {
             charset: text.map(|(charset, _)| charset.to_owned()),
             collation: text.map(|(_, collation)| collation.to_owned()),
             generated: false,
+            stamped: false,
         }
     }
 

@@ -138,7 +138,7 @@ pub async fn run(
                 &format!("SET gtid_next = '{gtid}'"),
             )
             .await?;
-        let result = session.packet("run DDL", ddl.sql).await;
+        let result = session.packet("run DDL", ddl.sql, 1).await;
         if !matches!(result, Err((_, SinkError::Connection { .. }))) {
             session
                 .execute("end gtid_next", "SET gtid_next = 'AUTOMATIC'")
@@ -150,7 +150,7 @@ pub async fn run(
             return Ok(false);
         }
         restore_session(session, ddl).await?;
-        let result = session.packet("run DDL", ddl.sql).await;
+        let result = session.packet("run DDL", ddl.sql, 1).await;
         refused(session.sink(), ddl, result)?;
     }
     leave_session(session).await?;

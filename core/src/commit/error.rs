@@ -29,6 +29,20 @@ pub enum SinkError {
         /// Where: table, statement, GTIDs; empty or beginning with a space.
         context: String,
     },
+    /// The server answered another number of statements than were sent.
+    #[error(
+        "sink {sink}: {doing}: {statements} statements were sent, {answered} answered; the epoch ends"
+    )]
+    Answers {
+        /// The sink's name.
+        sink: String,
+        /// What was being done.
+        doing: &'static str,
+        /// Statements sent.
+        statements: usize,
+        /// Statements answered.
+        answered: usize,
+    },
     /// Another owner has taken the sink over.
     #[error(
         "sink {sink}: superseded: the offset row of pipeline {pipeline} is now at generation {generation}, \
@@ -143,7 +157,9 @@ impl SinkError {
                 mysql_async::Error::Other(_) | mysql_async::Error::Url(_) => Advice::Stop,
             },
             SinkError::Server { code, .. } => advice_for_code(*code),
-            SinkError::LockTimeout { .. } | SinkError::Fenced { .. } => Advice::Retry,
+            SinkError::LockTimeout { .. }
+            | SinkError::Fenced { .. }
+            | SinkError::Answers { .. } => Advice::Retry,
             SinkError::Superseded { .. } => Advice::GiveUp,
             SinkError::OffsetRow { .. } | SinkError::Diverged { .. } | SinkError::Ddl { .. } => {
                 Advice::Stop

@@ -123,12 +123,17 @@ impl Lane {
         packet: &[u8],
     ) -> Result<(), SinkError> {
         let statements = batch.statements.get(statements).unwrap_or_default();
-        let result = self.session.packet("apply rows", packet).await;
+        let leading = usize::from(packet.starts_with(b"BEGIN"));
+        let result = self
+            .session
+            .packet("apply rows", packet, leading + statements.len())
+            .await;
         let (matched, error) = match result {
             Ok(matched) => (matched, None),
-            Err((_, lost @ SinkError::Connection { .. })) => return Err(lost),
+            Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
+                return Err(lost);
+            }
             Err((at, error)) => {
-                let leading = usize::from(packet.starts_with(b"BEGIN"));
                 let statement = at.checked_sub(leading).and_then(|at| statements.get(at));
                 (Vec::new(), Some((statement, error)))
             }
@@ -140,7 +145,6 @@ impl Lane {
                 None => error,
             });
         }
-        let leading = matched.len() - statements.len();
         for (statement, &matched) in statements.iter().zip(matched.iter().skip(leading)) {
             let expected = statement.rows.len() as u64;
             if matched != expected {

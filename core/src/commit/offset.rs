@@ -130,8 +130,8 @@ impl OffsetWriter {
     ) -> Result<(), SinkError> {
         let mut gtids = self.gtids.clone();
         gtids.add_set(&advance.gtids);
-        let sql = self.commit_sql(advance, &gtids);
-        match session.packet("commit", sql.as_bytes()).await {
+        let (sql, statements) = self.commit_sql(advance, &gtids);
+        match session.packet("commit", sql.as_bytes(), statements).await {
             Ok(_) => {
                 self.commit_seq += 1;
                 self.gtids = gtids;
@@ -140,7 +140,9 @@ impl OffsetWriter {
                 }
                 Ok(())
             }
-            Err((_, lost @ SinkError::Connection { .. })) => Err(lost),
+            Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
+                Err(lost)
+            }
             Err((_, error)) => {
                 session.execute("roll back", "ROLLBACK").await?;
                 match error {
@@ -157,8 +159,10 @@ impl OffsetWriter {
         }
     }
 
-    /// The packet of a commit.
-    fn commit_sql(&self, advance: &Advance, gtids: &GtidSet) -> String {
+    /// The packet of a commit, and how many statements it holds.
+    fn commit_sql(&self, advance: &Advance, gtids: &GtidSet) -> (String, usize) {
+        // The update, its guard, and COMMIT.
+        let mut statements = 3;
         let mut sql = String::with_capacity(1024);
         // Only the rows of origins that moved.
         let mut changed = advance.gtids.origins().map(|(origin, _)| origin).peekable();
@@ -177,6 +181,7 @@ impl OffsetWriter {
                 ));
             }
             sql.push_str(" ON DUPLICATE KEY UPDATE intervals = VALUES(intervals); ");
+            statements += 1;
         }
         sql.push_str(&format!(
             "UPDATE towpath.`offset` SET commit_seq = {}, source_uuid = '{}'",
@@ -212,6 +217,6 @@ impl OffsetWriter {
             " WHERE {} AND generation = {} AND epoch = {} AND commit_seq = {}; {GUARD}; COMMIT",
             self.key, self.generation.0, self.epoch.0, self.commit_seq
         ));
-        sql
+        (sql, statements)
     }
 }

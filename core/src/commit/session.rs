@@ -211,12 +211,36 @@ impl Session {
             .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
-    /// Runs the statements of one packet, separated by semicolons; answers the rows that each matched.
-    /// The server stops at the first one that fails.
+    /// Runs the statements of one packet, separated by semicolons; answers the rows that each matched,
+    /// exactly as many numbers as there are statements. The server stops at the first one that fails.
     ///
     /// # Errors
-    /// The failing statement's number in the packet and its error.
+    /// The failing statement's number in the packet and its error; [`SinkError::Answers`] if the server
+    /// answered fewer or more statements than were sent without naming an error.
     pub async fn packet(
+        &mut self,
+        doing: &'static str,
+        sql: &[u8],
+        statements: usize,
+    ) -> Result<Vec<u64>, (usize, SinkError)> {
+        let matched = self.answers(doing, sql).await?;
+        if matched.len() != statements {
+            let answered = matched.len();
+            let sink = self.sink.clone();
+            return Err((
+                answered,
+                SinkError::Answers {
+                    sink,
+                    doing,
+                    statements,
+                    answered,
+                },
+            ));
+        }
+        Ok(matched)
+    }
+
+    async fn answers(
         &mut self,
         doing: &'static str,
         sql: &[u8],
