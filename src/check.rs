@@ -27,7 +27,7 @@ pub(crate) async fn check(arguments: cli::Check) -> anyhow::Result<ExitCode> {
     let spec = match PipelineSpec::load(&arguments.file) {
         Ok(spec) => spec,
         Err(error) if arguments.json => {
-            print(&json_text(&wrong_file(&error)))?;
+            print(&json_text(&wrong_file(error)))?;
             return Ok(ExitCode::FAILURE);
         }
         Err(error) => return Err(error.into()),
@@ -68,7 +68,7 @@ fn file_group(spec: &PipelineSpec) -> Group {
 }
 
 /// The problems of a pipeline file, for programs.
-fn wrong_file(error: &SpecError) -> Report {
+fn wrong_file(error: SpecError) -> Report {
     let finding = |what: String, found: String| {
         Finding::new(
             what,
@@ -96,7 +96,7 @@ fn wrong_file(error: &SpecError) -> Report {
     if findings.is_empty() {
         findings.push(finding(
             "the file can be read".to_owned(),
-            error.to_string(),
+            format!("{:#}", anyhow::Error::from(error)),
         ));
     }
     Report {

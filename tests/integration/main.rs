@@ -4,4 +4,5 @@ mod harness;
 mod commit_proxy;
 mod commit_contract;
 mod values;
+mod check;
 mod zombie;

@@ -16,8 +16,8 @@ const TEXT_COLLATION: u16 = 255;
 /// How a table of the sink differs from the source's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// There is no such table.
-    NoTable,
+    /// There is no such table; `transactional` says whether the source's is.
+    NoTable { transactional: bool },
     /// The sink lacks a column of the source; `after` is the one before it.
     NoColumn {
         column: TargetColumn,
@@ -51,7 +51,9 @@ pub(super) fn differences(source: &Tables, sink: &Tables) -> Vec<(TableName, Dif
         };
         let found = match sink.by_name.get(&(database.clone(), table.clone())) {
             Some(at_sink) => of_table(at_source, at_sink),
-            None => vec![Difference::NoTable],
+            None => vec![Difference::NoTable {
+                transactional: at_source.transactional,
+            }],
         };
         all.extend(
             found
@@ -119,6 +121,35 @@ pub(super) fn describe(column: &TargetColumn) -> String {
         column.column_type,
         collation.unwrap_or_default()
     )
+}
+
+/// What a difference that the pipeline accepts can come to.
+pub(super) fn risk(source: &TargetColumn, sink: &TargetColumn) -> &'static str {
+    let has_bounds = matches!(
+        source.data_type.as_str(),
+        "tinyint"
+            | "smallint"
+            | "mediumint"
+            | "int"
+            | "bigint"
+            | "float"
+            | "double"
+            | "decimal"
+            | "date"
+            | "time"
+            | "datetime"
+            | "timestamp"
+            | "year"
+    );
+    if source.generated != sink.generated {
+        "the sink's value is computed there, or not kept up to date"
+    } else if has_bounds {
+        "every value fits now; after an ALTER of the source's column that may change"
+    } else if source.collation == sink.collation {
+        "it may refuse values that are longer"
+    } else {
+        "it may refuse values, or sort and compare them otherwise"
+    }
 }
 
 /// Whether two servers' words mean the same type: before 8.0.19 integers had a display width, and
@@ -331,6 +362,21 @@ mod tests {
         ] {
             assert_eq!(judge(source, sink), verdict, "{source:?} {sink:?}");
         }
+    }
+
+    #[test]
+    fn the_risk_of_a_difference_is_named() {
+        let of = |source: (&str, &str), sink: (&str, &str)| {
+            let one = |(column_type, collation)| column("c", column_type, collation).column;
+            risk(&one(source), &one(sink))
+        };
+        assert!(of(("int", ""), ("bigint", "")).starts_with("every value fits now"));
+        let (long, short) = (("varchar(9)", "utf8mb4_bin"), ("varchar(3)", "utf8mb4_bin"));
+        assert!(of(long, short).ends_with("longer"));
+        assert!(of(long, ("varchar(9)", "latin1_bin")).contains("sort"));
+        let mut computed = column("c", "int", "").column;
+        computed.generated = true;
+        assert!(risk(&column("c", "int", "").column, &computed).contains("computed"));
     }
 
     #[test]

@@ -120,6 +120,7 @@ fn explain(error: &Error, section: &str) -> (String, String) {
                  certificate, and that the certificate names the host of the url"
             ),
         ),
+        Error::Io(mysql_async::IoError::Io(error)) => (error.to_string(), unreachable_fix(section)),
         error => (error.to_string(), unreachable_fix(section)),
     }
 }
@@ -171,7 +172,7 @@ mod tests {
         assert!(conn.is_none());
         assert_eq!(findings.len(), 1);
         assert!(
-            findings[0].found.contains("refused"),
+            findings[0].found.starts_with("Connection refused"),
             "{}",
             findings[0].found
         );

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Difference, describe};
+use super::compare::{Difference, describe, risk};
 use super::finding::{Finding, FindingState, Fix};
 use super::tables::{Tables, column_definition, create_statement};
 use crate::apply::ddl::TableName;
@@ -166,9 +166,9 @@ fn of_difference(
     };
     let still_to_come = if is_current { "" } else { WHEN_BEHIND };
     match difference {
-        Difference::NoTable => {
+        Difference::NoTable { transactional } => {
             let fix = definition.map(|definition| {
-                let create = create_statement(name, definition);
+                let create = create_statement(name, definition, *transactional);
                 if missing_database {
                     let database = quote_name(&name.database);
                     return Fix::Sql(format!(
@@ -216,7 +216,7 @@ fn of_difference(
             let why = match (is_refused, is_current) {
                 (true, true) => "it can't hold every value of the source's",
                 (true, false) => WHEN_BEHIND,
-                (false, _) => "it may refuse values, or sort and compare them otherwise",
+                (false, _) => risk(source, sink),
             };
             Finding::new(what, state, found, fix).why(why)
         }
@@ -428,7 +428,12 @@ mod tests {
 
     #[test]
     fn what_the_sink_lacks_is_sure_to_fail_only_if_no_ddl_can_come_before() {
-        let differences = [(name("a"), Difference::NoTable)];
+        let differences = [(
+            name("a"),
+            Difference::NoTable {
+                transactional: true,
+            },
+        )];
         let source = tables(&[("a", good())]);
         let of = |is_current, databases: &[&str]| {
             let databases = databases.iter().map(|name| (*name).to_owned()).collect();

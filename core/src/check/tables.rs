@@ -242,30 +242,36 @@ pub(super) async fn definition(conn: &mut Conn, name: &TableName) -> Result<Opti
     }
 }
 
-/// The statement that creates a table elsewhere, in one line. The server breaks lines only between
-/// the parts of a definition; in its strings it writes them as `\n`.
-pub(super) fn create_statement(name: &TableName, definition: &str) -> String {
-    const COUNTER: &str = " AUTO_INCREMENT=";
+/// The statement that creates a table elsewhere, in one line; in InnoDB if its engine has no
+/// transactions. The server breaks lines only between the parts of a definition; in its strings it
+/// writes them as `\n`.
+pub(super) fn create_statement(name: &TableName, definition: &str, transactional: bool) -> String {
     let mut statement = format!("CREATE TABLE {} (", name.quoted());
     for line in definition.lines().skip(1) {
         let line = line.trim();
-        let mut line = line.to_owned();
-        if line.starts_with(") ENGINE=")
-            && let Some(at) = line.find(COUNTER)
-        {
-            let digits = line
-                .chars()
-                .skip(at + COUNTER.len())
-                .take_while(char::is_ascii_digit);
-            let end = at + COUNTER.len() + digits.count();
-            line.replace_range(at..end, "");
+        match line.strip_prefix(") ENGINE=") {
+            Some(options) => statement.push_str(&table_options(options, transactional)),
+            None => {
+                if !statement.ends_with('(') {
+                    statement.push(' ');
+                }
+                statement.push_str(line);
+            }
         }
-        if !statement.ends_with('(') && !line.starts_with(')') {
-            statement.push(' ');
-        }
-        statement.push_str(&line);
     }
     statement
+}
+
+/// The end of a definition, from the engine on, without the counter of AUTO_INCREMENT. Both come
+/// before anything that is quoted.
+fn table_options(options: &str, transactional: bool) -> String {
+    let (engine, rest) = options.split_once(' ').unwrap_or((options, ""));
+    let engine = if transactional { engine } else { "InnoDB" };
+    let rest = match rest.strip_prefix("AUTO_INCREMENT=") {
+        Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest),
+        None => rest,
+    };
+    format!(") ENGINE={engine} {rest}").trim_end().to_owned()
 }
 
 /// The definition of one column, as ALTER TABLE takes it: its character set and collation are
@@ -321,11 +327,17 @@ mod tests {
             table: "orders".to_owned(),
         };
         assert_eq!(
-            create_statement(&name, DEFINITION),
+            create_statement(&name, DEFINITION, true),
             "CREATE TABLE `shop`.`orders` (`id` int NOT NULL AUTO_INCREMENT, \
              `note` varchar(200) DEFAULT 'a\\nb, ( c ) ENGINE=' COMMENT 'x', \
              `code` char(3) CHARACTER SET latin1 COLLATE latin1_bin NOT NULL, \
              PRIMARY KEY (`id`)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci"
+        );
+        let definition = "CREATE TABLE `log` (\n  `a` int\n) ENGINE=MyISAM";
+        let created = create_statement(&name, definition, false);
+        assert_eq!(
+            created,
+            "CREATE TABLE `shop`.`orders` (`a` int) ENGINE=InnoDB"
         );
     }
 

@@ -235,10 +235,14 @@ impl SourceFacts {
                 self.variable("log_bin"),
                 Fix::hand("log_bin = binlog   # in [mysqld] of the option file; then restart"),
             ),
-            setting("changes are logged as rows", "binlog_format", "ROW", Failed)
-                .why("statements can't be applied exactly"),
-            setting("rows are logged whole", "binlog_row_image", "FULL", Failed)
-                .why("each change is checked against the row that it changes"),
+            setting("changes are logged as rows", "binlog_format", "ROW", Failed).why(
+                "statements can't be applied exactly; open sessions keep their setting \
+                     until they reconnect",
+            ),
+            setting("rows are logged whole", "binlog_row_image", "FULL", Failed).why(
+                "each change is checked against its row; open sessions keep their \
+                     setting until they reconnect",
+            ),
             setting(
                 "column names are logged",
                 "binlog_row_metadata",
@@ -252,7 +256,10 @@ impl SourceFacts {
                 "",
                 Failed,
             )
-            .why("parts of documents can't be applied"),
+            .why(
+                "parts of documents can't be applied; open sessions keep their setting \
+                     until they reconnect",
+            ),
             setting(
                 "events carry a checksum",
                 "binlog_checksum",
@@ -361,48 +368,51 @@ impl SourceFacts {
             .iter()
             .flatten()
             .find(|replica| replica.server_id == needs.server_id);
-        vec![
-            Finding::new(
-                "the source has a server_id of its own",
-                FindingState::ok_if(
-                    theirs != 0 && theirs != needs.server_id,
-                    FindingState::Failed,
-                ),
-                format!("{theirs}, ours is {}", needs.server_id),
-                match theirs {
-                    0 => self.set("server_id", "1"),
-                    _ => Fix::hand("give this pipeline another server_id, in [source]"),
-                },
+        let own = Finding::new(
+            "the source has a server_id of its own",
+            FindingState::ok_if(
+                theirs != 0 && theirs != needs.server_id,
+                FindingState::Failed,
             ),
-            Finding::new(
-                "no other replica uses our server_id",
-                match (other, &self.replicas) {
-                    (Some(_), _) | (None, None) => FindingState::Warning,
-                    (None, Some(_)) => FindingState::Ok,
+            format!("{theirs}, ours is {}", needs.server_id),
+            match theirs {
+                0 => self.set("server_id", "1"),
+                _ => Fix::hand("give this pipeline another server_id, in [source]"),
+            },
+        );
+        // Without the privilege, which is a finding of its own, nobody knows.
+        if self.replicas.is_none() && !self.has_privilege("REPLICATION SLAVE") {
+            return vec![own];
+        }
+        let alone = Finding::new(
+            "no other replica uses our server_id",
+            match (other, &self.replicas) {
+                (Some(_), _) | (None, None) => FindingState::Warning,
+                (None, Some(_)) => FindingState::Ok,
+            },
+            match (other, &self.replicas) {
+                (Some(replica), _) => {
+                    format!("{} is used by `{}`", replica.server_id, replica.host)
+                }
+                (None, None) => "not known, the account may not ask".to_owned(),
+                (None, Some(all)) => match all.len() {
+                    0 => "no other replicas".to_owned(),
+                    1 => "one other replica".to_owned(),
+                    count => format!("{count} other replicas"),
                 },
-                match (other, &self.replicas) {
-                    (Some(replica), _) => {
-                        format!("{} is used by `{}`", replica.server_id, replica.host)
-                    }
-                    (None, None) => "not known, the account may not ask".to_owned(),
-                    (None, Some(all)) => match all.len() {
-                        0 => "no other replicas".to_owned(),
-                        1 => "one other replica".to_owned(),
-                        count => format!("{count} other replicas"),
-                    },
-                },
-                match other {
-                    Some(_) => Fix::hand(
-                        "give this pipeline another server_id, in [source], or stop the other \
+            },
+            match other {
+                Some(_) => Fix::hand(
+                    "give this pipeline another server_id, in [source], or stop the other \
                          replica if it is a leftover",
-                    ),
-                    None => Fix::sql(format!(
-                        "GRANT REPLICATION SLAVE ON *.* TO {}",
-                        self.account
-                    )),
-                },
-            ),
-        ]
+                ),
+                None => Fix::sql(format!(
+                    "GRANT REPLICATION SLAVE ON *.* TO {}",
+                    self.account
+                )),
+            },
+        );
+        vec![own, alone]
     }
 
     fn replica_findings(&self) -> Vec<Finding> {
@@ -742,6 +752,15 @@ mod tests {
         assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
         facts.replicas = None;
         assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
+    }
+
+    #[test]
+    fn an_account_that_may_not_ask_is_told_so_once() {
+        let mut facts = good();
+        facts.grants = vec!["GRANT REPLICATION CLIENT ON *.* TO `repl`@`%`".to_owned()];
+        facts.replicas = None;
+        let fix = "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned();
+        assert_eq!(wrong(&facts), [(FindingState::Failed, fix)]);
     }
 
     #[test]

@@ -1,19 +1,17 @@
 //! What a sink says about itself, and whether that suffices.
 //!
 //! `SinkFacts::read` asks and changes nothing, not even an epoch; `SinkFacts::findings` judges,
-//! purely. The offset row is read without a lock: what it says may be old when it is printed, and
-//! nothing resumes from it here.
+//! purely.
+
+mod offset;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
-use towpath_protocol::gtid::{GtidOrigin, GtidSet};
-use towpath_protocol::position::BinlogPosition;
-use uuid::Uuid;
 
-use super::ddl::DdlIntent;
-use super::lock::{Lane, lock_name};
+pub use offset::{Holder, Offset, StoredOffset};
+
 use super::takeover::quote;
 use crate::check::finding::{Finding, FindingState, Fix};
 use crate::check::grants::Grants;
@@ -60,52 +58,6 @@ pub struct SinkFacts {
     pub offset: Offset,
 }
 
-/// The offset row, as far as it can be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Offset {
-    /// There is none: the pipeline never ran into this sink.
-    #[default]
-    Absent,
-    /// Our account may not read it.
-    Hidden,
-    /// It can't be understood.
-    Unreadable(String),
-    /// There is one.
-    Stored(Box<StoredOffset>),
-}
-
-/// The offset row of a pipeline and sink.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredOffset {
-    /// The pipeline's UUID.
-    pub pipeline_uuid: Uuid,
-    /// The source that it was read from; None before the first commit.
-    pub source_uuid: Option<Uuid>,
-    /// Who may write.
-    pub epoch: u64,
-    /// Whose epoch it is: host and process.
-    pub owner: String,
-    /// Commits so far.
-    pub commit_seq: u64,
-    /// What the sink holds; None before the first commit.
-    pub gtids: Option<GtidSet>,
-    /// Where the source was at the last commit.
-    pub position: Option<BinlogPosition>,
-    /// The DDL statement in progress.
-    pub ddl_intent: Option<DdlIntent>,
-    /// The connection that holds the lock of the pipeline; None while none runs.
-    pub holder: Option<Holder>,
-}
-
-/// Who holds the lock of a running pipeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Its connection id.
-    pub connection_id: u64,
-    /// Whether it logged in as another user than ours, as far as we can see.
-    pub is_other_user: bool,
-}
-
 /// What a sink is judged against.
 #[derive(Clone, Debug, Default)]
 pub struct Needs<'a> {
@@ -149,7 +101,7 @@ impl SinkFacts {
         facts.account = quote_account(&account.unwrap_or_default());
         let grants: Vec<String> = conn.query("SHOW GRANTS").await?;
         facts.grants = Grants::parse(&grants, facts.is_on("partial_revokes"));
-        facts.offset = read_offset(conn, pipeline, sink).await?;
+        facts.offset = offset::read_offset(conn, pipeline, sink).await?;
         Ok(facts)
     }
 
@@ -315,7 +267,7 @@ impl SinkFacts {
             },
             Fix::sql(fix),
         )
-        .why("if it is read-only since it is a replica, it is the wrong server")
+        .why("a server that is read-only because it is a replica is the wrong sink")
     }
 
     fn binlog_findings(&self) -> Vec<Finding> {
@@ -515,11 +467,11 @@ impl SinkFacts {
         let holder = stored.holder.as_ref()?;
         let id = holder.connection_id;
         if !holder.is_other_user {
-            let what = format!(
-                "no other process runs this pipeline, or `towpath run` may take over from it \
-                 (connection {id})"
-            );
-            return Some(Finding::ok(what, format!("{} runs it now", stored.owner)));
+            let found = format!("{} runs the pipeline now, on connection {id}", stored.owner);
+            return Some(Finding::ok(
+                "`towpath run` may take over from who runs it",
+                found,
+            ));
         }
         let may = ["CONNECTION_ADMIN", "SUPER", "CONNECTION ADMIN"];
         let has = may.iter().any(|name| self.grants.has_global(name));
@@ -563,364 +515,5 @@ fn quote_account(account: &str) -> String {
     format!("{}@{}", quote(user), quote(host))
 }
 
-async fn read_offset(conn: &mut Conn, pipeline: &str, sink: &str) -> Result<Offset, Error> {
-    let key = format!("pipeline = {} AND sink = {}", quote(pipeline), quote(sink));
-    let row: Result<Option<mysql_async::Row>, Error> = conn
-        .query_first(format!(
-            "SELECT pipeline_uuid, source_uuid, epoch, owner, commit_seq, source_file, \
-             source_offset, CAST(ddl_intent AS CHAR) FROM towpath.`offset` WHERE {key}"
-        ))
-        .await;
-    let row = match row {
-        Ok(Some(row)) => row,
-        Ok(None) => return Ok(Offset::Absent),
-        Err(Error::Server(error)) => {
-            return match error.code {
-                // No such database, no such table.
-                1049 | 1146 => Ok(Offset::Absent),
-                1044 | 1142 | 1143 => Ok(Offset::Hidden),
-                1054 => Ok(Offset::Unreadable(error.message)),
-                _ => Err(Error::Server(error)),
-            };
-        }
-        Err(error) => return Err(error),
-    };
-    let origins: Vec<(String, String, String)> = match conn
-        .query(format!(
-            "SELECT source_uuid, tag, intervals FROM towpath.offset_gtid WHERE {key}"
-        ))
-        .await
-    {
-        Ok(origins) => origins,
-        Err(Error::Server(error)) if matches!(error.code, 1142 | 1143) => {
-            return Ok(Offset::Hidden);
-        }
-        Err(Error::Server(error)) if matches!(error.code, 1054 | 1146) => {
-            return Ok(Offset::Unreadable(error.message));
-        }
-        Err(error) => return Err(error),
-    };
-    let mut stored = match parse_offset(&row, &origins) {
-        Ok(stored) => stored,
-        Err(what) => return Ok(Offset::Unreadable(what)),
-    };
-    let lock = lock_name(stored.pipeline_uuid, sink, Lane::Rows(0));
-    let holder: Option<Option<u64>> = conn
-        .query_first(format!("SELECT IS_USED_LOCK('{lock}')"))
-        .await?;
-    if let Some(connection_id) = holder.flatten() {
-        stored.holder = Some(Holder {
-            connection_id,
-            is_other_user: is_other_user(conn, connection_id).await?,
-        });
-    }
-    Ok(Offset::Stored(Box::new(stored)))
-}
-
-fn parse_offset(
-    row: &mysql_async::Row,
-    origins: &[(String, String, String)],
-) -> Result<StoredOffset, String> {
-    fn column<T: mysql_async::prelude::FromValue>(
-        row: &mysql_async::Row,
-        at: usize,
-        name: &str,
-    ) -> Result<T, String> {
-        let value = row.get_opt(at).ok_or_else(|| format!("no column {name}"))?;
-        value.map_err(|error| format!("{name}: {error}"))
-    }
-    let uuid = |name: &str, text: &str| {
-        Uuid::parse_str(text).map_err(|error| format!("{name} {text:?}: {error}"))
-    };
-    let source_uuid: Option<String> = column(row, 1, "source_uuid")?;
-    let source_uuid = source_uuid
-        .map(|text| uuid("source_uuid", &text))
-        .transpose()?;
-    let file: Option<String> = column(row, 5, "source_file")?;
-    let offset: Option<u64> = column(row, 6, "source_offset")?;
-    let intent: Option<String> = column(row, 7, "ddl_intent")?;
-    let mut gtids = GtidSet::new();
-    for (of, tag, intervals) in origins {
-        let origin = GtidOrigin {
-            uuid: uuid("offset_gtid.source_uuid", of)?,
-            tag: tag.clone(),
-        };
-        let part = GtidSet::from_intervals_text(&origin, intervals)
-            .map_err(|error| format!("offset_gtid.intervals: {error}"))?;
-        gtids.add_set(&part);
-    }
-    Ok(StoredOffset {
-        pipeline_uuid: uuid("pipeline_uuid", &column::<String>(row, 0, "pipeline_uuid")?)?,
-        epoch: column(row, 2, "epoch")?,
-        owner: column(row, 3, "owner")?,
-        commit_seq: column(row, 4, "commit_seq")?,
-        gtids: source_uuid.is_some().then_some(gtids),
-        source_uuid,
-        position: file
-            .zip(offset)
-            .map(|(file, offset)| BinlogPosition { file, offset }),
-        ddl_intent: intent
-            .map(|text| DdlIntent::from_json(&text))
-            .transpose()
-            .map_err(|error| format!("ddl_intent: {error}"))?,
-        holder: None,
-    })
-}
-
-/// Whether a connection isn't one of our user's. Without PROCESS the list holds only ours.
-async fn is_other_user(conn: &mut Conn, connection_id: u64) -> Result<bool, Error> {
-    let our_user: Option<String> = conn
-        .query_first("SELECT SUBSTRING_INDEX(USER(), '@', 1)")
-        .await?;
-    let our_user = our_user.unwrap_or_default();
-    let processes: Vec<mysql_async::Row> = conn.query("SHOW PROCESSLIST").await?;
-    let is_theirs = |row: &mysql_async::Row| {
-        let id: u64 = row.get_opt(0)?.ok()?;
-        let user: String = row.get_opt(1)?.ok()?;
-        Some(id == connection_id && user == our_user)
-    };
-    Ok(!processes.iter().any(|row| is_theirs(row).unwrap_or(false)))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UUID: &str = "aaaaaaaa-71ca-11e1-9e33-c80aa9429562";
-    const SOURCE: SourceTraits<'_> = SourceTraits {
-        server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562",
-        max_allowed_packet: 64 << 20,
-        lower_case_table_names: "0",
-    };
-
-    fn good() -> SinkFacts {
-        let variables = [
-            ("version", "9.7.4"),
-            ("server_uuid", UUID),
-            ("log_bin", "ON"),
-            ("binlog_format", "ROW"),
-            ("gtid_mode", "ON"),
-            ("read_only", "OFF"),
-            ("super_read_only", "OFF"),
-            ("max_allowed_packet", "67108864"),
-            ("default_storage_engine", "InnoDB"),
-            ("lower_case_table_names", "0"),
-        ];
-        let grants = [
-            "GRANT SESSION_VARIABLES_ADMIN ON *.* TO `app`@`%`",
-            "GRANT SELECT, INSERT, UPDATE, CREATE ON `towpath`.* TO `app`@`%`",
-            "GRANT ALL PRIVILEGES ON `shop`.* TO `app`@`%`",
-        ];
-        SinkFacts {
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            account: "'app'@'%'".to_owned(),
-            grants: Grants::parse(&grants, false),
-            offset: Offset::Absent,
-        }
-    }
-
-    fn with(changes: &[(&str, &str)]) -> SinkFacts {
-        let mut facts = good();
-        let changes = changes
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        facts.variables.extend(changes);
-        facts
-    }
-
-    fn needs() -> Needs<'static> {
-        Needs {
-            databases: ["shop"].into(),
-            tables: [("shop", "orders")].into(),
-            source: Some(SOURCE),
-        }
-    }
-
-    /// The findings that are not right, as state and fix.
-    fn wrong(facts: &SinkFacts) -> Vec<(FindingState, String)> {
-        let all = facts.findings(&needs()).into_iter();
-        let wrong = all.filter(|finding| finding.state != FindingState::Ok);
-        let fix = |fix: Option<Fix>| fix.map(|fix| fix.to_string()).unwrap_or_default();
-        wrong
-            .map(|finding| (finding.state, fix(finding.fix)))
-            .collect()
-    }
-
-    #[test]
-    fn a_good_sink_has_nothing_to_mend() {
-        assert_eq!(wrong(&good()), []);
-    }
-
-    #[test]
-    fn each_setting_is_found_with_the_statement_that_mends_it() {
-        use FindingState::{Failed, Warning};
-        for (changes, state, fix) in [
-            (
-                &[("read_only", "ON")][..],
-                Failed,
-                "SET PERSIST read_only = OFF;",
-            ),
-            (
-                &[("read_only", "ON"), ("super_read_only", "ON")],
-                Failed,
-                "SET PERSIST super_read_only = OFF; SET PERSIST read_only = OFF;",
-            ),
-            (
-                &[("max_allowed_packet", "1048576")],
-                Warning,
-                "SET PERSIST max_allowed_packet = 67108864;",
-            ),
-            (
-                &[("binlog_format", "STATEMENT")],
-                Failed,
-                "SET PERSIST binlog_format = 'ROW';",
-            ),
-            (
-                &[("gtid_mode", "ON_PERMISSIVE")],
-                Warning,
-                "SET PERSIST enforce_gtid_consistency = ON; SET PERSIST gtid_mode = ON;",
-            ),
-            (
-                &[("default_storage_engine", "MyISAM")],
-                Warning,
-                "SET PERSIST default_storage_engine = 'InnoDB';",
-            ),
-            (
-                &[("server_uuid", SOURCE.server_uuid)],
-                Failed,
-                "correct the url of [source] or of [[sink]]",
-            ),
-        ] {
-            assert_eq!(
-                wrong(&with(changes)),
-                [(state, fix.to_owned())],
-                "{changes:?}"
-            );
-        }
-        assert_eq!(wrong(&with(&[("log_bin", "OFF")]))[0].0, Warning);
-        assert_eq!(
-            wrong(&with(&[("lower_case_table_names", "1")]))[0].0,
-            Warning
-        );
-        assert_eq!(wrong(&with(&[("version", "5.7.44-log")]))[0].0, Warning);
-    }
-
-    #[test]
-    fn a_read_only_sink_takes_writes_of_an_exempt_account() {
-        let mut facts = with(&[("read_only", "ON")]);
-        facts.grants = Grants::parse(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`%`"], false);
-        assert_eq!(wrong(&facts), []);
-        facts
-            .variables
-            .insert("super_read_only".to_owned(), "ON".to_owned());
-        assert_eq!(wrong(&facts)[0].0, FindingState::Failed);
-    }
-
-    #[test]
-    fn mariadb_has_other_words_and_no_gtids_for_ddl() {
-        let facts = with(&[
-            ("version", "11.4.2-MariaDB-log"),
-            ("gtid_mode", ""),
-            ("server_uuid", ""),
-        ]);
-        assert_eq!(wrong(&facts), []);
-        assert!(facts.findings(&needs())[0].found.contains("without GTIDs"));
-        let facts = with(&[
-            ("version", "11.4.2-MariaDB-log"),
-            ("binlog_format", "STATEMENT"),
-        ]);
-        assert_eq!(wrong(&facts)[0].1, "SET GLOBAL binlog_format = 'ROW';");
-    }
-
-    #[test]
-    fn missing_privileges_are_named_with_their_grant() {
-        let mut facts = good();
-        facts.grants = Grants::parse(&["GRANT SELECT ON `shop`.* TO `app`@`%`"], false);
-        let grant = |list: &str| format!("GRANT {list} TO 'app'@'%';");
-        assert_eq!(
-            wrong(&facts),
-            [
-                (
-                    FindingState::Failed,
-                    grant("SELECT, INSERT, UPDATE, CREATE ON `towpath`.*")
-                ),
-                (
-                    FindingState::Failed,
-                    grant("INSERT, UPDATE, DELETE ON `shop`.*")
-                ),
-                (
-                    FindingState::Warning,
-                    grant("CREATE, ALTER, DROP, INDEX ON `shop`.*")
-                ),
-                (
-                    FindingState::Warning,
-                    grant("SESSION_VARIABLES_ADMIN ON *.*")
-                ),
-            ]
-        );
-        let lines = [
-            "GRANT REPLICATION_APPLIER ON *.* TO `app`@`%`",
-            "GRANT ALL PRIVILEGES ON `towpath`.* TO `app`@`%`",
-            "GRANT ALL PRIVILEGES ON `shop`.`orders` TO `app`@`%`",
-        ];
-        facts.grants = Grants::parse(&lines, false);
-        assert_eq!(
-            wrong(&facts),
-            [(
-                FindingState::Warning,
-                grant("SESSION_VARIABLES_ADMIN ON *.*")
-            )]
-        );
-    }
-
-    #[test]
-    fn with_the_tables_there_nothing_need_be_created() {
-        let mut facts = good();
-        facts.offset = Offset::Stored(Box::default());
-        let lines = [
-            "GRANT SESSION_VARIABLES_ADMIN ON *.* TO `app`@`%`",
-            "GRANT SELECT, INSERT, UPDATE ON `towpath`.* TO `app`@`%`",
-            "GRANT ALL PRIVILEGES ON `shop`.* TO `app`@`%`",
-        ];
-        facts.grants = Grants::parse(&lines, false);
-        assert_eq!(wrong(&facts), []);
-        facts.offset = Offset::Absent;
-        assert_eq!(
-            wrong(&facts),
-            [(
-                FindingState::Failed,
-                "GRANT CREATE ON `towpath`.* TO 'app'@'%';".to_owned()
-            )]
-        );
-    }
-
-    #[test]
-    fn a_process_of_another_user_can_be_ended_only_by_an_administrator() {
-        let mut facts = good();
-        let holder = |is_other_user| {
-            Some(Holder {
-                connection_id: 7,
-                is_other_user,
-            })
-        };
-        let stored = StoredOffset {
-            holder: holder(false),
-            ..StoredOffset::default()
-        };
-        facts.offset = Offset::Stored(Box::new(stored.clone()));
-        assert_eq!(wrong(&facts), []);
-        facts.offset = Offset::Stored(Box::new(StoredOffset {
-            holder: holder(true),
-            ..stored
-        }));
-        assert_eq!(
-            wrong(&facts),
-            [(
-                FindingState::Warning,
-                "GRANT CONNECTION_ADMIN ON *.* TO 'app'@'%';".to_owned()
-            )]
-        );
-    }
-}
+mod tests;
