@@ -19,6 +19,10 @@ const GUARD: &str = "SELECT IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))";
 /// MySQL's error for the guard: ER_SUBQUERY_NO_1_ROW.
 const GUARD_ERROR: u16 = 1242;
 
+/// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica that
+/// commits out of order has as many as it has workers), so this many mean that something is wrong.
+const INTERVALS_MAX: usize = 10_000;
+
 /// How far one commit moves the offset.
 #[derive(Clone, Debug, Default)]
 pub struct Advance {
@@ -130,6 +134,18 @@ impl OffsetWriter {
     ) -> Result<(), SinkError> {
         let mut gtids = self.gtids.clone();
         gtids.add_set(&advance.gtids);
+        if gtids.interval_count() > INTERVALS_MAX {
+            session.execute("roll back", "ROLLBACK").await?;
+            return Err(SinkError::OffsetRow {
+                sink: self.sink.clone(),
+                detail: format!(
+                    "the GTID set has {} intervals, more than {INTERVALS_MAX}: transactions of the source \
+                     are missing in between and don't come. If they never will (RESET BINARY LOGS, a set \
+                     in `start` with holes), fill the holes in towpath.offset_gtid and start again",
+                    gtids.interval_count()
+                ),
+            });
+        }
         let (sql, statements) = self.commit_sql(advance, &gtids);
         match session.packet("commit", sql.as_bytes(), statements).await {
             Ok(_) => {
