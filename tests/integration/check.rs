@@ -2,6 +2,8 @@
 //!
 //! Both tests use one pair of servers each, since settings can be changed while they run.
 
+#![allow(clippy::indexing_slicing, reason = "in tests a panic is the report")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
