@@ -42,6 +42,15 @@ enum Child {
     /// Reads a file of a server and prints its rows as JSON lines.
     #[command(hide = true)]
     Tail(tail::Arguments),
+    /// Runs a command and prints what it costs.
+    #[command(hide = true)]
+    Measure {
+        /// The program.
+        program: String,
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// What reads a file.
@@ -68,6 +77,7 @@ const BASELINE: Reader = Reader::MysqlbinlogRows;
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     match &cli.child {
+        Some(Child::Measure { program, arguments }) => measure::measure(program, arguments)?,
         Some(Child::Tail(arguments)) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -104,7 +114,7 @@ async fn bench(cli: &Cli) -> Result<()> {
             for ((reader, name), costs) in READERS.iter().zip(&mut costs) {
                 let command = command(*reader, &server, binlog)?;
                 // In a thread that may wait: the server's own process is watched by this one.
-                let cost = tokio::task::spawn_blocking(move || cost_of(command))
+                let cost = tokio::task::spawn_blocking(move || cost_of(&command))
                     .await?
                     .with_context(|| format!("{name} on {}", binlog.name))?;
                 costs.push(cost);
@@ -134,7 +144,7 @@ fn command(reader: Reader, server: &MysqlServer, binlog: &Binlog) -> Result<Comm
                     "--ssl-mode=DISABLED",
                 ])
                 .args(["--get-server-public-key", "--protocol=TCP"])
-                .args(["--host=127.0.0.1", "--user=repl", "--password=repl"])
+                .args(["--host=127.0.0.1", "--user=root"])
                 .arg(format!("--port={}", server.port()));
             command
         }

@@ -22,8 +22,51 @@ impl Cost {
     }
 }
 
-/// Runs a command, its output to `/dev/null`.
-pub(crate) fn cost_of(mut command: Command) -> Result<Cost> {
+/// Runs a command, its output to `/dev/null`. A small process of ours starts it and waits for it:
+/// the kernel counts the memory of the process that starts another as the other's too.
+pub(crate) fn cost_of(command: &Command) -> Result<Cost> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("measure")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "measuring ended with {}",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout)?;
+    let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+    let mut next = || {
+        numbers
+            .next()
+            .context("too few numbers")?
+            .context("not a number")
+    };
+    Ok(Cost {
+        user: Duration::from_micros(next()?),
+        system: Duration::from_micros(next()?),
+        wall: Duration::from_micros(next()?),
+        rss_max_kib: next()?,
+    })
+}
+
+/// The small process: prints what the command costs, times in microseconds.
+pub(crate) fn measure(program: &str, arguments: &[String]) -> Result<()> {
+    let mut command = Command::new(program);
+    let cost = run(command.args(arguments))?;
+    println!(
+        "{} {} {} {}",
+        cost.user.as_micros(),
+        cost.system.as_micros(),
+        cost.wall.as_micros(),
+        cost.rss_max_kib
+    );
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<Cost> {
     let begun = Instant::now();
     let child = command
         .stdin(Stdio::null())

@@ -121,16 +121,21 @@ impl<'b> Text<'b> {
 
     /// `count` digits of `value`; zeros at `start`, where the number's text starts, are left out.
     fn digits(&mut self, mut value: u32, count: u8, start: usize) {
-        let mut digits = [0_u8; 9];
-        let count = usize::from(count).min(9);
-        for digit in digits.iter_mut().take(count).rev() {
+        let mut digits = [b'0'; 9];
+        for digit in digits.iter_mut().rev().take(usize::from(count)) {
             *digit = b'0' + (value % 10) as u8;
             value /= 10;
         }
-        for digit in digits.into_iter().take(count) {
-            if digit != b'0' || self.len != start {
-                self.push(digit);
-            }
+        let mut text = digits
+            .get(9_usize.saturating_sub(usize::from(count))..)
+            .unwrap_or_default();
+        if self.len == start {
+            let zeros = text.iter().take_while(|digit| **digit == b'0').count();
+            text = text.get(zeros..).unwrap_or_default();
+        }
+        if let Some(room) = self.buffer.get_mut(self.len..self.len + text.len()) {
+            room.copy_from_slice(text);
+            self.len += text.len();
         }
     }
 

@@ -159,11 +159,7 @@ impl Time {
         if self.hours > 99 {
             text.push(b'0' + (self.hours / 100 % 10) as u8);
         }
-        text.two((self.hours % 100) as u8);
-        text.push(b':');
-        text.two(self.minutes);
-        text.push(b':');
-        text.two(self.seconds);
+        text.clock((self.hours % 100) as u8, self.minutes, self.seconds);
         text.fraction(self.micros, self.fsp);
         text.finish()
     }
@@ -219,11 +215,7 @@ impl DateTime {
         let mut text = Text { buffer, len: 0 };
         text.date(self.year, self.month, self.day);
         text.push(separator);
-        text.two(self.hours);
-        text.push(b':');
-        text.two(self.minutes);
-        text.push(b':');
-        text.two(self.seconds);
+        text.clock(self.hours, self.minutes, self.seconds);
         text.fraction(self.micros, self.fsp);
         for byte in end {
             text.push(*byte);
@@ -304,6 +296,12 @@ pub(super) fn longlong(data: &[u8]) -> Option<i64> {
     (data.len() == 8).then(|| uint_le(data) as i64)
 }
 
+/// The last two digits of a number.
+#[inline]
+fn digits(value: u8) -> [u8; 2] {
+    [b'0' + value / 10 % 10, b'0' + value % 10]
+}
+
 /// Text under construction; what does not fit its buffer is left out, which no value reaches.
 struct Text<'b> {
     buffer: &'b mut [u8; TEXT_LEN_MAX],
@@ -320,33 +318,42 @@ impl<'b> Text<'b> {
     }
 
     #[inline]
-    fn two(&mut self, value: u8) {
-        self.push(b'0' + value / 10 % 10);
-        self.push(b'0' + value % 10);
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(slot) = self
+            .buffer
+            .get_mut(self.len..)
+            .and_then(<[u8]>::first_chunk_mut)
+        {
+            *slot = bytes;
+            self.len += N;
+        }
+    }
+
+    #[inline]
+    fn clock(&mut self, hours: u8, minutes: u8, seconds: u8) {
+        let ([a, b], [c, d], [e, f]) = (digits(hours), digits(minutes), digits(seconds));
+        self.put([a, b, b':', c, d, b':', e, f]);
     }
 
     fn date(&mut self, year: u16, month: u8, day: u8) {
         if year > 9_999 {
             self.push(b'0' + (year / 10_000) as u8);
         }
-        self.two((year / 100 % 100) as u8);
-        self.two((year % 100) as u8);
-        self.push(b'-');
-        self.two(month);
-        self.push(b'-');
-        self.two(day);
+        let ([a, b], [c, d]) = (digits((year / 100 % 100) as u8), digits((year % 100) as u8));
+        let ([e, f], [g, h]) = (digits(month), digits(day));
+        self.put([a, b, c, d, b'-', e, f, b'-', g, h]);
     }
 
     fn fraction(&mut self, micros: u32, fsp: u8) {
         if fsp == 0 {
             return;
         }
-        self.push(b'.');
-        let mut unit = 100_000;
-        for _ in 0..fsp.min(6) {
-            self.push(b'0' + (micros / unit % 10) as u8);
-            unit /= 10;
-        }
+        let [a, b] = digits((micros / 10_000 % 100) as u8);
+        let [c, d] = digits((micros / 100 % 100) as u8);
+        let [e, f] = digits((micros % 100) as u8);
+        let start = self.len;
+        self.put([b'.', a, b, c, d, e, f]);
+        self.len = self.len.min(start + 1 + usize::from(fsp));
     }
 
     fn finish(self) -> &'b str {

@@ -441,11 +441,9 @@ fn write_cell(
     first: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
-    if !first {
-        out.push(b',');
-    }
     if let (Some(column), Some(how)) = (plan.table.columns.get(index), plan.columns.get(index)) {
-        out.extend_from_slice(&how.name);
+        let skipped = usize::from(first);
+        out.extend_from_slice(how.name.get(skipped..).unwrap_or_default());
         value::push(column, how, cell, out)
             .map_err(|source| plan.table.column_error(index, source))?;
     }

@@ -19,7 +19,7 @@ pub(super) struct TablePlan {
 /// How a column's values are written.
 #[derive(Debug)]
 pub(super) struct ColumnPlan {
-    /// `"name":`.
+    /// `,"name":`; in front of the first column without the comma.
     pub(super) name: Vec<u8>,
     pub(super) encoding: TextEncoding,
     /// ENUM: each label as a JSON string. SET: each label's inside of a JSON string.
@@ -35,7 +35,7 @@ impl TablePlan {
         string::push_str(&table.table, &mut names);
 
         let columns = table.columns.iter().enumerate().map(|(index, column)| {
-            let mut name = Vec::new();
+            let mut name = b",".to_vec();
             if column.name.is_empty() {
                 string::push_str(&format!("@{}", index + 1), &mut name);
             } else {

@@ -1,5 +1,7 @@
 //! Text as JSON strings.
 
+use crate::decode::json::escape::{push_escaped, push_quoted};
+
 /// What a column's bytes are, by its collation id (`information_schema.collations`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextEncoding {
@@ -30,7 +32,7 @@ impl TextEncoding {
 pub(super) fn push(bytes: &[u8], encoding: TextEncoding, out: &mut Vec<u8>) {
     match encoding {
         TextEncoding::Utf8 if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() => {
-            push_valid(bytes, out);
+            push_quoted(bytes, out);
         }
         TextEncoding::Latin1 => push_latin1(bytes, out),
         TextEncoding::Utf8 | TextEncoding::Bytes => super::base64::push(bytes, out),
@@ -39,99 +41,7 @@ pub(super) fn push(bytes: &[u8], encoding: TextEncoding, out: &mut Vec<u8>) {
 
 /// Appends a string that is valid already.
 pub(super) fn push_str(text: &str, out: &mut Vec<u8>) {
-    push_valid(text.as_bytes(), out);
-}
-
-/// How each byte is written inside of a JSON string: 0 as it is, `u` as `\u00XX`, else behind a
-/// backslash.
-static ESCAPES: [u8; 256] = escapes();
-
-// Constant evaluation: an index out of range would not compile.
-#[allow(clippy::indexing_slicing)]
-const fn escapes() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = match byte {
-            0x08 => b'b',
-            0x09 => b't',
-            0x0a => b'n',
-            0x0c => b'f',
-            0x0d => b'r',
-            _ => b'u',
-        };
-        byte += 1;
-    }
-    table[b'"' as usize] = b'"';
-    table[b'\\' as usize] = b'\\';
-    table
-}
-
-#[inline]
-fn escape_of(byte: u8) -> u8 {
-    ESCAPES.get(usize::from(byte)).copied().unwrap_or(0)
-}
-
-/// Number of bytes at the front that are written as they are.
-#[inline]
-fn plain_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut len = 0;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // The lowest high bit of `v - ONES & !v & HIGHS` is at the lowest byte of v that is zero.
-        let zero = |v: u64| v.wrapping_sub(ONES) & !v;
-        let control = word.wrapping_sub(0x20 * ONES) & !word;
-        let found =
-            (control | zero(word ^ (ONES * b'"' as u64)) | zero(word ^ (ONES * b'\\' as u64)))
-                & HIGHS;
-        if found != 0 {
-            return len + (found.trailing_zeros() / 8) as usize;
-        }
-        len += 8;
-    }
-    len + rest
-        .iter()
-        .take_while(|byte| escape_of(**byte) == 0)
-        .count()
-}
-
-#[inline]
-fn push_valid(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    let mut rest = text;
-    loop {
-        let (plain, behind) = rest
-            .split_at_checked(plain_len(rest))
-            .unwrap_or((rest, &[]));
-        out.extend_from_slice(plain);
-        let Some((byte, behind)) = behind.split_first() else {
-            break;
-        };
-        push_escaped(*byte, out);
-        rest = behind;
-    }
-    out.push(b'"');
-}
-
-fn push_escaped(byte: u8, out: &mut Vec<u8>) {
-    match escape_of(byte) {
-        0 => out.push(byte),
-        b'u' => {
-            let hex = |nibble: u8| {
-                if nibble < 10 {
-                    b'0' + nibble
-                } else {
-                    b'a' + nibble - 10
-                }
-            };
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]);
-        }
-        short => out.extend_from_slice(&[b'\\', short]),
-    }
+    push_quoted(text.as_bytes(), out);
 }
 
 /// Windows-1252's upper half where it differs from Unicode's first 256 code points, 0x80 to 0x9f;
@@ -145,7 +55,7 @@ static WINDOWS_1252: [char; 32] = [
 
 fn push_latin1(bytes: &[u8], out: &mut Vec<u8>) {
     if bytes.is_ascii() {
-        return push_valid(bytes, out);
+        return push_quoted(bytes, out);
     }
     out.push(b'"');
     for byte in bytes {

@@ -5,6 +5,7 @@
 //! - Bytes that point outside of their container, deeper than MySQL allows, or at the same value
 //!   many times are errors: reading a document takes time and text in proportion to its bytes.
 
+pub(crate) mod escape;
 mod number;
 mod text;
 mod value;

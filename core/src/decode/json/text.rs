@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::escape::push_quoted;
 use super::number::write_double;
 use super::{JsonDocument, JsonValue};
 use crate::decode::DecodeError;
@@ -89,16 +90,14 @@ impl Writer<'_> {
             }
             JsonValue::Double(value) => write_double(value, self.out),
             JsonValue::String(text) => {
-                self.account(text.len())?;
-                write_string(text, self.out);
+                self.string(text)?;
             }
             JsonValue::Object(object) => {
                 self.out.push(b'{');
                 for (index, member) in object.iter().enumerate() {
                     let (key, value) = member?;
                     self.separate(index);
-                    self.account(key.len())?;
-                    write_string(key, self.out);
+                    self.string(key)?;
                     self.out.push(b':');
                     if self.style == Style::Server {
                         self.out.push(b' ');
@@ -134,6 +133,20 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// MySQL's JSON is utf8mb4; text that is not would make the whole line unreadable.
+    fn string(&mut self, text: &[u8]) -> Result<(), DecodeError> {
+        self.account(text.len())?;
+        if !text.is_ascii() && std::str::from_utf8(text).is_err() {
+            return Err(DecodeError::malformed(
+                "JSON document",
+                0,
+                "a string is not UTF-8",
+            ));
+        }
+        push_quoted(text, self.out);
+        Ok(())
+    }
+
     fn separate(&mut self, index: usize) {
         if index > 0 {
             self.out.push(b',');
@@ -166,50 +179,4 @@ impl Writer<'_> {
         }
         self.out.push(b'"');
     }
-}
-
-/// Appends a string with quotes, escaped as the server does it (`double_quote` in
-/// `json_dom.cc`): quotes, backslashes and control characters, nothing else.
-fn write_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| escaped(*byte)) {
-        let (plain, behind) = rest.split_at_checked(at).unwrap_or((rest, &[]));
-        out.extend_from_slice(plain);
-        let Some((byte, behind)) = behind.split_first() else {
-            break;
-        };
-        rest = behind;
-        let short = match byte {
-            0x08 => b'b',
-            b'\t' => b't',
-            b'\n' => b'n',
-            0x0c => b'f',
-            b'\r' => b'r',
-            b'"' => b'"',
-            b'\\' => b'\\',
-            control => {
-                let hex = |nibble: u8| {
-                    if nibble < 10 {
-                        b'0' + nibble
-                    } else {
-                        b'a' + nibble - 10
-                    }
-                };
-                out.extend_from_slice(b"\\u00");
-                out.push(hex(control >> 4));
-                out.push(hex(control & 15));
-                continue;
-            }
-        };
-        out.push(b'\\');
-        out.push(short);
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
-}
-
-#[inline]
-fn escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
