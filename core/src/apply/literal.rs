@@ -9,7 +9,7 @@ use std::io::Write;
 
 use mysql_common::collations::{Collation, CollationId};
 
-use crate::decode::{Column, DecodeError, JsonValue, Value};
+use crate::decode::{Column, ColumnKind, DecodeError, JsonValue, Value};
 
 /// The collation id of bytes without a character set.
 pub const BINARY_COLLATION: u16 = 63;
@@ -84,7 +84,18 @@ pub fn write_cell(
         Value::Time(time) => write_quoted_display(out, &time),
         Value::DateTime(datetime) => write_quoted_display(out, &datetime),
         Value::Timestamp(timestamp) => write_quoted_display(out, &timestamp),
-        Value::Bytes(bytes) => write_text(out, form, bytes),
+        Value::Bytes(bytes) => match column.kind {
+            // The binlog cuts the zeros off the end of a BINARY, and a comparison, unlike a store,
+            // doesn't put them back.
+            ColumnKind::Char { bytes_max }
+                if column.collation == BINARY_COLLATION && bytes.len() < usize::from(bytes_max) =>
+            {
+                let mut whole = bytes.to_vec();
+                whole.resize(usize::from(bytes_max), 0);
+                write_text(out, form, &whole);
+            }
+            _ => write_text(out, form, bytes),
+        },
         Value::Geometry(bytes) | Value::Vector(bytes) => write_quoted(out, "_binary", bytes),
         Value::Json(document) => write_json(out, document.root()?)?,
     }
