@@ -46,7 +46,7 @@ pub struct PlannedColumn {
     pub quoted: String,
     /// How its literals are written.
     pub form: Form,
-    /// For key columns that are text: the sink's character set and collation.
+    /// For text: the sink's character set and collation.
     pub text: Option<(String, String)>,
 }
 
@@ -104,7 +104,12 @@ impl TablePlan {
                     source,
                     quoted: quote_name(&wanted.name),
                     form: Form::of(column),
-                    text: wanted.charset.clone().zip(wanted.collation.clone()),
+                    // ENUM and SET have a character set too, but go by their numbers.
+                    text: wanted
+                        .charset
+                        .clone()
+                        .zip(wanted.collation.clone())
+                        .filter(|_| !matches!(wanted.data_type.as_str(), "enum" | "set")),
                 },
             ));
         }
@@ -123,12 +128,12 @@ impl TablePlan {
         let join_update = values_row
             && key.iter().all(|position| {
                 target.columns.get(*position).is_some_and(|column| {
-                    column.charset.is_some()
-                        || matches!(
-                            column.data_type.as_str(),
-                            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "binary"
-                                | "varbinary"
-                        )
+                    matches!(
+                        column.data_type.as_str(),
+                        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "binary"
+                            | "varbinary" | "char" | "varchar" | "tinytext" | "text"
+                            | "mediumtext" | "longtext"
+                    )
                 })
             });
         let extra_columns = target
