@@ -28,7 +28,8 @@ pub struct TablePlan {
     pub columns: Vec<PlannedColumn>,
     /// How many of `columns` are the key; 0 for a table without one.
     pub key_columns: usize,
-    /// Source columns that further unique keys of the sink cover, as a mask.
+    /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a key
+    /// has a computed column.
     pub unique_mask: u64,
     /// Whether UPDATE can join a list of values: every key column is an integer or a string, and the
     /// server knows `VALUES ROW`.
@@ -120,11 +121,16 @@ impl TablePlan {
         columns.sort_by_key(|(position, column)| {
             (key.iter().position(|part| part == position).unwrap_or(usize::MAX), column.source)
         });
-        let unique_mask = target
-            .unique
-            .iter()
-            .filter_map(|position| at_source.get(*position).copied().flatten())
-            .fold(0, |mask, source| mask | mask_bit(source));
+        // What the sink computes may depend on any column.
+        let computed = |position: &usize| {
+            target.columns.get(*position).is_some_and(|column| column.generated)
+        };
+        let unique_mask = if target.unique.iter().any(computed) {
+            u64::MAX
+        } else {
+            let sources = target.unique.iter().filter_map(|at| at_source.get(*at).copied().flatten());
+            sources.fold(0, |mask, source| mask | mask_bit(source))
+        };
         let join_update = values_row
             && key.iter().all(|position| {
                 target.columns.get(*position).is_some_and(|column| {
