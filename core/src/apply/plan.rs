@@ -31,6 +31,9 @@ pub struct TablePlan {
     /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a key
     /// has a computed column.
     pub unique_mask: u64,
+    /// Source columns that every UPDATE must name, as a mask: the sink would set them to the present
+    /// time, also where the source had left them as they were.
+    pub stamped_mask: u64,
     /// Whether UPDATE can join a list of values: every key column is an integer or a string, and the
     /// server knows `VALUES ROW`.
     pub join_update: bool,
@@ -131,6 +134,13 @@ impl TablePlan {
             let sources = target.unique.iter().filter_map(|at| at_source.get(*at).copied().flatten());
             sources.fold(0, |mask, source| mask | mask_bit(source))
         };
+        let stamped_mask = target
+            .columns
+            .iter()
+            .zip(&at_source)
+            .filter(|(column, _)| column.stamped)
+            .filter_map(|(_, source)| *source)
+            .fold(0, |mask, source| mask | mask_bit(source));
         let join_update = values_row
             && key.iter().all(|position| {
                 target.columns.get(*position).is_some_and(|column| {
@@ -154,6 +164,7 @@ impl TablePlan {
             map,
             target,
             unique_mask,
+            stamped_mask,
             join_update,
             extra_columns,
         })

@@ -169,6 +169,7 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let key = self.plan.key();
+        let changed = changed | self.plan.stamped_mask;
         let mut columns: Vec<_> = self
             .plan
             .values()

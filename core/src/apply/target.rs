@@ -36,6 +36,8 @@ pub struct TargetColumn {
     pub collation: Option<String>,
     /// Whether the sink computes it.
     pub generated: bool,
+    /// Whether an UPDATE that doesn't name it sets it to the present time.
+    pub stamped: bool,
 }
 
 impl TargetTable {
@@ -78,6 +80,7 @@ impl TargetTable {
                     collation,
                     generated: extra.contains("VIRTUAL GENERATED")
                         || extra.contains("STORED GENERATED"),
+                    stamped: extra.contains("ON UPDATE"),
                 }
             })
             .collect();
