@@ -19,6 +19,9 @@ const LOCK_WAIT_S: u32 = 10;
 /// the epoch for nothing.
 const WAIT_TIMEOUT_S: u32 = 31_536_000;
 
+/// `sql_select_limit` for no limit; a smaller one would cut our own reads of the offset short.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// A connection to a sink.
 pub struct Session {
     sink: String,
@@ -78,7 +81,8 @@ impl Session {
             "SET NAMES utf8mb4, \
              SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00', SESSION autocommit = 1, \
              SESSION foreign_key_checks = 0, SESSION unique_checks = 1, SESSION sql_safe_updates = 0, \
-             SESSION wait_timeout = {WAIT_TIMEOUT_S}, SESSION net_read_timeout = 600, \
+             SESSION sql_select_limit = {NO_LIMIT}, SESSION sql_big_selects = 1, \
+             SESSION completion_type = 0, SESSION wait_timeout = {WAIT_TIMEOUT_S}, SESSION net_read_timeout = 600, \
              SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}"
         );
         session.execute("fix the session", &fix).await?;
