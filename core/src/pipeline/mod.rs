@@ -192,7 +192,7 @@ async fn begin(
         lane: Lane::new(rows, offset),
         ddl,
         sink_facts,
-        cascades_logged: version(facts.version()) >= CASCADES_LOGGED_SINCE,
+        cascades_logged: cascades_logged(&facts),
         gtids,
         options,
         held,
@@ -254,6 +254,13 @@ pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
     let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{sink}").as_bytes());
     let (high, ..) = uuid.as_fields();
     high | 0x8000_0000
+}
+
+/// Whether the source logs the rows that its foreign keys cascade to. With
+/// `innodb_native_foreign_keys` the storage engine cascades, as before, and only parents are logged.
+fn cascades_logged(facts: &SourceFacts) -> bool {
+    version(facts.version()) >= CASCADES_LOGGED_SINCE
+        && facts.variable("innodb_native_foreign_keys") != "ON"
 }
 
 fn version(text: &str) -> (u32, u32) {
