@@ -13,7 +13,7 @@ mod plans;
 mod producer;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use tokio::sync::watch;
@@ -37,6 +37,10 @@ use producer::Producer;
 /// MySQL's version from which foreign keys cascade in the SQL layer, so that the rows they touch are in
 /// the binlog.
 const CASCADES_LOGGED_SINCE: (u32, u32) = (9, 6);
+
+/// A stop takes at most this long: more than the consumer needs to finish in order, less than the
+/// second that the program promises.
+const STOP_MAX: Duration = Duration::from_millis(850);
 
 /// A stop that somebody else asks for; `true` once it is asked for.
 pub type Stop = watch::Receiver<bool>;
@@ -89,6 +93,12 @@ async fn asked(stop: &mut Stop) {
     if stop.wait_for(|stopped| *stopped).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+/// Waits until a stop was asked for and has had time to be obeyed in order.
+async fn stopped_too_long(stop: &mut Stop) {
+    asked(stop).await;
+    tokio::time::sleep(STOP_MAX).await;
 }
 
 /// What an epoch begins with.
@@ -146,6 +156,14 @@ async fn epoch(
             Ok(error) => error,
             Err(join) => PipelineError::Task(join),
         }),
+        // A DDL statement may wait for a lock for hours. It is left as a crash would leave it.
+        () = stopped_too_long(stop) => {
+            warn!(
+                pipeline = claim.pipeline, sink = claim.sink,
+                "what is under way on the sink takes too long; left to the next start"
+            );
+            Ok(())
+        }
     };
     producer.abort();
     result
@@ -207,7 +225,7 @@ fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions 
             .unwrap_or_else(|| default_server_id(&claim.pipeline, &claim.sink)),
         replica_uuid: Some(Uuid::new_v5(&held.pipeline_uuid, claim.sink.as_bytes())),
         pipeline: claim.pipeline.clone(),
-        heartbeat: std::time::Duration::from_millis(spec.source.heartbeat_ms),
+        heartbeat: Duration::from_millis(spec.source.heartbeat_ms),
     }
 }
 
