@@ -230,7 +230,8 @@ fn session_statements(ddl: &DdlStatement<'_>) -> Vec<String> {
         set.push(format!("lc_time_names = {names}"));
     }
     // A generated invisible primary key is in the statement as the source logged it, or not at all.
-    let mut statements = vec![format!("SET {}", set.join(", "))];
+    let no_further_key = "/*!80030 , sql_generate_invisible_primary_key = OFF */";
+    let mut statements = vec![format!("SET {} {no_further_key}", set.join(", "))];
     // Last, since the statement's own bytes are in this character set.
     if let Some(Charset { client, connection, server }) = vars.charset {
         statements.push(format!(
