@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tracing::info;
 use uuid::Uuid;
 
-use super::SinkError;
+use super::{Advice, SinkError};
 use super::session::{SQL_MODE, ServerFacts, Session};
 use super::takeover::quote;
 use crate::apply::ddl::TableName;
@@ -104,7 +104,8 @@ fn without_auto_increment(definition: &str) -> String {
 /// Runs a statement whose intent is committed, unless it ran already. Answers whether it ran now.
 ///
 /// # Errors
-/// [`SinkError::Ddl`] if the sink refuses the statement, and those of the connection.
+/// [`SinkError::Ddl`] if the sink refuses the statement, which then did not run; and those of the
+/// connection and of what passes by itself, after which it may have run.
 pub async fn run(
     session: &mut Session,
     facts: &ServerFacts,
@@ -157,6 +158,8 @@ fn refused(
 ) -> Result<(), SinkError> {
     match result {
         Ok(_) => Ok(()),
+        // Interrupted or out of patience: the next epoch runs it.
+        Err((_, error)) if error.advice() == Advice::Retry => Err(error),
         Err((_, SinkError::Server { code, message, .. })) => Err(SinkError::Ddl {
             sink: sink.to_owned(),
             gtid: ddl.gtid.clone(),

@@ -349,7 +349,14 @@ impl Consumer {
             }
         };
         self.ddl_seq = intent.seq;
-        ddl::run(&mut self.ddl, &self.facts, self.pipeline_uuid, &intent, &statement).await?;
+        let ran =
+            ddl::run(&mut self.ddl, &self.facts, self.pipeline_uuid, &intent, &statement).await;
+        if matches!(ran, Err(SinkError::Ddl { .. })) {
+            // It was refused and did not run. The repair may change the definitions that the intent
+            // recorded, which would then look as if it had: the next try begins with a new intent.
+            self.commit_now(Advance { ddl: DdlChange::Done, ..Advance::default() }).await?;
+        }
+        ran?;
         let mut advance = Advance { ddl: DdlChange::Done, ..Advance::default() };
         advance.add(gtid, &chunk.after, chunk.commit_time_us);
         self.commit_now(advance).await?;
