@@ -166,6 +166,10 @@ url = "mysql://{sink_user}@127.0.0.1:{sink_port}{}"
         sink: &mut Conn,
     ) -> Result<()> {
         let process = self.run()?;
+        // There may be nothing to catch up with, and it must have begun before it can be ended.
+        process
+            .wait_for_line(|line| line.contains("took the sink over"), WAIT)
+            .await?;
         self.caught_up(&process, source, sink).await?;
         stop(&process).await
     }
@@ -242,10 +246,16 @@ pub(crate) async fn failure(process: &TowpathProcess) -> Result<String> {
 /// Every row of a query as text, sorted.
 pub(crate) async fn rows(conn: &mut Conn, query: &str) -> Result<Vec<String>> {
     let rows: Vec<Row> = conn.query(query).await.with_context(|| query.to_owned())?;
-    let mut texts: Vec<String> = rows
-        .into_iter()
-        .map(|row| format!("{:?}", row.unwrap()))
-        .collect();
+    // A value's Debug shows only how it begins; this shows all of it.
+    let text = |row: Row| {
+        let values: Vec<String> = row
+            .unwrap()
+            .iter()
+            .map(|value| value.as_sql(true))
+            .collect();
+        values.join(", ")
+    };
+    let mut texts: Vec<String> = rows.into_iter().map(text).collect();
     texts.sort_unstable();
     Ok(texts)
 }
@@ -275,26 +285,32 @@ pub(crate) async fn number(conn: &mut Conn, query: &str) -> Result<u64> {
     number.with_context(|| format!("no row: {query}"))
 }
 
-/// Waits until a query answers a number that is accepted.
+/// Waits until a query answers a number that is accepted. It asks seldom: the server renews
+/// `innodb_trx` only for a reader that has let it rest for 0.1 s.
 pub(crate) async fn until(
     what: &str,
     conn: &mut Conn,
     query: &str,
     accept: impl Fn(u64) -> bool,
 ) -> Result<()> {
-    wait_until(what, WAIT, async || Ok(accept(number(conn, query).await?))).await
+    wait_until(what, WAIT, async || {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        Ok(accept(number(conn, query).await?))
+    })
+    .await
 }
 
-/// Waits until a statement of Towpath's user waits in the server for somebody's row lock.
-pub(crate) async fn until_blocked(conn: &mut Conn, database: &str) -> Result<()> {
+/// Waits until a statement with `part` in it waits in the server for somebody's row lock.
+pub(crate) async fn until_blocked(conn: &mut Conn, part: &str) -> Result<()> {
+    let query = format!(
+        "SELECT COUNT(*) FROM information_schema.innodb_trx t \
+         JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
+         WHERE t.trx_state = 'LOCK WAIT' AND p.info LIKE '%{part}%'"
+    );
     until(
         "a statement to wait for a row lock",
         conn,
-        &format!(
-            "SELECT COUNT(*) FROM information_schema.innodb_trx t \
-             JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
-             WHERE t.trx_state = 'LOCK WAIT' AND p.info LIKE '%{database}%'"
-        ),
+        &query,
         |blocked| blocked > 0,
     )
     .await

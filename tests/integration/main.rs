@@ -3,3 +3,7 @@
 mod harness;
 mod commit_proxy;
 mod commit_contract;
+mod values;
+mod zombie;
+mod ddl;
+mod run;
