@@ -166,6 +166,10 @@ url = "mysql://{sink_user}@127.0.0.1:{sink_port}{}"
         sink: &mut Conn,
     ) -> Result<()> {
         let process = self.run()?;
+        // There may be nothing to catch up with, and it must have begun before it can be ended.
+        process
+            .wait_for_line(|line| line.contains("took the sink over"), WAIT)
+            .await?;
         self.caught_up(&process, source, sink).await?;
         stop(&process).await
     }

@@ -6,3 +6,5 @@ mod commit_contract;
 mod values;
 mod check;
 mod zombie;
+mod ddl;
+mod run;

@@ -344,7 +344,7 @@ async fn merged(
             "SELECT state FROM information_schema.processlist WHERE command = 'Binlog Dump GTID'",
         )
         .await?;
-        Ok(states.len() == 1 && states.iter().all(|state| state.contains("sent all binlog")))
+        Ok(states.len() == 1 && states[0].contains("sent all binlog"))
     })
     .await?;
     holder.query_drop("ROLLBACK").await?;

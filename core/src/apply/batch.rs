@@ -33,9 +33,6 @@ pub struct Batch {
 /// Merges row changes.
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// Whether the source logs the rows that its foreign keys cascade to (MySQL 9.6 and later): then the
-    /// sink must neither check nor cascade again.
-    cascades_logged: bool,
     tables: Vec<TableEffect>,
     by_plan: HashMap<*const TablePlan, usize>,
     ordered: Vec<OrderedChange>,
@@ -44,11 +41,16 @@ pub struct BatchBuilder {
     batch: Batch,
 }
 
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl BatchBuilder {
     /// An empty builder.
-    pub fn new(cascades_logged: bool) -> Self {
+    pub fn new() -> Self {
         Self {
-            cascades_logged,
             tables: Vec::new(),
             by_plan: HashMap::new(),
             ordered: Vec::new(),
@@ -94,12 +96,8 @@ impl BatchBuilder {
     /// empty.
     pub fn accepts(&self, event: &RowsEvent<'_>) -> bool {
         self.batch.changes == 0
-            || (self.batch.foreign_key_checks == self.foreign_key_checks(event)
+            || (self.batch.foreign_key_checks == foreign_key_checks(event)
                 && self.batch.unique_checks != event.flags.relaxed_unique_checks())
-    }
-
-    fn foreign_key_checks(&self, event: &RowsEvent<'_>) -> bool {
-        !self.cascades_logged && !event.flags.no_foreign_key_checks()
     }
 
     /// Adds the rows of an event.
@@ -120,7 +118,7 @@ impl BatchBuilder {
                 });
             }
         }
-        self.batch.foreign_key_checks = self.foreign_key_checks(event);
+        self.batch.foreign_key_checks = foreign_key_checks(event);
         self.batch.unique_checks = !event.flags.relaxed_unique_checks();
         let in_order =
             plan.key_columns == 0 || (self.batch.foreign_key_checks && plan.target.foreign_keys);
@@ -216,6 +214,12 @@ impl BatchBuilder {
             },
         ))
     }
+}
+
+/// Whether the sink must check foreign keys, and cascade: not where the source's session didn't, and
+/// not where it logged the rows that it cascaded to, since they would be touched twice.
+fn foreign_key_checks(event: &RowsEvent<'_>) -> bool {
+    !event.flags.no_foreign_key_checks() && !event.flags.sql_foreign_keys()
 }
 
 fn all_columns(bitmap: &[u8], columns: usize) -> bool {

@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use tracing::info;
 use uuid::Uuid;
 
-use super::SinkError;
 use super::session::{SQL_MODE, ServerFacts, Session};
 use super::takeover::quote;
+use super::{Advice, SinkError};
 use crate::apply::ddl::TableName;
 use crate::decode::{Charset, StatusVars};
 
@@ -112,7 +112,8 @@ fn without_auto_increment(definition: &str) -> String {
 /// Runs a statement whose intent is committed, unless it ran already. Answers whether it ran now.
 ///
 /// # Errors
-/// [`SinkError::Ddl`] if the sink refuses the statement, and those of the connection.
+/// [`SinkError::Ddl`] if the sink refuses the statement, which then did not run; and those of the
+/// connection and of what passes by itself, after which it may have run.
 pub async fn run(
     session: &mut Session,
     facts: &ServerFacts,
@@ -172,6 +173,8 @@ fn refused(
 ) -> Result<(), SinkError> {
     match result {
         Ok(_) => Ok(()),
+        // Interrupted or out of patience: the next epoch runs it.
+        Err((_, error)) if error.advice() == Advice::Retry => Err(error),
         Err((_, SinkError::Server { code, message, .. })) => Err(SinkError::Ddl {
             sink: sink.to_owned(),
             gtid: ddl.gtid.clone(),
@@ -262,7 +265,8 @@ fn session_statements(ddl: &DdlStatement<'_>) -> Vec<String> {
         set.push(format!("lc_time_names = {names}"));
     }
     // A generated invisible primary key is in the statement as the source logged it, or not at all.
-    let mut statements = vec![format!("SET {}", set.join(", "))];
+    let no_further_key = "/*!80030 , sql_generate_invisible_primary_key = OFF */";
+    let mut statements = vec![format!("SET {} {no_further_key}", set.join(", "))];
     // Last, since the statement's own bytes are in this character set.
     if let Some(Charset {
         client,

@@ -30,6 +30,12 @@ impl RowsFlags {
         self.0 & 2 != 0
     }
 
+    /// Foreign keys cascaded in the SQL layer, so that the rows they touched are logged too
+    /// (`USE_SQL_FOREIGN_KEY_F`, MySQL 9.6 and later without `innodb_native_foreign_keys`).
+    pub fn sql_foreign_keys(self) -> bool {
+        self.0 & 16 != 0
+    }
+
     /// The session had `unique_checks=0`.
     pub fn relaxed_unique_checks(self) -> bool {
         self.0 & 4 != 0

@@ -86,7 +86,6 @@ impl Consumer {
         lane: Lane,
         ddl: Session,
         facts: ServerFacts,
-        cascades_logged: bool,
         queue: Receiver,
         progress: Arc<Progress>,
     ) -> Self {
@@ -100,7 +99,7 @@ impl Consumer {
             ddl,
             facts,
             plans: Plans::default(),
-            builder: BatchBuilder::new(cascades_logged),
+            builder: BatchBuilder::new(),
             advance: Advance::default(),
             transactions: 0,
             inside: false,
@@ -377,14 +376,24 @@ impl Consumer {
             }
         };
         self.ddl_seq = intent.seq;
-        ddl::run(
+        let ran = ddl::run(
             &mut self.ddl,
             &self.facts,
             self.pipeline_uuid,
             &intent,
             &statement,
         )
-        .await?;
+        .await;
+        if matches!(ran, Err(SinkError::Ddl { .. })) {
+            // It was refused and did not run. The repair may change the definitions that the intent
+            // recorded, which would then look as if it had: the next try begins with a new intent.
+            self.commit_now(Advance {
+                ddl: DdlChange::Done,
+                ..Advance::default()
+            })
+            .await?;
+        }
+        ran?;
         let mut advance = Advance {
             ddl: DdlChange::Done,
             ..Advance::default()

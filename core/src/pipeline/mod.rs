@@ -13,7 +13,7 @@ mod plans;
 mod producer;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use tokio::sync::watch;
@@ -34,9 +34,9 @@ use crate::source::{Backoff, DumpOptions, SourceFacts, check_position, start};
 use consumer::Consumer;
 use producer::Producer;
 
-/// MySQL's version from which foreign keys cascade in the SQL layer, so that the rows they touch are in
-/// the binlog.
-const CASCADES_LOGGED_SINCE: (u32, u32) = (9, 6);
+/// A stop takes at most this long: more than the consumer needs to finish in order, less than the
+/// second that the program promises.
+const STOP_MAX: Duration = Duration::from_millis(850);
 
 /// A stop that somebody else asks for; `true` once it is asked for.
 pub type Stop = watch::Receiver<bool>;
@@ -91,13 +91,18 @@ async fn asked(stop: &mut Stop) {
     }
 }
 
+/// Waits until a stop was asked for and has had time to be obeyed in order.
+async fn stopped_too_long(stop: &mut Stop) {
+    asked(stop).await;
+    tokio::time::sleep(STOP_MAX).await;
+}
+
 /// What an epoch begins with.
 struct Begun {
     held: Held,
     lane: Lane,
     ddl: Session,
     sink_facts: ServerFacts,
-    cascades_logged: bool,
     gtids: GtidSet,
     options: DumpOptions,
 }
@@ -133,19 +138,29 @@ async fn epoch(
         begun.lane,
         begun.ddl,
         begun.sink_facts,
-        begun.cascades_logged,
         receiver,
         Arc::clone(progress),
     );
     let mut producer = tokio::spawn(producer.run());
     let result = tokio::select! {
-        // A stop or an error of the consumer; it drains what the producer queued before it failed.
         result = consumer.run(stop.clone()) => result,
-        // The producer only ends with an error.
-        ended = &mut producer => Err(match ended {
-            Ok(error) => error,
-            Err(join) => PipelineError::Task(join),
-        }),
+        // A DDL statement may wait for a lock for hours. It is left as a crash would leave it.
+        () = stopped_too_long(stop) => {
+            warn!(
+                pipeline = claim.pipeline, sink = claim.sink,
+                "what is under way on the sink takes too long; left to the next start"
+            );
+            Ok(())
+        }
+    };
+    // A producer that failed closed the queue, and the consumer applied what was in it: without that, a
+    // restart would never get up to an event that can't be carried.
+    let result = match result {
+        Err(PipelineError::QueueClosed) => match (&mut producer).await {
+            Ok(error) => Err(error),
+            Err(join) => Err(PipelineError::Task(join)),
+        },
+        result => result,
     };
     producer.abort();
     result
@@ -198,7 +213,6 @@ async fn begin(
         lane: Lane::new(rows, offset),
         ddl,
         sink_facts,
-        cascades_logged: cascades_logged(&facts),
         gtids,
         options,
         held,
@@ -213,7 +227,7 @@ fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions 
             .unwrap_or_else(|| default_server_id(&claim.pipeline, &claim.sink)),
         replica_uuid: Some(Uuid::new_v5(&held.pipeline_uuid, claim.sink.as_bytes())),
         pipeline: claim.pipeline.clone(),
-        heartbeat: std::time::Duration::from_millis(spec.source.heartbeat_ms),
+        heartbeat: Duration::from_millis(spec.source.heartbeat_ms),
     }
 }
 
@@ -269,31 +283,9 @@ pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
     high | 0x8000_0000
 }
 
-/// Whether the source logs the rows that its foreign keys cascade to. With
-/// `innodb_native_foreign_keys` the storage engine cascades, as before, and only parents are logged.
-fn cascades_logged(facts: &SourceFacts) -> bool {
-    version(facts.version()) >= CASCADES_LOGGED_SINCE
-        && facts.variable("innodb_native_foreign_keys") != "ON"
-}
-
-fn version(text: &str) -> (u32, u32) {
-    let mut numbers = text
-        .split(['.', '-'])
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(version("9.7.4-2") >= CASCADES_LOGGED_SINCE);
-        assert!(version("10.11.6-MariaDB") >= (10, 11));
-        assert!(version("8.4.3") < CASCADES_LOGGED_SINCE);
-        assert_eq!(version(""), (0, 0));
-    }
 
     #[test]
     fn the_default_server_id_is_stable_and_high() {

@@ -40,7 +40,6 @@ const VARIABLES: &[&str] = &[
     "log_slave_updates",
     "replica_preserve_commit_order",
     "replica_parallel_workers",
-    "innodb_native_foreign_keys",
 ];
 
 /// A replica of the source that has registered there.
