@@ -1,5 +1,7 @@
 //! Tests of the program as a whole, against real servers.
 
+#![allow(clippy::indexing_slicing, reason = "in tests a panic is the report")]
+
 mod harness;
 mod commit_proxy;
 mod commit_contract;
