@@ -57,7 +57,11 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(EXIT_SUPERSEDED))
         }
         // Our errors name their causes themselves.
-        Err(error) => Err(anyhow::anyhow!("pipeline {} stopped: {error}", spec.name)),
+        Err(error) => Err(anyhow::anyhow!(
+            "pipeline {} stopped: {error}\n(towpath check {} looks at all that it needs)",
+            spec.name,
+            arguments.file.display()
+        )),
     }
 }
 

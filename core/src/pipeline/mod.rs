@@ -28,6 +28,7 @@ pub use progress::Progress;
 use crate::commit::SinkError;
 use crate::commit::lane::Lane;
 use crate::commit::offset::OffsetWriter;
+use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held, take_over};
 use crate::source::{Backoff, DumpOptions, SourceFacts, check_position, start};
@@ -176,13 +177,31 @@ async fn begin(
     let mut ddl = Session::connect(&claim.sink, &sink.endpoint).await?;
     let sink_facts = rows.facts().await?;
     ddl.facts().await?;
-    let held = take_over(claim, &mut rows, &mut ddl).await?;
-    claim.held = Some((held.generation, held.epoch));
 
+    // Whoever can't read the source, or reads another one, must not end an owner that does: that is
+    // found out before the takeover, as far as an onlooker can.
+    let onlooker = read_offset(rows.conn(), &claim.pipeline, &claim.sink)
+        .await
+        .map_err(|error| SinkError::from_driver(&claim.sink, "look at the offset row", error))?;
     let mut source = connect_source(spec).await?;
     let facts = SourceFacts::read(&mut source).await?;
     let source_uuid = parse_server_uuid(&facts)?;
-    refuse_another_source(claim, &held, &facts, source_uuid)?;
+    if let Offset::Stored(row) = &onlooker {
+        let gtids = row.gtids.as_ref();
+        refuse_another_source(claim, row.source_uuid, gtids, &facts, source_uuid)?;
+    }
+
+    let held = take_over(claim, &mut rows, &mut ddl).await?;
+    claim.held = Some((held.generation, held.epoch));
+    // The predecessor may have gone on until then, with transactions newer than the facts.
+    let facts = SourceFacts::read(&mut source).await?;
+    refuse_another_source(
+        claim,
+        held.source_uuid,
+        held.gtids.as_ref(),
+        &facts,
+        source_uuid,
+    )?;
     let fresh = held.gtids.is_none();
     let options = dump_options(spec, claim, &held);
     let gtids = match &held.gtids {
@@ -249,11 +268,12 @@ fn parse_server_uuid(facts: &SourceFacts) -> Result<Uuid, PipelineError> {
 /// executed all that the sink holds.
 fn refuse_another_source(
     claim: &Claim,
-    held: &Held,
+    known: Option<Uuid>,
+    gtids: Option<&GtidSet>,
     facts: &SourceFacts,
     source_uuid: Uuid,
 ) -> Result<(), PipelineError> {
-    let (Some(known), Some(gtids)) = (held.source_uuid, &held.gtids) else {
+    let (Some(known), Some(gtids)) = (known, gtids) else {
         return Ok(());
     };
     let same_history = !gtids.is_empty() && gtids.is_subset(&facts.gtid_executed);

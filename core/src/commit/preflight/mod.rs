@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 
-pub use offset::{Holder, Offset, StoredOffset};
+pub use offset::{Holder, Offset, StoredOffset, read_offset};
 
 use super::takeover::quote;
 use crate::check::finding::{Finding, FindingState, Fix};

@@ -58,11 +58,10 @@ pub struct Holder {
 }
 
 /// Reads the row of a pipeline and sink, without a lock.
-pub(super) async fn read_offset(
-    conn: &mut Conn,
-    pipeline: &str,
-    sink: &str,
-) -> Result<Offset, Error> {
+///
+/// # Errors
+/// Those of the connection.
+pub async fn read_offset(conn: &mut Conn, pipeline: &str, sink: &str) -> Result<Offset, Error> {
     let key = format!("pipeline = {} AND sink = {}", quote(pipeline), quote(sink));
     let row: Result<Option<mysql_async::Row>, Error> = conn
         .query_first(format!(
