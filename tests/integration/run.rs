@@ -145,6 +145,7 @@ async fn what_cannot_go_on_says_how_to() -> Result<()> {
         start: "now".into(),
         ..pipeline.clone()
     };
+    let epoch = pipeline.row(&mut sink).await?.epoch;
     refused(
         &foreign,
         &["written by a pipeline that reads source", "another name"],
@@ -158,6 +159,11 @@ async fn what_cannot_go_on_says_how_to() -> Result<()> {
         ..pipeline.clone()
     };
     refused(&source_side, &["source", "Access denied for user 'repl'"]).await?;
+    // Neither took the sink over first: a healthy owner would have gone on.
+    ensure!(
+        pipeline.row(&mut sink).await?.epoch == epoch,
+        "the epoch was raised"
+    );
     let sink_side = Pipeline {
         sink_user: wrong("app"),
         ..pipeline.clone()
