@@ -9,7 +9,7 @@ use std::io::Write;
 
 use mysql_common::collations::{Collation, CollationId};
 
-use crate::decode::{Column, ColumnKind, DecodeError, JsonValue, Value};
+use crate::decode::{Column, ColumnKind, DecodeError, JsonDocument, JsonValue, Value};
 
 /// The collation id of bytes without a character set.
 pub const BINARY_COLLATION: u16 = 63;
@@ -97,7 +97,7 @@ pub fn write_cell(
             _ => write_text(out, form, bytes),
         },
         Value::Geometry(bytes) | Value::Vector(bytes) => write_quoted(out, "_binary", bytes),
-        Value::Json(document) => write_json(out, document.root()?)?,
+        Value::Json(document) => write_json(out, document)?,
     }
     Ok(())
 }
@@ -152,12 +152,14 @@ pub fn write_quoted(out: &mut Vec<u8>, introducer: &str, bytes: &[u8]) {
 }
 
 /// JSON as an expression of type JSON that keeps every member's own type.
-fn write_json(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), DecodeError> {
-    if has_typed_members(value)? {
-        return write_json_expression(out, value);
-    }
+fn write_json(out: &mut Vec<u8>, document: JsonDocument<'_>) -> Result<(), DecodeError> {
+    // Also proves that the document is nested no deeper than MySQL allows, for what recurses below.
     let mut text = Vec::new();
-    write_json_text(&mut text, value)?;
+    document.write_compact(&mut text)?;
+    let root = document.root()?;
+    if has_typed_members(root)? {
+        return write_json_expression(out, root);
+    }
     out.extend_from_slice(b"CAST(");
     write_quoted(out, "_utf8mb4", &text);
     out.extend_from_slice(b" AS JSON)");
@@ -197,62 +199,7 @@ fn has_typed_members(value: JsonValue<'_>) -> Result<bool, DecodeError> {
     })
 }
 
-fn write_json_text(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), DecodeError> {
-    match value {
-        JsonValue::Null => out.extend_from_slice(b"null"),
-        JsonValue::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
-        JsonValue::Int(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
-        JsonValue::UInt(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
-        JsonValue::Double(x) => write_double(out, x),
-        JsonValue::String(text) => write_json_string(out, text),
-        JsonValue::Object(object) => {
-            out.push(b'{');
-            for (n, member) in object.iter().enumerate() {
-                let (key, value) = member?;
-                if n > 0 {
-                    out.push(b',');
-                }
-                write_json_string(out, key);
-                out.push(b':');
-                write_json_text(out, value)?;
-            }
-            out.push(b'}');
-        }
-        JsonValue::Array(array) => {
-            out.push(b'[');
-            for (n, element) in array.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                write_json_text(out, element?)?;
-            }
-            out.push(b']');
-        }
-        // Only reached through a typed expression, never as text.
-        JsonValue::Decimal(_)
-        | JsonValue::Date(_)
-        | JsonValue::Time(_)
-        | JsonValue::DateTime(_)
-        | JsonValue::Timestamp(_)
-        | JsonValue::Opaque { .. } => write_json_expression(out, value)?,
-    }
-    Ok(())
-}
-
-fn write_json_string(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..=0x1f => {
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-            byte => out.push(byte),
-        }
-    }
-    out.push(b'"');
-}
-
+/// A member is an argument of JSON_OBJECT or JSON_ARRAY, which take SQL's own types as they are.
 fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), DecodeError> {
     match value {
         JsonValue::Object(object) => {
@@ -306,13 +253,14 @@ fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), 
             write_quoted(out, "_binary", data);
             out.extend_from_slice(b" AS JSON)");
         }
-        scalar => {
-            let mut text = Vec::new();
-            write_json_text(&mut text, scalar)?;
-            out.extend_from_slice(b"CAST(");
-            write_quoted(out, "_utf8mb4", &text);
-            out.extend_from_slice(b" AS JSON)");
+        JsonValue::Null => out.extend_from_slice(b"NULL"),
+        JsonValue::Bool(b) => {
+            let text = if b { "true" } else { "false" };
+            let _ = write!(out, "CAST('{text}' AS JSON)");
         }
+        JsonValue::Int(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+        JsonValue::Double(x) => write_double(out, x),
+        JsonValue::String(text) => write_quoted(out, "_utf8mb4", text),
     }
     Ok(())
 }

@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 use tracing::info;
 use uuid::Uuid;
 
-use super::session::{SQL_MODE, ServerFacts, Session};
-use super::takeover::quote;
+use super::session::{SQL_MODE, ServerFacts, Session, quote};
 use super::{Advice, SinkError};
 use crate::apply::ddl::TableName;
 use crate::decode::{Charset, StatusVars};

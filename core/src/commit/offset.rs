@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::SinkError;
 use super::ddl::DdlIntent;
-use super::session::Session;
-use super::takeover::{Held, quote};
+use super::session::{Session, quote};
+use super::takeover::Held;
 
 /// A statement that fails with error 1242 unless the statement before it matched exactly one row.
 ///

@@ -294,3 +294,19 @@ impl Session {
         let _ = self.conn.disconnect().await;
     }
 }
+
+/// Quotes text for a statement in utf8mb4 without NO_BACKSLASH_ESCAPES.
+pub(super) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' => out.push_str("\\'"),
+            '\\' => out.push_str("\\\\"),
+            '\0' => out.push_str("\\0"),
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::ddl::DdlIntent;
 use super::lock::{Lane, lock_name};
-use super::session::Session;
+use super::session::{Session, quote};
 use super::{SinkError, schema};
 
 /// A predecessor's lock is waited for this long: its rollback takes about as long as its open
@@ -407,20 +407,4 @@ fn parse_uuid(claim: &Claim, column: &str, text: &str) -> Result<Uuid, SinkError
             claim.pipeline
         ),
     })
-}
-
-/// Quotes text for a statement in utf8mb4 without NO_BACKSLASH_ESCAPES.
-pub(super) fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('\'');
-    for c in text.chars() {
-        match c {
-            '\'' => out.push_str("\\'"),
-            '\\' => out.push_str("\\\\"),
-            '\0' => out.push_str("\\0"),
-            c => out.push(c),
-        }
-    }
-    out.push('\'');
-    out
 }

@@ -12,7 +12,7 @@ use mysql_async::{Conn, Error};
 
 pub use offset::{Holder, Offset, StoredOffset, read_offset};
 
-use super::takeover::quote;
+use super::session::quote;
 use crate::check::finding::{Finding, FindingState, Fix};
 use crate::check::grants::Grants;
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::commit::ddl::DdlIntent;
 use crate::commit::lock::{Lane, lock_name};
-use crate::commit::takeover::quote;
+use crate::commit::session::quote;
 
 /// The offset row, as far as it can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
