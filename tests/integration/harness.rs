@@ -51,7 +51,8 @@ impl Pair {
     pub(crate) async fn pipeline(&self, name: &str, schema: &[&str]) -> Result<Pipeline> {
         let (mut source, mut sink) = self.conns().await?;
         for conn in [&mut source, &mut sink] {
-            conn.query_drop(format!("CREATE DATABASE {name}")).await?;
+            conn.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+                .await?;
             conn.query_drop(format!("USE {name}")).await?;
             for statement in schema {
                 conn.query_drop(*statement)

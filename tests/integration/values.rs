@@ -94,6 +94,10 @@ const TABLES: &[(&str, &str)] = &[
          (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1)",
     ),
     (
+        "`größe` (id INT PRIMARY KEY, `naïve` VARCHAR(9), n INT)",
+        "(1, 'ü', 1), (2, 'x', 1)",
+    ),
+    (
         "document (id INT PRIMARY KEY, j JSON, n INT)",
         "(1, JSON_OBJECT('a', 1, 'b', 1.5e0, 'c', CAST(1.50 AS DECIMAL(5,2)), 'd', NOW(), 'e', 'it\\'s \\\\ \"'), 1), \
          (2, 'null', 1), (3, NULL, 1), (4, '[true, false, null, -1, 18446744073709551615, \"é\"]', 1)",
@@ -123,7 +127,7 @@ const HOSTILE: &[&str] = &[
     "SET GLOBAL auto_increment_increment = 7",
     "SET GLOBAL div_precision_increment = 0",
     "SET GLOBAL transaction_read_only = 1",
-    "SET GLOBAL init_connect = 'SET autocommit = 0, sql_mode = \"\", time_zone = \"-09:00\"'",
+    "SET GLOBAL init_connect = 'SET NAMES latin1, autocommit = 0, sql_mode = \"\", time_zone = \"-09:00\"'",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +154,8 @@ async fn every_value_arrives_whatever_the_servers_settings() -> Result<()> {
     let schema: Vec<&str> = schema.iter().map(String::as_str).collect();
     let mut pipeline = pair.pipeline("v", &schema).await?;
     let (mut source, mut sink) = pair.conns().await?;
-    sink.query_drop("SET time_zone = '+03:00'").await?;
+    sink.query_drop("SET NAMES utf8mb4, time_zone = '+03:00'")
+        .await?;
     // A user without the privilege to pass by init_connect.
     for statement in [
         "CREATE USER plain@'%' IDENTIFIED BY 'plain'",
@@ -344,7 +349,7 @@ async fn merged(
             "SELECT state FROM information_schema.processlist WHERE command = 'Binlog Dump GTID'",
         )
         .await?;
-        Ok(states.len() == 1 && states[0].contains("sent all binlog"))
+        Ok(matches!(&states[..], [state] if state.contains("sent all binlog")))
     })
     .await?;
     holder.query_drop("ROLLBACK").await?;
@@ -369,6 +374,9 @@ const LIVES: &[&str] = &[
     "INSERT INTO k VALUES ('c', 103, 33)",
     "UPDATE k SET v = 34 WHERE id = 'c'",
     "DELETE FROM k WHERE id = 'c'",
+    // Changed and changed back: the row is found, and nothing is left to change.
+    "UPDATE k SET v = 1 WHERE id = 'a'",
+    "UPDATE k SET v = 0 WHERE id = 'a'",
     // Keys that move, and back, and onto a deleted one, and only in case.
     "UPDATE k SET id = 'moved' WHERE id = 'd'",
     "UPDATE k SET id = 'away' WHERE id = 'e'",

@@ -17,3 +17,6 @@ mod error;
 
 pub use batch::{Batch, BatchBuilder};
 pub use error::ApplyError;
+
+#[cfg(test)]
+mod tests;

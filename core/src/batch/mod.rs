@@ -11,3 +11,6 @@ mod error;
 pub use assembler::{Assembler, CHUNK_BYTES_MAX};
 pub use chunk::{Chunk, Message};
 pub use error::BatchError;
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,79 @@ impl OffsetWriter {
         (sql, statements)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(gtids: &str) -> OffsetWriter {
+        let held = Held {
+            pipeline_uuid: Uuid::nil(),
+            generation: Generation(2),
+            epoch: Epoch(7),
+            commit_seq: 41,
+            source_uuid: None,
+            gtids: None,
+            position: None,
+            ddl_seq: 3,
+            ddl_intent: None,
+        };
+        OffsetWriter::new("it's", "replica", &held, Uuid::from_u128(9), gtids.parse().unwrap())
+    }
+
+    /// The statements of a commit; no literal here holds a semicolon.
+    fn statements(writer: &OffsetWriter, advance: &Advance) -> Vec<String> {
+        let mut gtids = writer.gtids().clone();
+        gtids.add_set(&advance.gtids);
+        writer.commit_sql(advance, &gtids).split("; ").map(str::to_owned).collect()
+    }
+
+    const A: &str = "00000000-0000-0000-0000-00000000000a";
+    const B: &str = "00000000-0000-0000-0000-00000000000b";
+
+    #[test]
+    fn a_commit_writes_what_moved_then_the_guarded_row_and_then_commits() {
+        let advance = Advance {
+            gtids: format!("{A}:6").parse().unwrap(),
+            position: Some(BinlogPosition { file: "binlog.000001".into(), offset: 99 }),
+            commit_time_us: Some(1_700_000_000_000_001),
+            ddl: DdlChange::Keep,
+        };
+        assert_eq!(
+            statements(&writer(&format!("{A}:1-5:9,{B}:1")), &advance),
+            [
+                format!(
+                    "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES \
+                     ('it\\'s', 'replica', '{A}', '', '1-6:9') ON DUPLICATE KEY UPDATE intervals = VALUES(intervals)"
+                ),
+                "UPDATE towpath.`offset` SET commit_seq = 42, source_uuid = '00000000-0000-0000-0000-000000000009', \
+                 source_file = 'binlog.000001', source_offset = 99, \
+                 source_commit_time = '2023-11-14 22:13:20.000001' \
+                 WHERE pipeline = 'it\\'s' AND sink = 'replica' AND generation = 2 AND epoch = 7 AND commit_seq = 41"
+                    .to_owned(),
+                GUARD.to_owned(),
+                "COMMIT".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_intent_comes_and_goes_with_the_row() {
+        let intent = DdlIntent {
+            seq: 4,
+            gtid: format!("{A}:6"),
+            statement: "ALTER TABLE t COMMENT 'it''s'".into(),
+            before: "ab".into(),
+        };
+        let writer = writer("");
+        let planned = Advance { ddl: DdlChange::Intent(intent), ..Advance::default() };
+        let [update, guard, commit] = &statements(&writer, &planned)[..] else { panic!() };
+        assert!(update.contains(", ddl_seq = 4, ddl_intent = '{\"seq\":4,"), "{update}");
+        assert!(update.contains("it\\'\\'s"), "{update}");
+        assert_eq!((guard.as_str(), commit.as_str()), (GUARD, "COMMIT"));
+        let done = Advance { ddl: DdlChange::Done, ..Advance::default() };
+        let [update, ..] = &statements(&writer, &done)[..] else { panic!() };
+        assert!(update.contains(", ddl_intent = NULL WHERE "), "{update}");
+        assert!(!done.is_empty() && Advance::default().is_empty());
+    }
+}
