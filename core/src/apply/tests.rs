@@ -411,6 +411,8 @@ fn gtid(number: u64) -> Gtid {
 
 const NO_FOREIGN_KEY_CHECKS: u16 = 2;
 const RELAXED_UNIQUE_CHECKS: u16 = 4;
+/// `USE_SQL_FOREIGN_KEY_F`.
+const SQL_FOREIGN_KEYS: u16 = 16;
 
 #[test]
 fn a_batch_has_one_setting_of_the_checks() {
@@ -430,7 +432,7 @@ fn a_batch_has_one_setting_of_the_checks() {
     );
     let relaxed = RowsEvent::parse(EventType::WRITE_ROWS, &relaxed).unwrap();
 
-    let mut builder = BatchBuilder::new(false);
+    let mut builder = BatchBuilder::new();
     builder.begin(&gtid(1));
     assert!(builder.accepts(&plain) && builder.accepts(&unchecked));
     builder.rows(&plan, &plain).unwrap();
@@ -441,26 +443,29 @@ fn a_batch_has_one_setting_of_the_checks() {
     assert!(builder.is_empty() && builder.accepts(&relaxed));
 
     // Where the source logs what its foreign keys cascade to, the sink must not cascade again.
-    let mut builder = BatchBuilder::new(true);
+    let logged = rows_body(EventType::WRITE_ROWS, SQL_FOREIGN_KEYS, &[image(1, OLD)]);
+    let logged = RowsEvent::parse(EventType::WRITE_ROWS, &logged).unwrap();
+    let mut builder = BatchBuilder::new();
     builder.begin(&gtid(2));
-    builder.rows(&plan, &plain).unwrap();
-    assert!(builder.accepts(&unchecked) && !builder.accepts(&relaxed));
+    builder.rows(&plan, &logged).unwrap();
+    assert!(builder.accepts(&unchecked) && !builder.accepts(&relaxed) && !builder.accepts(&plain));
     builder.rows(&plan, &unchecked).unwrap();
     assert!(!builder.take().unwrap().foreign_key_checks);
 }
 
 #[test]
 fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
-    let insert = rows_body(EventType::WRITE_ROWS, 0, &[image(1, OLD)]);
-    let delete = rows_body(EventType::DELETE_ROWS, 0, &[image(1, OLD)]);
-    let update = rows_body(
-        EventType::UPDATE_ROWS,
-        0,
-        &[image(1, OLD), image(1, Row { v: 9, ..OLD })],
-    );
-    let sql = |target: TargetTable, cascades_logged| {
+    let sql = |target: TargetTable, cascades_logged: bool| {
+        let flags = if cascades_logged { SQL_FOREIGN_KEYS } else { 0 };
+        let insert = rows_body(EventType::WRITE_ROWS, flags, &[image(1, OLD)]);
+        let delete = rows_body(EventType::DELETE_ROWS, flags, &[image(1, OLD)]);
+        let update = rows_body(
+            EventType::UPDATE_ROWS,
+            flags,
+            &[image(1, OLD), image(1, Row { v: 9, ..OLD })],
+        );
         let plan = plan(target);
-        let mut builder = BatchBuilder::new(cascades_logged);
+        let mut builder = BatchBuilder::new();
         for (n, (kind, body)) in [
             (EventType::WRITE_ROWS, &insert),
             (EventType::UPDATE_ROWS, &update),
@@ -473,7 +478,7 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
             builder.begin(&gtid(n as u64 + 1));
             // The image before the DELETE is that after the UPDATE.
             let body = if kind == EventType::DELETE_ROWS {
-                rows_body(kind, 0, &[image(1, Row { v: 9, ..OLD })])
+                rows_body(kind, flags, &[image(1, Row { v: 9, ..OLD })])
             } else {
                 body.clone()
             };
@@ -525,7 +530,7 @@ fn a_partial_image_is_refused() {
     let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);
     *body.last_mut().unwrap() = 0b011;
     body.extend([0, 1, 0, 0, 0, 1, 0, 0, 0]);
-    let mut builder = BatchBuilder::new(true);
+    let mut builder = BatchBuilder::new();
     builder.begin(&gtid(1));
     let event = RowsEvent::parse(EventType::WRITE_ROWS, &body).unwrap();
     let error = builder.rows(&plan(target()), &event).unwrap_err();

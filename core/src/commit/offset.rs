@@ -253,14 +253,23 @@ mod tests {
             ddl_seq: 3,
             ddl_intent: None,
         };
-        OffsetWriter::new("it's", "replica", &held, Uuid::from_u128(9), gtids.parse().unwrap())
+        OffsetWriter::new(
+            "it's",
+            "replica",
+            &held,
+            Uuid::from_u128(9),
+            gtids.parse().unwrap(),
+        )
     }
 
     /// The statements of a commit; no literal here holds a semicolon.
     fn statements(writer: &OffsetWriter, advance: &Advance) -> Vec<String> {
         let mut gtids = writer.gtids().clone();
         gtids.add_set(&advance.gtids);
-        writer.commit_sql(advance, &gtids).split("; ").map(str::to_owned).collect()
+        let (sql, count) = writer.commit_sql(advance, &gtids);
+        let statements: Vec<String> = sql.split("; ").map(str::to_owned).collect();
+        assert_eq!(statements.len(), count, "{sql}");
+        statements
     }
 
     const A: &str = "00000000-0000-0000-0000-00000000000a";
@@ -270,7 +279,10 @@ mod tests {
     fn a_commit_writes_what_moved_then_the_guarded_row_and_then_commits() {
         let advance = Advance {
             gtids: format!("{A}:6").parse().unwrap(),
-            position: Some(BinlogPosition { file: "binlog.000001".into(), offset: 99 }),
+            position: Some(BinlogPosition {
+                file: "binlog.000001".into(),
+                offset: 99,
+            }),
             commit_time_us: Some(1_700_000_000_000_001),
             ddl: DdlChange::Keep,
         };
@@ -301,13 +313,26 @@ mod tests {
             before: "ab".into(),
         };
         let writer = writer("");
-        let planned = Advance { ddl: DdlChange::Intent(intent), ..Advance::default() };
-        let [update, guard, commit] = &statements(&writer, &planned)[..] else { panic!() };
-        assert!(update.contains(", ddl_seq = 4, ddl_intent = '{\"seq\":4,"), "{update}");
+        let planned = Advance {
+            ddl: DdlChange::Intent(intent),
+            ..Advance::default()
+        };
+        let [update, guard, commit] = &statements(&writer, &planned)[..] else {
+            panic!()
+        };
+        assert!(
+            update.contains(", ddl_seq = 4, ddl_intent = '{\"seq\":4,"),
+            "{update}"
+        );
         assert!(update.contains("it\\'\\'s"), "{update}");
         assert_eq!((guard.as_str(), commit.as_str()), (GUARD, "COMMIT"));
-        let done = Advance { ddl: DdlChange::Done, ..Advance::default() };
-        let [update, ..] = &statements(&writer, &done)[..] else { panic!() };
+        let done = Advance {
+            ddl: DdlChange::Done,
+            ..Advance::default()
+        };
+        let [update, ..] = &statements(&writer, &done)[..] else {
+            panic!()
+        };
         assert!(update.contains(", ddl_intent = NULL WHERE "), "{update}");
         assert!(!done.is_empty() && Advance::default().is_empty());
     }
