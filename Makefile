@@ -52,7 +52,7 @@ endif
 
 .PHONY: bench
 bench: mysql
-	cargo bench --workspace --locked
+	cargo run --release --locked --package towpath-benches --bin decode
 
 .PHONY: fix
 fix:

@@ -352,7 +352,11 @@ async fn what_is_outside_is_skipped_and_what_cant_be_carried_stops() -> Result<(
             named,
             &gtid,
             "not carried by this version",
-            "start after this transaction",
+            if name == "copied" {
+                "step over"
+            } else {
+                "UPDATE towpath.offset_gtid SET intervals"
+            },
         ] {
             ensure!(said.contains(part), "{name}: {part:?} is not in\n{said}");
         }
@@ -361,6 +365,13 @@ async fn what_is_outside_is_skipped_and_what_cant_be_carried_stops() -> Result<(
             "{name}: the offset moved"
         );
         ensure!(number(&mut sink, &format!("SELECT COUNT(*) FROM {name}.t")).await? == 2);
+        // The statement that the error prints is the way past it.
+        if let Some(at) = said.find("UPDATE towpath.offset_gtid") {
+            let rest = said.get(at..).unwrap_or_default();
+            let end = rest.find("tag = ''").context("the statement is cut off")?;
+            sink.query_drop(format!("{}tag = ''", &rest[..end])).await?;
+            pipeline.run_until_caught_up(&mut source, &mut sink).await?;
+        }
     }
     session_of_its_own(&pair).await?;
     stops_while_it_waits(&pair).await

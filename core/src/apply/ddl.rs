@@ -236,9 +236,7 @@ fn other_object(words: &mut Words<'_>, filter: &TableFilter, what: &str) -> Deci
 }
 
 fn refuse(what: &str) -> Decision {
-    Decision::Refuse(format!(
-        "{what} is not carried by this version; run it on the sink yourself, then start after this transaction"
-    ))
+    Decision::Refuse(format!("{what} is not carried by this version"))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub enum BatchError {
     #[error(
         "{file}:{offset}: transaction {gtid} logs a change as a statement ({statement}); only row format \
          can be replicated exactly: SET GLOBAL binlog_format = 'ROW' on the source, let old sessions \
-         end, and start after this transaction"
+         end, then step over this transaction (README)"
     )]
     StatementFormat {
         /// Binlog file.

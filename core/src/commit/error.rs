@@ -151,7 +151,10 @@ impl SinkError {
                 // A server that doesn't know the user names a plugin at random.
                 mysql_async::Error::Driver(mysql_async::DriverError::UnknownAuthPlugin {
                     ..
-                }) => Advice::Stop,
+                })
+                | mysql_async::Error::Driver(mysql_async::DriverError::PacketTooLarge) => {
+                    Advice::Stop
+                }
                 mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => Advice::Retry,
                 mysql_async::Error::Server(server) => advice_for_code(server.code),
                 mysql_async::Error::Other(_) | mysql_async::Error::Url(_) => Advice::Stop,

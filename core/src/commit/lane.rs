@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::SinkError;
 use super::offset::{Advance, OffsetWriter};
-use super::session::{Checks, Session};
+use super::session::{Checks, ServerFacts, Session};
 use crate::apply::Batch;
 use crate::apply::statement::{Operation, Statement};
 
@@ -28,16 +28,20 @@ const ROWS_NAMED_MAX: usize = 5;
 pub struct Lane {
     session: Session,
     offset: OffsetWriter,
+    /// Statements travel together up to this many bytes.
+    packet_bytes_max: usize,
     /// Whether a sink transaction is open with an unfinished source transaction in it.
     open: bool,
 }
 
 impl Lane {
     /// A lane on a connection that holds its lock.
-    pub fn new(session: Session, offset: OffsetWriter) -> Self {
+    pub fn new(session: Session, offset: OffsetWriter, facts: &ServerFacts) -> Self {
+        let server_max = usize::try_from(facts.max_allowed_packet / 2).unwrap_or(usize::MAX);
         Self {
             session,
             offset,
+            packet_bytes_max: PACKET_BYTES_MAX.min(server_max),
             open: false,
         }
     }
@@ -93,7 +97,7 @@ impl Lane {
         let mut first = 0;
         for (n, statement) in batch.statements.iter().enumerate() {
             if !packet.is_empty() {
-                if packet.len() + statement.sql.len() > PACKET_BYTES_MAX {
+                if packet.len() + statement.sql.len() > self.packet_bytes_max {
                     self.send(batch, first..n, &packet).await?;
                     packet.clear();
                     first = n;

@@ -129,15 +129,6 @@ pub async fn take_over(
     read_held(claim, rows, pipeline_uuid, generation, epoch).await
 }
 
-/// Reads the fence again and says who has superseded us, if anybody has.
-///
-/// # Errors
-/// [`SinkError::Superseded`], and those of the connection.
-pub async fn confirm_not_superseded(claim: &Claim, session: &mut Session) -> Result<(), SinkError> {
-    let fence = read_fence(claim, session).await?;
-    refuse_if_superseded(claim, &fence)
-}
-
 async fn ensure_row(claim: &Claim, session: &mut Session) -> Result<(), SinkError> {
     let exists: Option<u64> = session
         .first(

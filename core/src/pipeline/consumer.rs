@@ -5,6 +5,7 @@
 //! allow. A batch ends between two source transactions; one that is larger than the bounds goes out in
 //! pieces, inside one transaction of the sink.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::progress::Progress;
 use super::{Stop, asked};
 use crate::apply::BatchBuilder;
 use crate::apply::ddl::{Decision, decide};
+use crate::apply::literal::charset_name;
 use crate::batch::{Chunk, Message};
 use crate::commit::SinkError;
 use crate::commit::ddl::{self, DdlIntent, DdlStatement};
@@ -27,7 +29,7 @@ use crate::commit::lane::Lane;
 use crate::commit::offset::{Advance, DdlChange};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held};
-use crate::decode::{DecodeError, Event, EventType, Events, QueryEvent, RowsEvent};
+use crate::decode::{DecodeError, Event, EventType, Events, QueryEvent, RowsEvent, StatusVars};
 use crate::queue::Receiver;
 
 /// Transactions that change nothing on the sink move its offset at most this often, and at a stop.
@@ -50,6 +52,7 @@ enum Outcome {
 
 /// Consumes one queue for one sink.
 pub(super) struct Consumer {
+    pipeline: String,
     sink: String,
     pipeline_uuid: Uuid,
     filter: TableFilter,
@@ -90,6 +93,7 @@ impl Consumer {
         progress: Arc<Progress>,
     ) -> Self {
         Self {
+            pipeline: claim.pipeline.clone(),
             sink: claim.sink.clone(),
             pipeline_uuid: held.pipeline_uuid,
             filter: spec.source.tables.clone(),
@@ -327,14 +331,19 @@ impl Consumer {
     async fn query(&mut self, chunk: &Chunk, event: Event<'_>) -> Result<Outcome, PipelineError> {
         let gtid = &chunk.gtid;
         let query = QueryEvent::parse(event.body).map_err(|source| decode(gtid, source))?;
-        let sql = String::from_utf8_lossy(query.sql);
+        let vars = query.status_vars().map_err(|source| decode(gtid, source))?;
+        let sql = statement_text(query.sql, &vars);
         let database = String::from_utf8_lossy(query.schema);
         let tables = match decide(&sql, &database, &self.filter) {
             Decision::Skip => {
                 tracing::debug!(%gtid, statement = %sql, "a statement that is not replicated");
                 return Ok(Outcome::Gathered);
             }
-            Decision::Refuse(detail) => {
+            Decision::Refuse(what) => {
+                // All that came before is kept, so that only this one is in the way.
+                self.inside = false;
+                self.drain().await?;
+                let detail = format!("{what}; {}", self.way_past(gtid));
                 return Err(SinkError::Ddl {
                     sink: self.sink.clone(),
                     gtid: gtid.to_string(),
@@ -345,7 +354,6 @@ impl Consumer {
             }
             Decision::Carry(tables) => tables,
         };
-        let vars = query.status_vars().map_err(|source| decode(gtid, source))?;
         let statement = DdlStatement {
             gtid: gtid.to_string(),
             sql: query.sql,
@@ -404,6 +412,22 @@ impl Consumer {
         Ok(Outcome::Committed)
     }
 
+    /// How an operator goes on behind a transaction that was dealt with by hand.
+    fn way_past(&self, gtid: &Gtid) -> String {
+        let mut gtids = self.progress.view().gtids;
+        gtids.add(gtid);
+        format!(
+            "run it, or what stands for it, on the sink yourself, then mark it as done and start again: \
+             UPDATE towpath.offset_gtid SET intervals = '{}' WHERE pipeline = '{}' AND sink = '{}' AND \
+             source_uuid = '{}' AND tag = '{}'",
+            gtids.intervals_text(&gtid.origin).unwrap_or_default(),
+            self.pipeline,
+            self.sink,
+            gtid.origin.uuid,
+            gtid.origin.tag
+        )
+    }
+
     async fn commit_now(&mut self, advance: Advance) -> Result<(), PipelineError> {
         self.lane
             .begin(crate::apply::Batch::default(), Some(advance))
@@ -411,6 +435,20 @@ impl Consumer {
         let done = self.lane.done().await?;
         self.done(done);
         Ok(())
+    }
+}
+
+/// A statement's text, by the character set of the client that sent it: names in it decide what is
+/// replicated.
+fn statement_text<'a>(sql: &'a [u8], vars: &StatusVars) -> Cow<'a, str> {
+    let client = vars
+        .charset
+        .and_then(|charset| charset_name(charset.client));
+    match (std::str::from_utf8(sql), client.as_deref()) {
+        (Ok(text), _) => Cow::Borrowed(text),
+        // Latin-1's letters are the first 256 characters of Unicode.
+        (Err(_), Some("latin1")) => Cow::Owned(sql.iter().map(|&byte| char::from(byte)).collect()),
+        (Err(_), _) => String::from_utf8_lossy(sql),
     }
 }
 

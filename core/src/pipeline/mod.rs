@@ -229,7 +229,7 @@ async fn begin(
         );
     }
     Ok(Begun {
-        lane: Lane::new(rows, offset),
+        lane: Lane::new(rows, offset, &sink_facts),
         ddl,
         sink_facts,
         gtids,

@@ -101,9 +101,6 @@ pub struct ApplySpec {
     /// The most bytes of a merged transaction's events: 64 KiB to 256 MiB, and no more than the
     /// queue holds.
     pub batch_bytes_max: u64,
-    /// How long a transaction may wait for others to merge with, in milliseconds: 0 to 10,000.
-    /// 0 merges only what is there already.
-    pub batch_delay_ms_max: u64,
 }
 
 /// Whom to tell about trouble.

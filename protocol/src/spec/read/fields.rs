@@ -49,12 +49,6 @@ pub(super) const BATCH_BYTES: Quantity = Quantity {
     },
 };
 
-pub(super) const BATCH_DELAY_MS: Bound = Bound {
-    range: 0..=10_000,
-    show: plain,
-    why: "in milliseconds; it adds to the lag of every transaction",
-};
-
 fn plain(number: u64) -> String {
     number.to_string()
 }
@@ -179,10 +173,6 @@ pub(super) const APPLY: &[Field] = &[
     Field {
         name: "batch_bytes_max",
         next: "write batch_bytes_max = \"4MiB\" (units KiB, MiB, GiB)",
-    },
-    Field {
-        name: "batch_delay_ms_max",
-        next: "write batch_delay_ms_max = 0",
     },
 ];
 

@@ -25,7 +25,6 @@ const HEARTBEAT_MS_DEFAULT: u64 = 1000;
 const QUEUE_BYTES_DEFAULT: u64 = 64 << 20;
 const BATCH_ROWS_DEFAULT: u32 = 10_000;
 const BATCH_BYTES_DEFAULT: u64 = 4 << 20;
-const BATCH_DELAY_MS_DEFAULT: u64 = 0;
 
 /// Reads a pipeline file's text, or tells every problem.
 pub(super) fn pipeline(
@@ -216,7 +215,6 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
     let mut spec = ApplySpec {
         batch_rows_max: BATCH_ROWS_DEFAULT,
         batch_bytes_max: BATCH_BYTES_DEFAULT.min(queue.bytes_max),
-        batch_delay_ms_max: BATCH_DELAY_MS_DEFAULT,
     };
     let Some(table) = top.table("apply", APPLY) else {
         return spec;
@@ -237,9 +235,6 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
                 .document
                 .report(&table.place_of("batch_bytes_max"), message);
         }
-    }
-    if let Some(delay) = table.integer("batch_delay_ms_max", &BATCH_DELAY_MS) {
-        spec.batch_delay_ms_max = delay;
     }
     spec
 }

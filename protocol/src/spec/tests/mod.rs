@@ -129,7 +129,6 @@ fn the_complete_example_parses() {
         apply: ApplySpec {
             batch_rows_max: 10_000,
             batch_bytes_max: 4 << 20,
-            batch_delay_ms_max: 0,
         },
         alert: AlertSpec {
             hooks: vec![HookSpec {
@@ -189,7 +188,7 @@ fn keys_that_are_given_count() {
     );
     let text = format!(
         "{text}password = \"$$${{SECRET}}\"\ntls_ca = \"certs/ca.pem\"\n\
-         [queue]\nbytes_max = 1048576\n[apply]\nbatch_rows_max = 7\nbatch_delay_ms_max = 20\n",
+         [queue]\nbytes_max = 1048576\n[apply]\nbatch_rows_max = 7\n",
     );
     let path = Path::new("/etc/towpath/p.toml");
     let spec = PipelineSpec::parse(&text, path, &env).unwrap();
@@ -215,7 +214,6 @@ fn keys_that_are_given_count() {
     let apply = ApplySpec {
         batch_rows_max: 7,
         batch_bytes_max: 1 << 20,
-        batch_delay_ms_max: 20,
     };
     assert_eq!(spec.apply, apply, "a batch is no larger than the queue");
 }

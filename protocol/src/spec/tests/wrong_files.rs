@@ -180,15 +180,14 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
             ],
         ),
         (
-            format!("{LEAST}[apply]\nbatch_rows_max = 0\nbatch_bytes_max = \"1KiB\"\nbatch_delay_ms_max = \"1s\""),
+            format!("{LEAST}[apply]\nbatch_rows_max = 0\nbatch_bytes_max = \"1KiB\"\nbatch_delay_ms_max = 1"),
             &[
                 "9: apply.batch_rows_max: 0 is out of bounds; give 1 to 1000000 (above, the \
                  sink holds locks and undo for too long)",
                 "10: apply.batch_bytes_max: \"1KiB\" is out of bounds; give 64KiB to 256MiB \
                  (below, commits cost more than rows; above, the sink holds locks and undo for \
                  too long)",
-                "11: apply.batch_delay_ms_max: expected an integer, found a string; write \
-                 batch_delay_ms_max = 0",
+                "11: apply.batch_delay_ms_max: unknown key; valid keys are batch_rows_max, batch_bytes_max",
             ],
         ),
         (
