@@ -65,6 +65,13 @@ impl Leases {
         expired
     }
 
+    /// Moves all deadlines: the leader itself stood still for so long.
+    pub fn extend(&mut self, by: Duration) {
+        for lease in self.by_session.values_mut() {
+            lease.deadline += by;
+        }
+    }
+
     /// The session's end has been proposed by its client.
     pub fn close(&mut self, session: i64) {
         if let Some(lease) = self.by_session.get_mut(&session) {

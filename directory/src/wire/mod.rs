@@ -3,3 +3,5 @@
 pub mod jute;
 pub mod request;
 pub mod reply;
+pub mod words;
+pub mod listen;
