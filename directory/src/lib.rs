@@ -89,20 +89,47 @@ impl Directory {
             return Err(StartError::NodeId(config.node_id));
         }
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let listening = |source| StartError::Listen { address: config.listen, source };
+        let listening = |source| StartError::Listen {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let (front, proposals) = Front::new(config.node_id, config.timers, config.limits, config.super_digest.clone());
+        let (front, proposals) = Front::new(
+            config.node_id,
+            config.timers,
+            config.limits,
+            config.super_digest.clone(),
+        );
         let node = Node::start(&config, &front, proposals).await?;
         let (stop, stopped) = signal::channel(false);
-        let listen = Listen { front: front.clone(), tls, limits: config.limits, timers: config.timers };
+        let listen = Listen {
+            front: front.clone(),
+            tls,
+            limits: config.limits,
+            timers: config.timers,
+        };
         let tasks = vec![
             tokio::spawn(listen::run(listener, listen, stopped)),
-            tokio::spawn(every(config.timers.expiry_scan, front.clone(), Front::scan_leases)),
-            tokio::spawn(every(config.timers.reap_scan, front.clone(), Front::scan_mortal)),
+            tokio::spawn(every(
+                config.timers.expiry_scan,
+                front.clone(),
+                Front::scan_leases,
+            )),
+            tokio::spawn(every(
+                config.timers.reap_scan,
+                front.clone(),
+                Front::scan_mortal,
+            )),
         ];
         tracing::info!(%address, dir = %config.data_dir.display(), "directory started");
-        Ok(Self { front, node, address, stop, tasks })
+        Ok(Self {
+            front,
+            node,
+            address,
+            stop,
+            tasks,
+        })
     }
 
     /// Where clients connect.

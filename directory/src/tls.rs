@@ -46,12 +46,16 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
             builder.with_client_cert_verifier(verifier.build().map_err(|error| mismatch(&error))?)
         }
     };
-    let config = builder.with_single_cert(chain, key).map_err(|error| mismatch(&error))?;
+    let config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| mismatch(&error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| file(path, &error))?.collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .map_err(|error| file(path, &error))?
+        .collect();
     match found {
         Ok(list) if !list.is_empty() => Ok(list),
         Ok(_) => Err(file(path, &"there is no certificate in it")),
@@ -60,5 +64,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn file(path: &Path, reason: &dyn std::fmt::Display) -> TlsError {
-    TlsError::File { path: path.to_owned(), reason: reason.to_string() }
+    TlsError::File {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
 }

@@ -13,15 +13,36 @@ use crate::wire::request::{Read, SetWatches, opcode};
 
 impl Front {
     /// Tells who waited for `request` what it came to.
-    pub(super) fn answer(&self, core: &mut Core, waiting: Waiting, request: i64, zxid: i64, outcome: &Result<Outcome, Code>) {
+    pub(super) fn answer(
+        &self,
+        core: &mut Core,
+        waiting: Waiting,
+        request: i64,
+        zxid: i64,
+        outcome: &Result<Outcome, Code>,
+    ) {
         match waiting {
-            Waiting::Open { conn, has_read_only } => {
+            Waiting::Open {
+                conn,
+                has_read_only,
+            } => {
                 let session = match outcome {
-                    Ok(Outcome::Opened(id)) => core.state.sessions.get(*id).cloned().map(|session| (*id, session)),
+                    Ok(Outcome::Opened(id)) => core
+                        .state
+                        .sessions
+                        .get(*id)
+                        .cloned()
+                        .map(|session| (*id, session)),
                     _ => None,
                 };
                 match session {
-                    Some((id, session)) => core.bind(conn, id, session.timeout_ms, &session.password, has_read_only),
+                    Some((id, session)) => core.bind(
+                        conn,
+                        id,
+                        session.timeout_ms,
+                        &session.password,
+                        has_read_only,
+                    ),
                     None => {
                         tracing::warn!(?outcome, "a session could not be opened");
                         core.drop_conn(conn);
@@ -44,8 +65,17 @@ impl Front {
 impl Core {
     /// A connection's writes are applied in the order it sent them, and what came before the
     /// first of them has been answered; so what is answered here is the head of the queue.
-    fn answer_write(&mut self, outbox_bytes_max: usize, id: ConnId, request: i64, zxid: i64, outcome: &Result<Outcome, Code>) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+    fn answer_write(
+        &mut self,
+        outbox_bytes_max: usize,
+        id: ConnId,
+        request: i64,
+        zxid: i64,
+        outcome: &Result<Outcome, Code>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let xid = match conn.queue.pop_front() {
             Some(Item::Write { request: head, xid }) if head == request => xid,
             // Its writes were not applied in its order: what it would be told is unknown.
@@ -54,7 +84,9 @@ impl Core {
         self.stats.sent += 1;
         let fits = conn.outbox.push(outbox_bytes_max, |out| match outcome {
             Ok(Outcome::Done(done)) => reply::done(out, xid, zxid, done),
-            Ok(Outcome::Opened(_) | Outcome::Closed(_) | Outcome::Reaped) => reply::header(out, xid, zxid, None),
+            Ok(Outcome::Opened(_) | Outcome::Closed(_) | Outcome::Reaped) => {
+                reply::header(out, xid, zxid, None)
+            }
             Err(code) => reply::header(out, xid, zxid, Some(*code)),
         });
         if !fits {
@@ -81,9 +113,16 @@ impl Core {
 
     /// Answers a read from the state as it is.
     pub(super) fn execute(&mut self, outbox_bytes_max: usize, id: ConnId, xid: i32, read: Read) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let zxid = self.state.zxid;
-        let mut scope = Scope { state: &self.state, watches: &mut self.watches, id, conn };
+        let mut scope = Scope {
+            state: &self.state,
+            watches: &mut self.watches,
+            id,
+            conn,
+        };
         self.stats.sent += 1;
         let fits = conn.outbox.push(outbox_bytes_max, |out| {
             if let Read::SetWatches(set) = &read {
@@ -157,7 +196,10 @@ impl Scope<'_> {
             Read::Multi(reads) => self.put_multi(out, reads),
             Read::Ephemerals(prefix) => {
                 let session = self.conn.session.unwrap_or_default();
-                let found: Vec<&str> = tree.ephemerals(session).filter(|path| path.starts_with(&prefix)).collect();
+                let found: Vec<&str> = tree
+                    .ephemerals(session)
+                    .filter(|path| path.starts_with(&prefix))
+                    .collect();
                 reply::put_strings(out, found.len(), found.iter().copied());
             }
             Read::Descendants(path) => {
@@ -169,7 +211,13 @@ impl Scope<'_> {
                 out.count(known.len());
                 for id in known {
                     out.ustring(&id.scheme);
-                    out.ustring(id.id.split(':').next().filter(|_| &*id.scheme == "digest").unwrap_or(&id.id));
+                    out.ustring(
+                        id.id
+                            .split(':')
+                            .next()
+                            .filter(|_| &*id.scheme == "digest")
+                            .unwrap_or(&id.id),
+                    );
                 }
             }
             Read::CheckWatches(path, table) => {
@@ -220,7 +268,10 @@ impl Scope<'_> {
     fn set_watches(&mut self, set: &SetWatches) -> Result<(), Code> {
         let tree = &self.state.tree;
         for path in &set.data {
-            if tree.get(path).is_some_and(|node| node.mzxid <= set.relative_zxid) {
+            if tree
+                .get(path)
+                .is_some_and(|node| node.mzxid <= set.relative_zxid)
+            {
                 self.watches.watch_data(self.id, path)?;
             }
         }
@@ -230,15 +281,20 @@ impl Scope<'_> {
             }
         }
         for path in &set.child {
-            if tree.get(path).is_some_and(|node| node.pzxid <= set.relative_zxid) {
+            if tree
+                .get(path)
+                .is_some_and(|node| node.pzxid <= set.relative_zxid)
+            {
                 self.watches.watch_children(self.id, path)?;
             }
         }
         for path in &set.persistent {
-            self.watches.add(self.id, path, crate::watch::AddMode::Persistent)?;
+            self.watches
+                .add(self.id, path, crate::watch::AddMode::Persistent)?;
         }
         for path in &set.recursive {
-            self.watches.add(self.id, path, crate::watch::AddMode::Recursive)?;
+            self.watches
+                .add(self.id, path, crate::watch::AddMode::Recursive)?;
         }
         Ok(())
     }
@@ -251,7 +307,9 @@ fn missed<'a>(state: &State, set: &'a SetWatches) -> Vec<(EventKind, &'a str)> {
     for path in &set.data {
         match tree.get(path) {
             None => events.push((EventKind::NodeDeleted, &**path)),
-            Some(node) if node.mzxid > set.relative_zxid => events.push((EventKind::NodeDataChanged, &**path)),
+            Some(node) if node.mzxid > set.relative_zxid => {
+                events.push((EventKind::NodeDataChanged, &**path))
+            }
             Some(_) => {}
         }
     }
@@ -263,7 +321,9 @@ fn missed<'a>(state: &State, set: &'a SetWatches) -> Vec<(EventKind, &'a str)> {
     for path in &set.child {
         match tree.get(path) {
             None => events.push((EventKind::NodeDeleted, path)),
-            Some(node) if node.pzxid > set.relative_zxid => events.push((EventKind::NodeChildrenChanged, path)),
+            Some(node) if node.pzxid > set.relative_zxid => {
+                events.push((EventKind::NodeChildrenChanged, path))
+            }
             Some(_) => {}
         }
     }

@@ -17,7 +17,9 @@ pub enum Refused {
     #[error("this member does not lead")]
     NotServing,
     /// The client has seen what this member hasn't.
-    #[error("the client has seen a later zxid than this member; was the directory restored from a backup?")]
+    #[error(
+        "the client has seen a later zxid than this member; was the directory restored from a backup?"
+    )]
     Behind,
 }
 
@@ -28,7 +30,11 @@ impl Front {
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn connect(&self, peer: SocketAddr, connect: &Connect) -> Result<(ConnId, Arc<Outbox>), Refused> {
+    pub fn connect(
+        &self,
+        peer: SocketAddr,
+        connect: &Connect,
+    ) -> Result<(ConnId, Arc<Outbox>), Refused> {
         let mut core = self.core();
         let core = &mut *core;
         if !core.serving {
@@ -41,15 +47,33 @@ impl Front {
         let id = core.last_conn;
         let outbox = Arc::new(Outbox::default());
         let ids = vec![Id::new("ip", &peer.ip().to_canonical().to_string())];
-        let conn = Conn { outbox: outbox.clone(), peer, session: None, ids, queue: Default::default() };
+        let conn = Conn {
+            outbox: outbox.clone(),
+            peer,
+            session: None,
+            ids,
+            queue: Default::default(),
+        };
         core.conns.insert(id, conn);
         if connect.session == 0 {
             let timeout_ms = self.negotiate(connect.timeout_ms);
             // The upper byte tells who opened it, as in ZooKeeper; with 1 to 126 there it's
             // neither 0 nor the mark of a container or TTL node.
-            let session = (i64::from(self.node_id) << 56) | (rand::random::<i64>() & 0x00ff_ffff_ffff_ffff);
-            let waiting = Waiting::Open { conn: id, has_read_only: connect.has_read_only };
-            core.propose(self.life, waiting, Kind::Open { session, timeout_ms, password: rand::random() });
+            let session =
+                (i64::from(self.node_id) << 56) | (rand::random::<i64>() & 0x00ff_ffff_ffff_ffff);
+            let waiting = Waiting::Open {
+                conn: id,
+                has_read_only: connect.has_read_only,
+            };
+            core.propose(
+                self.life,
+                waiting,
+                Kind::Open {
+                    session,
+                    timeout_ms,
+                    password: rand::random(),
+                },
+            );
         } else {
             self.resume(core, id, connect);
         }
@@ -59,17 +83,29 @@ impl Front {
     fn resume(&self, core: &mut Core, id: ConnId, connect: &Connect) {
         let known = core.state.sessions.get(connect.session);
         match known {
-            Some(session) if session.password[..] == connect.password[..] && !core.leases.is_closing(connect.session) => {
+            Some(session)
+                if session.password[..] == connect.password[..]
+                    && !core.leases.is_closing(connect.session) =>
+            {
                 let session = session.clone();
-                core.leases.grant(connect.session, session.timeout_ms, Instant::now());
+                core.leases
+                    .grant(connect.session, session.timeout_ms, Instant::now());
                 if let Some(former) = core.by_session.get(&connect.session).copied() {
                     core.drop_conn(former);
                 }
-                core.bind(id, connect.session, session.timeout_ms, &session.password, connect.has_read_only);
+                core.bind(
+                    id,
+                    connect.session,
+                    session.timeout_ms,
+                    &session.password,
+                    connect.has_read_only,
+                );
             }
             _ => {
                 if let Some(conn) = core.conns.get(&id) {
-                    conn.outbox.push(usize::MAX, |out| reply::connect(out, 0, 0, &[0; 16], connect.has_read_only));
+                    conn.outbox.push(usize::MAX, |out| {
+                        reply::connect(out, 0, 0, &[0; 16], connect.has_read_only)
+                    });
                 }
                 core.drop_conn(id);
             }
@@ -78,14 +114,22 @@ impl Front {
 
     fn negotiate(&self, wished_ms: i32) -> i32 {
         let ms = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
-        let (min, max) = (ms(self.timers.session_timeout_min), ms(self.timers.session_timeout_max));
+        let (min, max) = (
+            ms(self.timers.session_timeout_min),
+            ms(self.timers.session_timeout_max),
+        );
         wished_ms.clamp(min, max.max(min))
     }
 
     /// Waits until the connection's session is open, or the connection has ended; false if so.
     pub async fn opened(&self, id: ConnId, outbox: &Outbox) -> bool {
         loop {
-            match self.core().conns.get(&id).map(|conn| conn.session.is_some()) {
+            match self
+                .core()
+                .conns
+                .get(&id)
+                .map(|conn| conn.session.is_some())
+            {
                 Some(true) => return true,
                 None => return false,
                 Some(false) => {}
@@ -102,11 +146,22 @@ impl Front {
 
 impl Core {
     /// Gives a connection its session, and tells the client.
-    pub(super) fn bind(&mut self, id: ConnId, session: i64, timeout_ms: i32, password: &[u8; 16], has_read_only: bool) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+    pub(super) fn bind(
+        &mut self,
+        id: ConnId,
+        session: i64,
+        timeout_ms: i32,
+        password: &[u8; 16],
+        has_read_only: bool,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         conn.session = Some(session);
         self.by_session.insert(session, id);
-        conn.outbox.push(usize::MAX, |out| reply::connect(out, timeout_ms, session, password, has_read_only));
+        conn.outbox.push(usize::MAX, |out| {
+            reply::connect(out, timeout_ms, session, password, has_read_only)
+        });
         conn.outbox.room.notify_one();
     }
 }

@@ -139,7 +139,12 @@ pub struct Dropped;
 
 impl Front {
     /// An idle front over an empty state; what it proposes comes out of the receiver.
-    pub fn new(node_id: u8, timers: Timers, limits: Limits, super_digest: Option<String>) -> (Arc<Self>, mpsc::UnboundedReceiver<Proposal>) {
+    pub fn new(
+        node_id: u8,
+        timers: Timers,
+        limits: Limits,
+        super_digest: Option<String>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Proposal>) {
         let (proposals, receiver) = mpsc::unbounded_channel();
         let core = Core {
             state: State::default(),
@@ -156,7 +161,14 @@ impl Front {
             serving: false,
             stats: Stats::default(),
         };
-        let front = Self { core: Mutex::new(core), timers, limits, super_digest, node_id, life: rand::random() };
+        let front = Self {
+            core: Mutex::new(core),
+            timers,
+            limits,
+            super_digest,
+            node_id,
+            life: rand::random(),
+        };
         (Arc::new(front), receiver)
     }
 
@@ -171,9 +183,12 @@ impl Front {
     /// [`Dropped`].
     pub fn submit(&self, id: ConnId, frame: &[u8]) -> Result<bool, Dropped> {
         let mut reader = Reader::new(frame);
-        let (Ok(xid), Ok(opcode)) = (reader.i32(), reader.i32()) else { return Err(Dropped) };
+        let (Ok(xid), Ok(opcode)) = (reader.i32(), reader.i32()) else {
+            return Err(Dropped);
+        };
         let body = reader.rest();
-        let request = decode(opcode, body).unwrap_or_else(|code| Request::Read(Read::Header(Some(code))));
+        let request =
+            decode(opcode, body).unwrap_or_else(|code| Request::Read(Read::Header(Some(code))));
         let mut core = self.core();
         let core = &mut *core;
         let conn = core.conns.get_mut(&id).ok_or(Dropped)?;
@@ -184,17 +199,34 @@ impl Front {
         core.stats.received += 1;
         match request {
             Request::Write => {
-                let kind = Kind::Write { session, ids: conn.ids.clone(), opcode, body };
+                let kind = Kind::Write {
+                    session,
+                    ids: conn.ids.clone(),
+                    opcode,
+                    body,
+                };
                 let request = core.propose(self.life, Waiting::Write { conn: id }, kind);
                 core.enqueue(id, Item::Write { request, xid });
             }
             Request::Close => {
                 core.leases.close(session);
-                let request = core.propose(self.life, Waiting::Close { conn: id }, Kind::Close { session });
+                let request = core.propose(
+                    self.life,
+                    Waiting::Close { conn: id },
+                    Kind::Close { session },
+                );
                 core.enqueue(id, Item::Write { request, xid });
             }
-            Request::Auth { scheme, credentials } => {
-                let shown = acl::authenticate(&scheme, &credentials, conn.peer.ip(), self.super_digest.as_deref());
+            Request::Auth {
+                scheme,
+                credentials,
+            } => {
+                let shown = acl::authenticate(
+                    &scheme,
+                    &credentials,
+                    conn.peer.ip(),
+                    self.super_digest.as_deref(),
+                );
                 let code = match shown {
                     Ok(ids) if conn.ids.len() + ids.len() <= IDS_MAX => {
                         for id in ids {
@@ -215,16 +247,24 @@ impl Front {
             }
             Request::Read(read) => self.read(core, id, xid, read),
         }
-        Ok(core.conns.get(&id).is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max))
+        Ok(core
+            .conns
+            .get(&id)
+            .is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max))
     }
 
     fn peer(&self, core: &Core, id: ConnId) -> String {
-        core.conns.get(&id).map(|conn| conn.peer.to_string()).unwrap_or_default()
+        core.conns
+            .get(&id)
+            .map(|conn| conn.peer.to_string())
+            .unwrap_or_default()
     }
 
     fn read(&self, core: &mut Core, id: ConnId, xid: i32, read: Read) {
         match core.conns.get_mut(&id) {
-            Some(conn) if conn.queue.is_empty() => core.execute(self.limits.outbox_bytes_max, id, xid, read),
+            Some(conn) if conn.queue.is_empty() => {
+                core.execute(self.limits.outbox_bytes_max, id, xid, read)
+            }
             Some(conn) => conn.queue.push_back(Item::Read { xid, read }),
             None => {}
         }
@@ -232,7 +272,12 @@ impl Front {
 
     /// Waits until the connection has room for further requests, or has ended.
     pub async fn room(&self, id: ConnId, outbox: &Outbox) {
-        let full = || self.core().conns.get(&id).is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max);
+        let full = || {
+            self.core()
+                .conns
+                .get(&id)
+                .is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max)
+        };
         while full() {
             outbox.room.notified().await;
         }
@@ -259,7 +304,9 @@ impl Front {
         if !core.serving {
             return;
         }
-        if let (Ok(Outcome::Opened(session)), Kind::Open { timeout_ms, .. }) = (&outcome, &command.kind) {
+        if let (Ok(Outcome::Opened(session)), Kind::Open { timeout_ms, .. }) =
+            (&outcome, &command.kind)
+        {
             core.leases.grant(*session, *timeout_ms, Instant::now());
         }
         let waiting = match command.origin.life == self.life {
@@ -304,7 +351,12 @@ impl Front {
         }
         core.last_scan = None;
         core.serving = true;
-        tracing::info!(zxid = core.state.zxid, sessions = core.state.sessions.len(), nodes = core.state.tree.len(), "serving clients");
+        tracing::info!(
+            zxid = core.state.zxid,
+            sessions = core.state.sessions.len(),
+            nodes = core.state.tree.len(),
+            "serving clients"
+        );
     }
 
     /// This member doesn't lead, or can't tell: nobody is answered from here on.
@@ -329,7 +381,10 @@ impl Front {
             return;
         }
         let now = Instant::now();
-        let late = core.last_scan.map_or(Duration::ZERO, |last| now.saturating_duration_since(last).saturating_sub(self.timers.expiry_scan));
+        let late = core.last_scan.map_or(Duration::ZERO, |last| {
+            now.saturating_duration_since(last)
+                .saturating_sub(self.timers.expiry_scan)
+        });
         core.last_scan = Some(now);
         if late > self.timers.expiry_scan {
             core.leases.extend(late);
@@ -337,7 +392,11 @@ impl Front {
         for session in core.leases.expire(now) {
             tracing::info!(session = format_args!("{session:#x}"), "session expired");
             core.stats.expired += 1;
-            core.propose(self.life, Waiting::Expire { session }, Kind::Close { session });
+            core.propose(
+                self.life,
+                Waiting::Expire { session },
+                Kind::Close { session },
+            );
         }
     }
 
@@ -390,7 +449,9 @@ impl Front {
 
 impl Core {
     fn now_ms(&mut self) -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         self.last_time_ms = self.last_time_ms.max(now_ms);
         self.last_time_ms
@@ -400,10 +461,17 @@ impl Core {
     fn propose(&mut self, life: i64, waiting: Waiting, kind: Kind<'_>) -> i64 {
         self.last_request += 1;
         let request = self.last_request;
-        let command = Command { time_ms: self.now_ms(), origin: Origin { life, request }, kind };
+        let command = Command {
+            time_ms: self.now_ms(),
+            origin: Origin { life, request },
+            kind,
+        };
         self.waiting.insert(request, waiting);
         // Without a log the process is ending, and connections with it.
-        let _ = self.proposals.send(Proposal { request, entry: command.encode() });
+        let _ = self.proposals.send(Proposal {
+            request,
+            entry: command.encode(),
+        });
         request
     }
 
@@ -425,7 +493,9 @@ impl Core {
 
     /// Forgets a connection; what waits in its outbox is still written.
     fn drop_conn(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.remove(&id) else { return };
+        let Some(conn) = self.conns.remove(&id) else {
+            return;
+        };
         if let Some(session) = conn.session
             && self.by_session.get(&session) == Some(&id)
         {
@@ -441,7 +511,9 @@ impl Core {
         let stats = &mut self.stats;
         let mut slow = Vec::new();
         self.watches.fire(change, |fired| {
-            let Some(conn) = conns.get(&fired.watcher) else { return };
+            let Some(conn) = conns.get(&fired.watcher) else {
+                return;
+            };
             let list = match (fired.kind, change.kind) {
                 (EventKind::NodeChildrenChanged, _) => &change.parent_acl,
                 (_, ChangeKind::Created | ChangeKind::Deleted | ChangeKind::DataSet) => &change.acl,
@@ -450,7 +522,9 @@ impl Core {
                 return;
             }
             stats.sent += 1;
-            if !conn.outbox.push(outbox_bytes_max, |out| reply::event(out, fired.kind, fired.path)) {
+            if !conn.outbox.push(outbox_bytes_max, |out| {
+                reply::event(out, fired.kind, fired.path)
+            }) {
                 slow.push(fired.watcher);
             }
         });

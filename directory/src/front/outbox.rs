@@ -42,7 +42,8 @@ impl Outbox {
     pub async fn take(&self) -> Option<BytesMut> {
         loop {
             let closing = self.closing.load(Ordering::Acquire);
-            let bytes = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+            let bytes =
+                std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
             if !bytes.is_empty() {
                 return Some(bytes);
             }

@@ -102,30 +102,43 @@ impl LogStore {
             None => tail.purged,
         };
         let (closed, receiver) = oneshot::channel();
-        let shared = Arc::new(Shared { database, tail: Mutex::new(tail), _closed: closed });
+        let shared = Arc::new(Shared {
+            database,
+            tail: Mutex::new(tail),
+            _closed: closed,
+        });
         let (jobs, receive_jobs) = mpsc::channel();
         let for_writer = shared.clone();
-        std::thread::Builder::new().name("directory-log".into()).spawn(move || write_loop(&for_writer, &receive_jobs))?;
+        std::thread::Builder::new()
+            .name("directory-log".into())
+            .spawn(move || write_loop(&for_writer, &receive_jobs))?;
         Ok((Self { shared, jobs }, receiver))
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .tail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, change: Change, done: Done) -> io::Result<()> {
-        self.jobs.send(Job { change, done }).map_err(|_| io::Error::other("the log's writer has stopped"))
+        self.jobs
+            .send(Job { change, done })
+            .map_err(|_| io::Error::other("the log's writer has stopped"))
     }
 
     async fn write(&self, change: Change) -> io::Result<()> {
         let (tell, told) = oneshot::channel();
         self.send(change, Box::new(|result| drop(tell.send(result))))?;
-        told.await.map_err(|_| io::Error::other("the log's writer has stopped"))?
+        told.await
+            .map_err(|_| io::Error::other("the log's writer has stopped"))?
     }
 
     /// Notes which snapshot file is the current one.
     pub(super) async fn save_snapshot(&self, name: &str) -> io::Result<()> {
-        self.write(Change::Meta(SNAPSHOT, serde_json::to_vec(name)?)).await
+        self.write(Change::Meta(SNAPSHOT, serde_json::to_vec(name)?))
+            .await
     }
 
     /// The current snapshot file's name.
@@ -136,8 +149,10 @@ impl LogStore {
     /// Makes an empty log begin after what a snapshot contains.
     pub(super) async fn begin_after(&self, id: &EntryId, snapshot: &str) -> io::Result<()> {
         self.save_snapshot(snapshot).await?;
-        self.write(Change::Meta(COMMITTED, serde_json::to_vec(&Some(id))?)).await?;
-        self.write(Change::PurgeTo(id.index, serde_json::to_vec(&Some(id))?)).await
+        self.write(Change::Meta(COMMITTED, serde_json::to_vec(&Some(id))?))
+            .await?;
+        self.write(Change::PurgeTo(id.index, serde_json::to_vec(&Some(id))?))
+            .await
     }
 
     fn range(&self, range: (Bound<u64>, Bound<u64>)) -> io::Result<Vec<Entry>> {
@@ -152,7 +167,13 @@ impl LogStore {
         let (cached_from, cached): (u64, Vec<Entry>) = {
             let tail = self.tail();
             let from = tail.entries.keys().next().copied().unwrap_or(u64::MAX);
-            (from, tail.entries.range(range).map(|(_, (entry, _))| entry.clone()).collect())
+            (
+                from,
+                tail.entries
+                    .range(range)
+                    .map(|(_, (entry, _))| entry.clone())
+                    .collect(),
+            )
         };
         let before_cache = match range.0 {
             Bound::Included(from) => from < cached_from,
@@ -162,7 +183,11 @@ impl LogStore {
             return Ok(cached);
         }
         // What is older than the cache is in the file.
-        let read = self.shared.database.begin_read().map_err(io::Error::other)?;
+        let read = self
+            .shared
+            .database
+            .begin_read()
+            .map_err(io::Error::other)?;
         let table = read.open_table(LOG).map_err(io::Error::other)?;
         let mut entries = Vec::new();
         for row in table.range(range).map_err(io::Error::other)? {
@@ -180,7 +205,9 @@ impl LogStore {
 fn read_meta<T: DeserializeOwned>(database: &Database, key: &str) -> io::Result<Option<T>> {
     let read = database.begin_read().map_err(io::Error::other)?;
     let table = read.open_table(META).map_err(io::Error::other)?;
-    let Some(value) = table.get(key).map_err(io::Error::other)? else { return Ok(None) };
+    let Some(value) = table.get(key).map_err(io::Error::other)? else {
+        return Ok(None);
+    };
     Ok(serde_json::from_slice(value.value())?)
 }
 
@@ -188,7 +215,8 @@ fn read_last(database: &Database) -> io::Result<Option<Entry>> {
     let read = database.begin_read().map_err(io::Error::other)?;
     let table = read.open_table(LOG).map_err(io::Error::other)?;
     let last = table.last().map_err(io::Error::other)?;
-    last.map(|(index, row)| decode(index.value(), row.value())).transpose()
+    last.map(|(index, row)| decode(index.value(), row.value()))
+        .transpose()
 }
 
 fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
@@ -209,7 +237,12 @@ fn write_loop(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
             tracing::error!(%error, "the directory's log can't be written; is the disk full or failing?");
         }
         for job in group {
-            (job.done)(result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())));
+            (job.done)(
+                result
+                    .as_ref()
+                    .map(|()| ())
+                    .map_err(|error| io::Error::new(error.kind(), error.to_string())),
+            );
         }
         if result.is_err() {
             return;
@@ -232,7 +265,8 @@ fn commit(shared: &Shared, group: &[Job]) -> io::Result<()> {
         let mut log = write.open_table(LOG).map_err(io::Error::other)?;
         let mut meta = write.open_table(META).map_err(io::Error::other)?;
         if let Some(committed) = committed {
-            meta.insert(COMMITTED, &*json(&committed)?).map_err(io::Error::other)?;
+            meta.insert(COMMITTED, &*json(&committed)?)
+                .map_err(io::Error::other)?;
         }
         for job in group {
             match &job.change {
@@ -245,9 +279,12 @@ fn commit(shared: &Shared, group: &[Job]) -> io::Result<()> {
                 Change::Meta(key, value) => {
                     meta.insert(*key, &**value).map_err(io::Error::other)?;
                 }
-                Change::TruncateFrom(index) => log.retain_in(*index.., |_, _| false).map_err(io::Error::other)?,
+                Change::TruncateFrom(index) => log
+                    .retain_in(*index.., |_, _| false)
+                    .map_err(io::Error::other)?,
                 Change::PurgeTo(index, id) => {
-                    log.retain_in(..=*index, |_, _| false).map_err(io::Error::other)?;
+                    log.retain_in(..=*index, |_, _| false)
+                        .map_err(io::Error::other)?;
                     meta.insert(PURGED, &**id).map_err(io::Error::other)?;
                 }
             }
@@ -277,7 +314,10 @@ fn size(entry: &Entry) -> usize {
 }
 
 impl RaftLogReader<Types> for LogStore {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> io::Result<Vec<Entry>> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
         self.range((range.start_bound().cloned(), range.end_bound().cloned()))
     }
 
@@ -291,7 +331,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let tail = self.tail();
-        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+        Ok(LogState {
+            last_purged_log_id: tail.purged,
+            last_log_id: tail.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -335,7 +378,10 @@ impl RaftLogStorage<Types> for LogStore {
             }
             append
         };
-        self.send(Change::Append(rows, append), Box::new(|result| callback.io_completed(result)))
+        self.send(
+            Change::Append(rows, append),
+            Box::new(|result| callback.io_completed(result)),
+        )
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<EntryId>) -> io::Result<()> {
@@ -345,7 +391,7 @@ impl RaftLogStorage<Types> for LogStore {
             let removed = tail.entries.split_off(&from);
             let bytes: usize = removed.values().map(|(entry, _)| size(entry)).sum();
             tail.bytes = tail.bytes.saturating_sub(bytes);
-            tail.last = last_log_id;
+            tail.last = tail.last.min(last_log_id).max(tail.purged);
         }
         self.write(Change::TruncateFrom(from)).await
     }
@@ -360,6 +406,7 @@ impl RaftLogStorage<Types> for LogStore {
             tail.purged = Some(log_id);
             tail.last = tail.last.max(Some(log_id));
         }
-        self.write(Change::PurgeTo(log_id.index, json(&Some(log_id))?)).await
+        self.write(Change::PurgeTo(log_id.index, json(&Some(log_id))?))
+            .await
     }
 }

@@ -40,13 +40,25 @@ impl Machine {
     /// Over an empty state; snapshots are kept in `dir`.
     pub(super) fn new(front: Arc<Front>, log: LogStore, dir: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
-        Ok(Self { front, log, dir, applied: None, membership: Membership::default() })
+        Ok(Self {
+            front,
+            log,
+            dir,
+            applied: None,
+            membership: Membership::default(),
+        })
     }
 
     /// A consistent view of the state with its place in the log.
     pub(super) fn view(&self) -> View {
-        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        View { state: self.front.view(), meta }
+        let meta = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        };
+        View {
+            state: self.front.view(),
+            meta,
+        }
     }
 }
 
@@ -74,13 +86,19 @@ impl View {
     /// Reads it, wholly checked.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let (state, log) = snapshot::read(BufReader::with_capacity(256 << 10, File::open(path)?))?;
-        Ok(Self { state, meta: serde_json::from_slice(&log)? })
+        Ok(Self {
+            state,
+            meta: serde_json::from_slice(&log)?,
+        })
     }
 
     /// The name under which it's kept.
     pub(super) fn file_name(&self) -> String {
         match &self.meta.last_log_id {
-            Some(id) => format!("{:020}-{}-{}.snapshot", id.index, id.leader_id.term, id.leader_id.node_id),
+            Some(id) => format!(
+                "{:020}-{}-{}.snapshot",
+                id.index, id.leader_id.term, id.leader_id.node_id
+            ),
             None => "empty.snapshot".into(),
         }
     }
@@ -94,8 +112,12 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Runs `work`, which reads or writes files, beside the tasks.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }
 
 /// Makes `name` the current snapshot, and removes all others.
@@ -144,14 +166,26 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { view: Some(Arc::new(self.view())), log: self.log.clone(), dir: self.dir.clone() }
+        Builder {
+            view: Some(Arc::new(self.view())),
+            log: self.log.clone(),
+            dir: self.dir.clone(),
+        }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
-        let view = blocking(move || View::read(&snapshot.path).map(|view| (view, snapshot.path))).await;
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotFile,
+    ) -> io::Result<()> {
+        let view =
+            blocking(move || View::read(&snapshot.path).map(|view| (view, snapshot.path))).await;
         let (view, path) = view?;
         if view.meta.last_log_id != meta.last_log_id {
-            let what = format!("snapshot {} is not the one that was announced", path.display());
+            let what = format!(
+                "snapshot {} is not the one that was announced",
+                path.display()
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         let name = view.file_name();
@@ -168,11 +202,16 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Current>> {
-        let Some(name) = self.log.snapshot()? else { return Ok(None) };
+        let Some(name) = self.log.snapshot()? else {
+            return Ok(None);
+        };
         let path = self.dir.join(name);
         let (_, log) = snapshot::peek(BufReader::new(File::open(&path)?))?;
         let meta = serde_json::from_slice(&log)?;
-        Ok(Some(Snapshot { meta, snapshot: SnapshotFile { path } }))
+        Ok(Some(Snapshot {
+            meta,
+            snapshot: SnapshotFile { path },
+        }))
     }
 }
 
@@ -188,7 +227,10 @@ impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Current> {
-        let view = self.view.take().ok_or_else(|| io::Error::other("a snapshot is built once"))?;
+        let view = self
+            .view
+            .take()
+            .ok_or_else(|| io::Error::other("a snapshot is built once"))?;
         let name = view.file_name();
         let path = self.dir.join(&name);
         let meta = view.meta.clone();
@@ -196,6 +238,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
         blocking(move || view.write(&target)).await?;
         adopt(&self.log, &self.dir, name).await?;
         tracing::info!(file = %path.display(), "snapshot written");
-        Ok(Snapshot { meta, snapshot: SnapshotFile { path } })
+        Ok(Snapshot {
+            meta,
+            snapshot: SnapshotFile { path },
+        })
     }
 }

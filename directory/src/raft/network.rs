@@ -5,7 +5,9 @@ use std::future::Future;
 use openraft::BasicNode;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
 use openraft::type_config::alias::SnapshotOf;
 
 use super::machine::SnapshotFile;
@@ -34,11 +36,19 @@ impl RaftNetworkFactory<Types> for Alone {
 impl RaftNetworkV2<Types> for Alone {
     type SnapshotData = SnapshotFile;
 
-    async fn append_entries(&mut self, _rpc: AppendEntriesRequest<Types>, _option: RPCOption) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+    async fn append_entries(
+        &mut self,
+        _rpc: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         Err(RPCError::Unreachable(unreachable()))
     }
 
-    async fn vote(&mut self, _rpc: VoteRequest<Types>, _option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn vote(
+        &mut self,
+        _rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         Err(RPCError::Unreachable(unreachable()))
     }
 

@@ -81,43 +81,83 @@ impl Node {
     ///
     /// # Errors
     /// [`RaftError`].
-    pub async fn start(config: &Config, front: &Arc<Front>, proposals: mpsc::UnboundedReceiver<Proposal>) -> Result<Self, RaftError> {
-        let files = |source| RaftError::Files { dir: config.data_dir.clone(), source };
+    pub async fn start(
+        config: &Config,
+        front: &Arc<Front>,
+        proposals: mpsc::UnboundedReceiver<Proposal>,
+    ) -> Result<Self, RaftError> {
+        let files = |source| RaftError::Files {
+            dir: config.data_dir.clone(),
+            source,
+        };
         std::fs::create_dir_all(&config.data_dir).map_err(files)?;
         let (log, closed) = LogStore::open(&log_path(&config.data_dir)).map_err(files)?;
-        let machine = Machine::new(front.clone(), log.clone(), snapshots_path(&config.data_dir)).map_err(files)?;
+        let machine = Machine::new(front.clone(), log.clone(), snapshots_path(&config.data_dir))
+            .map_err(files)?;
         let node_id = u64::from(config.node_id);
         let raft = Raft::new(node_id, Arc::new(settings(config)?), Alone, log, machine)
             .await
             .map_err(|error| RaftError::Recovery(error.to_string()))?;
-        let mut node = Self { raft, tasks: Vec::new(), closed };
+        let mut node = Self {
+            raft,
+            tasks: Vec::new(),
+            closed,
+        };
         if let Err(error) = node.lead(config, node_id).await {
             node.stop().await;
             return Err(error);
         }
         front.begin_serving();
         let (outcomes, told) = mpsc::channel(PROPOSALS_MAX);
-        node.tasks.push(tokio::spawn(propose(node.raft.clone(), front.clone(), proposals, outcomes)));
-        node.tasks.push(tokio::spawn(watch_outcomes(front.clone(), told)));
-        node.tasks.push(tokio::spawn(watch_leadership(node.raft.clone(), front.clone())));
+        node.tasks.push(tokio::spawn(propose(
+            node.raft.clone(),
+            front.clone(),
+            proposals,
+            outcomes,
+        )));
+        node.tasks
+            .push(tokio::spawn(watch_outcomes(front.clone(), told)));
+        node.tasks.push(tokio::spawn(watch_leadership(
+            node.raft.clone(),
+            front.clone(),
+        )));
         Ok(node)
     }
 
     async fn lead(&self, config: &Config, node_id: u64) -> Result<(), RaftError> {
         let failed = |error: &dyn std::error::Error| RaftError::Recovery(error.to_string());
-        if self.raft.is_initialized().await.map_err(|error| failed(&error))? {
+        if self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|error| failed(&error))?
+        {
             // A member that is alone needs nobody's vote, so it needn't wait for a timeout.
             if self.raft.voter_ids().eq([node_id]) {
-                self.raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
+                self.raft
+                    .trigger()
+                    .elect(false)
+                    .await
+                    .map_err(|error| failed(&error))?;
             }
         } else {
             let member = BasicNode::new(config.listen.to_string());
             let members = std::collections::BTreeMap::from([(node_id, member)]);
-            self.raft.initialize(members).await.map_err(|error| failed(&error))?;
+            self.raft
+                .initialize(members)
+                .await
+                .map_err(|error| failed(&error))?;
         }
-        let leads = self.raft.wait(Some(config.timers.recovery)).state(ServerState::Leader, "lead").await;
+        let leads = self
+            .raft
+            .wait(Some(config.timers.recovery))
+            .state(ServerState::Leader, "lead")
+            .await;
         leads.map_err(|error| failed(&error))?;
-        let recovered = self.raft.wait_for_recovery(Some(config.timers.recovery)).await;
+        let recovered = self
+            .raft
+            .wait_for_recovery(Some(config.timers.recovery))
+            .await;
         recovered.map(drop).map_err(|error| failed(&error))
     }
 
@@ -140,7 +180,10 @@ impl Node {
             .await
             .map_err(io::Error::other)
             .flatten()
-            .map_err(|source| RaftError::Backup { path: path.to_owned(), source })
+            .map_err(|source| RaftError::Backup {
+                path: path.to_owned(),
+                source,
+            })
     }
 
     /// Folds the log into a snapshot now.
@@ -148,7 +191,11 @@ impl Node {
     /// # Errors
     /// [`RaftError::Stopped`].
     pub async fn snapshot(&self) -> Result<(), RaftError> {
-        self.raft.trigger().snapshot().await.map_err(|error| RaftError::Stopped(error.to_string()))
+        self.raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|error| RaftError::Stopped(error.to_string()))
     }
 
     /// Stops, and returns once the files are closed.
@@ -181,17 +228,26 @@ fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
         max_in_snapshot_log_to_keep: config.limits.snapshot_keep_entries,
         ..openraft::Config::default()
     };
-    settings.validate().map_err(|error| RaftError::Timers(error.to_string()))
+    settings
+        .validate()
+        .map_err(|error| RaftError::Timers(error.to_string()))
 }
 
 type Outcomes = futures_util::stream::BoxStream<'static, bool>;
 
 /// Hands proposals to the log, as many at once as there are.
-async fn propose(raft: Raft<Types, Machine>, front: Arc<Front>, mut proposals: mpsc::UnboundedReceiver<Proposal>, outcomes: mpsc::Sender<(Vec<i64>, Outcomes)>) {
+async fn propose(
+    raft: Raft<Types, Machine>,
+    front: Arc<Front>,
+    mut proposals: mpsc::UnboundedReceiver<Proposal>,
+    outcomes: mpsc::Sender<(Vec<i64>, Outcomes)>,
+) {
     let mut batch = Vec::with_capacity(PROPOSALS_MAX);
     while proposals.recv_many(&mut batch, PROPOSALS_MAX).await > 0 {
-        let (requests, entries): (Vec<i64>, Vec<Payload>) =
-            batch.drain(..).map(|proposal| (proposal.request, Payload(proposal.entry))).unzip();
+        let (requests, entries): (Vec<i64>, Vec<Payload>) = batch
+            .drain(..)
+            .map(|proposal| (proposal.request, Payload(proposal.entry)))
+            .unzip();
         match raft.client_write_many(entries).await {
             Ok(results) => {
                 let applied = results.map(|result| matches!(result, Ok(Ok(_)))).boxed();
@@ -201,7 +257,9 @@ async fn propose(raft: Raft<Types, Machine>, front: Arc<Front>, mut proposals: m
             }
             Err(error) => {
                 tracing::error!(%error, "the log takes no more entries; this member has to be restarted");
-                requests.into_iter().for_each(|request| front.proposal_failed(request));
+                requests
+                    .into_iter()
+                    .for_each(|request| front.proposal_failed(request));
                 front.stop_serving();
             }
         }

@@ -46,15 +46,24 @@ pub async fn restore(backup: &Path, data_dir: &Path, node_id: u8) -> Result<(), 
     if log_path(data_dir).exists() {
         return Err(RestoreError::Occupied(data_dir.to_owned()));
     }
-    let unreadable = |source| RestoreError::Backup { path: backup.to_owned(), source };
+    let unreadable = |source| RestoreError::Backup {
+        path: backup.to_owned(),
+        source,
+    };
     let mut view = View::read(backup).map_err(unreadable)?;
-    let last = view.meta.last_log_id.ok_or_else(|| unreadable(io::Error::other("it's empty")))?;
+    let last = view
+        .meta
+        .last_log_id
+        .ok_or_else(|| unreadable(io::Error::other("it's empty")))?;
     let node_id = u64::from(node_id);
     let nodes = std::collections::BTreeMap::from([(node_id, BasicNode::default())]);
     let membership = Membership::new(vec![std::collections::BTreeSet::from([node_id])], nodes)
         .map_err(|error| unreadable(io::Error::other(error.to_string())))?;
     view.meta.last_membership = StoredMembership::new(Some(last), membership);
-    let files = |source| RestoreError::Files { dir: data_dir.to_owned(), source };
+    let files = |source| RestoreError::Files {
+        dir: data_dir.to_owned(),
+        source,
+    };
     let snapshots = snapshots_path(data_dir);
     fs::create_dir_all(&snapshots).map_err(files)?;
     let name = view.file_name();

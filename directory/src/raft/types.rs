@@ -66,7 +66,8 @@ pub(super) fn encode(entry: &Entry) -> io::Result<Vec<u8>> {
 /// The entry at `index` from its row.
 pub(super) fn decode(index: u64, row: &[u8]) -> io::Result<Entry> {
     let damaged = || {
-        let what = format!("log entry {index} is damaged; restore from a backup or from another member");
+        let what =
+            format!("log entry {index} is damaged; restore from a backup or from another member");
         io::Error::new(io::ErrorKind::InvalidData, what)
     };
     let (version, rest) = row.split_first().ok_or_else(damaged)?;
@@ -83,8 +84,14 @@ pub(super) fn decode(index: u64, row: &[u8]) -> io::Result<Entry> {
         MEMBERSHIP => EntryPayload::Membership(serde_json::from_slice(payload)?),
         _ => return Err(damaged()),
     };
-    let leader_id = LeaderId { term: u64::from_be_bytes(*term), node_id: u64::from_be_bytes(*node_id) };
-    Ok(Entry { log_id: LogId { leader_id, index }, payload })
+    let leader_id = LeaderId {
+        term: u64::from_be_bytes(*term),
+        node_id: u64::from_be_bytes(*node_id),
+    };
+    Ok(Entry {
+        log_id: LogId { leader_id, index },
+        payload,
+    })
 }
 
 /// The number of an entry as clients know it.
@@ -98,12 +105,23 @@ mod tests {
 
     #[test]
     fn rows_round_trip_and_damage_is_found() {
-        let leader_id = LeaderId { term: 3, node_id: 1 };
-        let entry = Entry { log_id: LogId { leader_id, index: 9 }, payload: EntryPayload::Normal(Payload(Bytes::from_static(b"abc"))) };
+        let leader_id = LeaderId {
+            term: 3,
+            node_id: 1,
+        };
+        let entry = Entry {
+            log_id: LogId {
+                leader_id,
+                index: 9,
+            },
+            payload: EntryPayload::Normal(Payload(Bytes::from_static(b"abc"))),
+        };
         let row = encode(&entry).unwrap();
         let back = decode(9, &row).unwrap();
         assert_eq!(back.log_id, entry.log_id);
-        assert!(matches!(back.payload, EntryPayload::Normal(Payload(bytes)) if bytes == b"abc"[..]));
+        assert!(
+            matches!(back.payload, EntryPayload::Normal(Payload(bytes)) if bytes == b"abc"[..])
+        );
         for at in 0..row.len() {
             let mut wrong = row.clone();
             wrong[at] ^= 1;

@@ -40,7 +40,9 @@ pub struct Listen {
 
 impl std::fmt::Debug for Listen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listen").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+        f.debug_struct("Listen")
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +52,9 @@ enum Ended {
     Io(#[from] io::Error),
     #[error("no connect record came in time")]
     Handshake,
-    #[error("a frame of {0} bytes is longer than allowed; raise the limit on both sides if nodes must be that large")]
+    #[error(
+        "a frame of {0} bytes is longer than allowed; raise the limit on both sides if nodes must be that large"
+    )]
     FrameLength(i64),
     #[error("the connect record is malformed")]
     Connect(#[from] super::jute::JuteError),
@@ -94,7 +98,10 @@ pub async fn run(listener: TcpListener, listen: Listen, mut stop: watch::Receive
     }
     drop(listener);
     listen.front.stop_serving();
-    let _ = tokio::time::timeout(2 * FAREWELL, async { while tasks.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(2 * FAREWELL, async {
+        while tasks.join_next().await.is_some() {}
+    })
+    .await;
     tasks.shutdown().await;
 }
 
@@ -110,7 +117,11 @@ async fn accept(stream: TcpStream, peer: SocketAddr, listen: &Listen) -> Result<
     }
 }
 
-async fn connection(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, listen: &Listen) -> Result<(), Ended> {
+async fn connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    listen: &Listen,
+) -> Result<(), Ended> {
     let mut first = [0; 4];
     let handshake = async {
         stream.read_exact(&mut first).await?;
@@ -120,14 +131,25 @@ async fn connection(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: Socke
             return Ok(None);
         }
         let len = i64::from(i32::from_be_bytes(first));
-        let mut record = vec![0; usize::try_from(len).ok().filter(|len| *len <= CONNECT_BYTES_MAX).ok_or(Ended::FrameLength(len))?];
+        let mut record = vec![
+            0;
+            usize::try_from(len)
+                .ok()
+                .filter(|len| *len <= CONNECT_BYTES_MAX)
+                .ok_or(Ended::FrameLength(len))?
+        ];
         stream.read_exact(&mut record).await?;
         Ok::<_, Ended>(Some(Connect::decode(&record)?))
     };
-    let record = tokio::time::timeout(listen.timers.handshake, handshake).await.map_err(|_| Ended::Handshake)??;
+    let record = tokio::time::timeout(listen.timers.handshake, handshake)
+        .await
+        .map_err(|_| Ended::Handshake)??;
     let Some(record) = record else { return Ok(()) };
     let (id, outbox) = listen.front.connect(peer, &record)?;
-    let _guard = Disconnect { front: &listen.front, id };
+    let _guard = Disconnect {
+        front: &listen.front,
+        id,
+    };
     let (input, output) = tokio::io::split(stream);
     let reading = async {
         tokio::select! {
@@ -159,7 +181,12 @@ impl Drop for Disconnect<'_> {
     }
 }
 
-async fn requests(mut input: impl AsyncRead + Unpin, id: u64, outbox: &Outbox, listen: &Listen) -> Result<(), Ended> {
+async fn requests(
+    mut input: impl AsyncRead + Unpin,
+    id: u64,
+    outbox: &Outbox,
+    listen: &Listen,
+) -> Result<(), Ended> {
     if !listen.front.opened(id, outbox).await {
         return Ok(());
     }
@@ -180,7 +207,9 @@ async fn requests(mut input: impl AsyncRead + Unpin, id: u64, outbox: &Outbox, l
 }
 
 fn next_frame(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Ended> {
-    let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let Some(head) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let len = i32::from_be_bytes(*head);
     let len = match usize::try_from(len) {
         Ok(len) if len <= bytes_max => len,
@@ -210,14 +239,20 @@ struct Admission {
 
 impl Admission {
     fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Ticket> {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_address = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let total: usize = by_address.values().sum();
         let here = by_address.get(&address).copied().unwrap_or_default();
         if total >= limits.connections_max || here >= limits.connections_per_address_max {
             return None;
         }
         by_address.insert(address, here + 1);
-        Some(Ticket { admission: self.clone(), address })
+        Some(Ticket {
+            admission: self.clone(),
+            address,
+        })
     }
 }
 
@@ -228,7 +263,11 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut by_address = self.admission.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_address = self
+            .admission
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -255,7 +294,11 @@ mod tests {
     #[test]
     fn admission_per_address() {
         let admission = Arc::new(Admission::default());
-        let limits = Limits { connections_max: 2, connections_per_address_max: 1, ..Limits::default() };
+        let limits = Limits {
+            connections_max: 2,
+            connections_per_address_max: 1,
+            ..Limits::default()
+        };
         let [a, b, c] = [1, 2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
         let first = admission.admit(a, &limits);
         assert!(first.is_some() && admission.admit(a, &limits).is_none());

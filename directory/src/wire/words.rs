@@ -11,14 +11,22 @@ const VERSION: &str = "3.8.0-towpath";
 /// The answer to a word; `None` if these bytes are no word, but the length of a record.
 pub fn answer(word: [u8; 4], status: &Status) -> Option<String> {
     Some(match &word {
-        b"ruok" => if status.serving { "imok" } else { "This member is not serving requests\n" }.into(),
+        b"ruok" => if status.serving {
+            "imok"
+        } else {
+            "This member is not serving requests\n"
+        }
+        .into(),
         b"isro" => "rw".into(),
         b"envi" => environment(),
         b"srvr" | b"stat" => server(status),
         b"mntr" => monitor(status),
         b"conf" => "clientPort=see the directory's listen address\n".into(),
         b"cons" | b"crst" | b"dump" | b"dirs" | b"srst" | b"wchc" | b"wchp" | b"wchs" | b"hash" => {
-            format!("{} is not executed because it is not in the whitelist.\n", word.escape_ascii())
+            format!(
+                "{} is not executed because it is not in the whitelist.\n",
+                word.escape_ascii()
+            )
         }
         _ => return None,
     })
@@ -39,7 +47,12 @@ fn server(status: &Status) -> String {
     }
     format!(
         "Zookeeper version: {VERSION}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {:#x}\nMode: leader\nNode count: {}\n",
-        status.received, status.sent, status.connections, status.outstanding, status.zxid, status.nodes
+        status.received,
+        status.sent,
+        status.connections,
+        status.outstanding,
+        status.zxid,
+        status.nodes
     )
 }
 
@@ -71,10 +84,18 @@ mod tests {
 
     #[test]
     fn words_and_lengths() {
-        let status = Status { serving: true, zxid: 255, ..Status::default() };
+        let status = Status {
+            serving: true,
+            zxid: 255,
+            ..Status::default()
+        };
         assert_eq!(answer(*b"ruok", &status).as_deref(), Some("imok"));
         assert!(answer(*b"srvr", &status).unwrap().contains("Zxid: 0xff\n"));
-        assert!(answer(*b"mntr", &status).unwrap().contains("zk_znode_count\t0\n"));
+        assert!(
+            answer(*b"mntr", &status)
+                .unwrap()
+                .contains("zk_znode_count\t0\n")
+        );
         assert_eq!(answer([0, 0, 0, 45], &status), None);
     }
 }
