@@ -38,23 +38,32 @@ pub enum AddMode {
     Recursive,
 }
 
-/// What a removal or check of watches is about.
+/// What a removal or check of watches is about. Those of one kind leave the other kinds on the
+/// same path alone, as from ZooKeeper 3.9 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// Watches on children.
+    /// One-shot watches on children.
     Child,
-    /// Watches on data and existence.
+    /// One-shot watches on data and existence.
     Data,
-    /// Both.
+    /// All.
     Any,
+    /// Persistent watches.
+    Persistent,
+    /// Recursive watches.
+    Recursive,
 }
 
 impl Table {
-    fn child(self) -> bool {
-        self != Self::Data
-    }
-    fn data(self) -> bool {
-        self != Self::Child
+    /// The modes that are meant, of watches on children and on data.
+    fn masks(self) -> (u8, u8) {
+        match self {
+            Self::Child => (ONCE, 0),
+            Self::Data => (0, ONCE),
+            Self::Any => (u8::MAX, u8::MAX),
+            Self::Persistent => (PERSISTENT, PERSISTENT),
+            Self::Recursive => (0, RECURSIVE),
+        }
     }
 }
 
@@ -127,22 +136,23 @@ impl Watches {
         Ok(())
     }
 
-    /// Whether `watcher` would be told about `path`.
+    /// Whether `watcher` has such a watch on `path`.
     pub fn contains(&self, watcher: Watcher, path: &str, table: Table) -> bool {
-        let here = |of: &PathTable| of.get(path).is_some_and(|set| set.contains_key(&watcher));
-        (table.child() && here(&self.child))
-            || (table.data() && (here(&self.data) || self.recursive_above(watcher, path)))
+        let modes = |of: &PathTable| {
+            of.get(path)
+                .and_then(|set| set.get(&watcher))
+                .copied()
+                .unwrap_or_default()
+        };
+        let (child, data) = table.masks();
+        modes(&self.child) & child != 0 || modes(&self.data) & data != 0
     }
 
     /// Removes the watches of `watcher` on `path`; false if there were none.
     pub fn remove(&mut self, watcher: Watcher, path: &str, table: Table) -> bool {
-        let mut removed = 0;
-        if table.child() {
-            removed |= clear(&mut self.child, watcher, path, u8::MAX);
-        }
-        if table.data() {
-            removed |= clear(&mut self.data, watcher, path, u8::MAX);
-        }
+        let (child, data) = table.masks();
+        let mut removed = clear(&mut self.child, watcher, path, child);
+        removed |= clear(&mut self.data, watcher, path, data);
         if removed & RECURSIVE != 0 {
             self.recursive_len -= 1;
         }
@@ -241,18 +251,6 @@ impl Watches {
             }
         }
         told
-    }
-
-    fn recursive_above(&self, watcher: Watcher, path: &str) -> bool {
-        let mut above = path;
-        while let Some((parent, _)) = path::split(above) {
-            let modes = self.data.get(parent).and_then(|set| set.get(&watcher));
-            if modes.is_some_and(|modes| modes & RECURSIVE != 0) {
-                return true;
-            }
-            above = parent;
-        }
-        false
     }
 
     fn remember(&mut self, watcher: Watcher, path: &str) -> Result<(), Code> {
@@ -401,11 +399,25 @@ mod tests {
         );
         assert_eq!(fire(&mut watches, ChangeKind::Created, "/ab"), []);
         assert!(
-            watches.contains(1, "/a/b", Table::Data) && !watches.contains(1, "/a/b", Table::Child)
+            watches.contains(1, "/a", Table::Recursive) && !watches.contains(1, "/a/b", Table::Any)
         );
         watches.remove_watcher(1);
         assert_eq!(watches.recursive_len, 0);
         assert!(watches.is_empty() && watches.data.is_empty());
+    }
+
+    #[test]
+    fn removing_one_kind_leaves_the_others() {
+        let mut watches = Watches::default();
+        watches.add(1, "/a", AddMode::Persistent).unwrap();
+        watches.add(1, "/a", AddMode::Recursive).unwrap();
+        watches.watch_data(1, "/a").unwrap();
+        assert!(!watches.remove(1, "/a", Table::Child));
+        assert!(watches.remove(1, "/a", Table::Data) && !watches.remove(1, "/a", Table::Data));
+        assert!(watches.contains(1, "/a", Table::Persistent));
+        assert!(watches.remove(1, "/a", Table::Persistent));
+        assert!(watches.contains(1, "/a", Table::Recursive));
+        assert!(watches.remove(1, "/a", Table::Any) && watches.is_empty());
     }
 
     #[test]

@@ -335,6 +335,8 @@ fn table(kind: i32) -> Result<Table, Refused> {
         1 => Ok(Table::Child),
         2 => Ok(Table::Data),
         3 => Ok(Table::Any),
+        4 => Ok(Table::Persistent),
+        5 => Ok(Table::Recursive),
         _ => Err(Code::BadArguments.into()),
     }
 }
