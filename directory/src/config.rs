@@ -93,6 +93,9 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// Requests of one connection that wait for the log; beyond it the socket isn't read.
     pub outstanding_max: usize,
+    /// Bytes of all connections' requests that wait for the log; beyond it no socket is read
+    /// whose connection has one waiting.
+    pub outstanding_bytes_max: usize,
     /// Bytes that wait for a client to read them; one that doesn't is dropped.
     pub outbox_bytes_max: usize,
     /// Entries after which the log is folded into a snapshot.
@@ -108,6 +111,7 @@ impl Default for Limits {
             connections_max: 10_000,
             connections_per_address_max: 5_000,
             outstanding_max: 1_000,
+            outstanding_bytes_max: 256 << 20,
             outbox_bytes_max: 64 << 20,
             snapshot_entries: 50_000,
             snapshot_keep_entries: 1_000,

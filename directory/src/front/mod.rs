@@ -72,7 +72,9 @@ struct Core {
     leases: Leases,
     conns: HashMap<ConnId, Conn>,
     by_session: HashMap<i64, ConnId>,
-    waiting: HashMap<i64, Waiting>,
+    waiting: HashMap<i64, (Waiting, usize)>,
+    /// Bytes of the entries that are waited for.
+    waiting_bytes: usize,
     proposals: mpsc::UnboundedSender<Proposal>,
     last_conn: ConnId,
     last_request: i64,
@@ -153,6 +155,7 @@ impl Front {
             conns: HashMap::new(),
             by_session: HashMap::new(),
             waiting: HashMap::new(),
+            waiting_bytes: 0,
             proposals,
             last_conn: 0,
             last_request: 0,
@@ -247,10 +250,7 @@ impl Front {
             }
             Request::Read(read) => self.read(core, id, xid, read),
         }
-        Ok(core
-            .conns
-            .get(&id)
-            .is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max))
+        Ok(core.is_full(id, &self.limits))
     }
 
     fn peer(&self, core: &Core, id: ConnId) -> String {
@@ -272,13 +272,7 @@ impl Front {
 
     /// Waits until the connection has room for further requests, or has ended.
     pub async fn room(&self, id: ConnId, outbox: &Outbox) {
-        let full = || {
-            self.core()
-                .conns
-                .get(&id)
-                .is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max)
-        };
-        while full() {
+        while self.core().is_full(id, &self.limits) {
             outbox.room.notified().await;
         }
     }
@@ -310,7 +304,7 @@ impl Front {
             core.leases.grant(*session, *timeout_ms, Instant::now());
         }
         let waiting = match command.origin.life == self.life {
-            true => core.waiting.remove(&command.origin.request),
+            true => core.take_waiting(command.origin.request),
             false => None,
         };
         if let Some(waiting) = waiting {
@@ -327,7 +321,7 @@ impl Front {
     /// A proposal will not be applied, or nobody knows whether it will.
     pub fn proposal_failed(&self, request: i64) {
         let mut core = self.core();
-        match core.waiting.remove(&request) {
+        match core.take_waiting(request) {
             Some(Waiting::Open { conn, .. } | Waiting::Write { conn }) => core.drop_conn(conn),
             Some(Waiting::Close { conn }) => {
                 let session = core.conns.get(&conn).and_then(|conn| conn.session);
@@ -364,6 +358,7 @@ impl Front {
         let mut core = self.core();
         core.serving = false;
         core.waiting.clear();
+        core.waiting_bytes = 0;
         core.leases.clear();
         let conns: Vec<ConnId> = core.conns.keys().copied().collect();
         for conn in conns {
@@ -466,13 +461,26 @@ impl Core {
             origin: Origin { life, request },
             kind,
         };
-        self.waiting.insert(request, waiting);
+        let entry = command.encode();
+        self.waiting_bytes += entry.len();
+        self.waiting.insert(request, (waiting, entry.len()));
         // Without a log the process is ending, and connections with it.
-        let _ = self.proposals.send(Proposal {
-            request,
-            entry: command.encode(),
-        });
+        let _ = self.proposals.send(Proposal { request, entry });
         request
+    }
+
+    /// Who waits for `request`, if anyone does; once.
+    fn take_waiting(&mut self, request: i64) -> Option<Waiting> {
+        let (waiting, bytes) = self.waiting.remove(&request)?;
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        Some(waiting)
+    }
+
+    /// Whether the connection should be read no further for now.
+    fn is_full(&self, id: ConnId, limits: &Limits) -> bool {
+        let waiting = self.conns.get(&id).map_or(0, |conn| conn.queue.len());
+        waiting >= limits.outstanding_max
+            || (waiting > 0 && self.waiting_bytes > limits.outstanding_bytes_max)
     }
 
     fn enqueue(&mut self, id: ConnId, item: Item) {

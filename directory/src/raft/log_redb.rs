@@ -240,7 +240,7 @@ fn write_loop(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
             (job.done)(
                 result
                     .as_ref()
-                    .map(|()| ())
+                    .copied()
                     .map_err(|error| io::Error::new(error.kind(), error.to_string())),
             );
         }

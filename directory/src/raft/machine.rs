@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, RaftTypeConfig, StoredMembership};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StoredMembership};
 
 use super::log_redb::LogStore;
 use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types, zxid};
@@ -159,7 +159,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
             }
             if let Some(responder) = responder {
-                responder.send(<Types as RaftTypeConfig>::R::default());
+                responder.send(());
             }
         }
         Ok(())

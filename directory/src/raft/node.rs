@@ -282,18 +282,18 @@ async fn watch_leadership(raft: Raft<Types, Machine>, front: Arc<Front>) {
     use openraft::async_runtime::watch::WatchReceiver as _;
     let mut metrics = raft.server_metrics();
     let mut leads = true;
-    while metrics.changed().await.is_ok() {
+    loop {
         let now = metrics.borrow_watched().state == ServerState::Leader;
-        if now == leads {
-            continue;
-        }
-        if now && raft.wait_for_recovery(None).await.is_ok() {
+        if now && !leads && raft.wait_for_recovery(None).await.is_ok() {
             front.begin_serving();
-        } else {
+        } else if leads && !now {
             tracing::warn!("this member no longer leads; clients are sent away");
             front.stop_serving();
         }
         leads = now;
+        if metrics.changed().await.is_err() {
+            break;
+        }
     }
     front.stop_serving();
 }

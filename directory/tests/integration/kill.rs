@@ -83,7 +83,7 @@ impl Writer {
     }
 
     /// Checks what is there after a restart, then writes until the server is killed.
-    async fn round(&mut self, address: SocketAddr) {
+    async fn round(&mut self, address: SocketAddr, checked: tokio::sync::mpsc::Sender<()>) {
         let mut raw = Raw::resume(
             address,
             self.last_zxid,
@@ -116,6 +116,7 @@ impl Writer {
             self.sent
         );
         (self.acked, self.sent) = (found, found);
+        checked.send(()).await.unwrap();
         let window = 16;
         loop {
             while self.sent < self.acked + window {
@@ -152,20 +153,29 @@ async fn kill_loop(kills: usize, writers: usize) {
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
         let address = server.address;
+        let (checked, mut all_checked) = tokio::sync::mpsc::channel(writers);
         let tasks: Vec<_> = all
             .drain(..)
             .map(|mut writer| {
+                let checked = checked.clone();
                 tokio::spawn(async move {
-                    writer.round(address).await;
+                    writer.round(address, checked).await;
                     writer
                 })
             })
             .collect();
+        drop(checked);
+        for _ in 0..writers {
+            all_checked
+                .recv()
+                .await
+                .expect("every writer finds what it wrote");
+        }
         // xorshift: when to kill, a time between no write at all and some hundred of them.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        tokio::time::sleep(Duration::from_millis(20 + random % 150)).await;
+        tokio::time::sleep(Duration::from_millis(random % 150)).await;
         server.child.kill().unwrap();
         for task in tasks {
             all.push(task.await.unwrap());
@@ -193,4 +203,35 @@ async fn nothing_acknowledged_is_lost() {
 #[ignore = "takes long"]
 async fn nothing_acknowledged_is_lost_in_200_kills() {
     kill_loop(200, 8).await;
+}
+
+/// A server that stood still has not heard its clients, which is not their fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_expires_nobody() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let mut raw = Raw::resume(server.address, 0, 1000, 0, &[0; 16])
+        .await
+        .unwrap();
+    assert_eq!(raw.call(&create(1, "/e", 1)).await.error, 0);
+    let signal = |signal: &str| {
+        let pid = server.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    signal("-STOP");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    signal("-CONT");
+    // The client has noticed nothing, or has connected anew: both must work.
+    assert_eq!(raw.call(&get(2, "/e", false)).await.error, 0);
+    let mut again = Raw::resume(server.address, 0, 1000, raw.session, &raw.password)
+        .await
+        .unwrap();
+    assert_eq!(again.session, raw.session);
+    assert_eq!(again.call(&get(3, "/e", false)).await.error, 0);
 }

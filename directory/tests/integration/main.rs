@@ -1,5 +1,12 @@
 //! The directory as its clients meet it: over the wire.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report, helpers included"
+)]
+
 mod raw;
 mod client;
 mod kazoo;
@@ -7,3 +14,4 @@ mod kill;
 mod order;
 mod rude;
 mod durable;
+mod tls;
