@@ -412,6 +412,11 @@ impl Front {
         self.core().state.clone()
     }
 
+    /// Nodes of the tree now.
+    pub fn nodes(&self) -> usize {
+        self.core().state.tree.len()
+    }
+
     /// Replaces the state; never while serving.
     pub fn install(&self, state: State) {
         self.core().state = state;

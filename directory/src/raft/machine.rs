@@ -34,6 +34,9 @@ pub(super) struct Machine {
     dir: PathBuf,
     applied: Option<EntryId>,
     membership: Membership,
+    /// Where the last snapshot was taken.
+    snapshot_at: u64,
+    snapshot_now: bool,
 }
 
 impl Machine {
@@ -46,7 +49,18 @@ impl Machine {
             dir,
             applied: None,
             membership: Membership::default(),
+            snapshot_at: 0,
+            snapshot_now: false,
         })
+    }
+
+    /// The next snapshot that is asked for is taken, whatever it costs.
+    pub(super) fn snapshot_now(&mut self) {
+        self.snapshot_now = true;
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.applied.map_or(0, |id| id.index)
     }
 
     /// A consistent view of the state with its place in the log.
@@ -165,7 +179,19 @@ impl RaftStateMachine<Types> for Machine {
         Ok(())
     }
 
+    /// A snapshot costs as much as the tree is large, so one of a large tree waits until half as
+    /// many entries are in the log: writing snapshots never costs more than a fixed share.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let entries = self.applied_index().saturating_sub(self.snapshot_at);
+        if !force && !self.snapshot_now && entries < self.front.nodes() as u64 / 2 {
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> Builder {
+        self.snapshot_now = false;
+        self.snapshot_at = self.applied_index();
         Builder {
             view: Some(Arc::new(self.view())),
             log: self.log.clone(),
@@ -196,6 +222,7 @@ impl RaftStateMachine<Types> for Machine {
         }
         adopt(&self.log, &self.dir, name).await?;
         self.applied = view.meta.last_log_id;
+        self.snapshot_at = self.applied_index();
         self.membership = view.meta.last_membership;
         self.front.install(view.state);
         Ok(())

@@ -191,11 +191,19 @@ impl Node {
     /// # Errors
     /// [`RaftError::Stopped`].
     pub async fn snapshot(&self) -> Result<(), RaftError> {
+        let stopped = |error: &dyn std::error::Error| RaftError::Stopped(error.to_string());
+        self.raft
+            .with_state_machine(|machine: &mut Machine| {
+                machine.snapshot_now();
+                Box::pin(async {})
+            })
+            .await
+            .map_err(|error| stopped(&error))?;
         self.raft
             .trigger()
             .snapshot()
             .await
-            .map_err(|error| RaftError::Stopped(error.to_string()))
+            .map_err(|error| stopped(&error))
     }
 
     /// Stops, and returns once the files are closed.

@@ -125,6 +125,27 @@ async fn a_backup_restores_elsewhere() {
     first.stop().await;
 }
 
+/// Writing a large tree again and again for few changes would cost more than they do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_of_a_large_tree_wait_for_more_entries() {
+    let dir = TempDir::new().unwrap();
+    let mut config = Config::new(dir.path());
+    config.limits.snapshot_entries = 20;
+    let directory = Directory::start(config).await.unwrap();
+    let mut raw = Raw::open(directory.address()).await;
+    let mut taken = std::collections::BTreeSet::new();
+    for i in 0..1000 {
+        assert_eq!(raw.call(&create(i, &format!("/n{i}"), 0)).await.error, 0);
+        for file in std::fs::read_dir(dir.path().join("snapshots")).unwrap() {
+            taken.insert(file.unwrap().file_name());
+        }
+    }
+    taken.retain(|name| name.to_str().unwrap().ends_with(".snapshot"));
+    // Each is half as large again as the one before, not twenty entries later.
+    assert!((3..20).contains(&taken.len()), "{taken:?}");
+    directory.stop().await;
+}
+
 #[tokio::test]
 async fn a_damaged_snapshot_is_never_taken_for_none() {
     let dir = TempDir::new().unwrap();
