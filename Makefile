@@ -46,6 +46,7 @@ ifeq ($(RUNNER),nextest)
 else
 	cargo test --workspace --locked -- --include-ignored
 endif
+	directory/tests/kazoo/run
 	$(SOAK) --seconds 100 --kills 50
 	$(SOAK) --seconds 60 --kills 120 --connections 12
 	$(SOAK) --seconds 300

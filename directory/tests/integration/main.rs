@@ -1,0 +1,17 @@
+//! The directory as its clients meet it: over the wire.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report, helpers included"
+)]
+
+mod raw;
+mod client;
+mod kazoo;
+mod kill;
+mod order;
+mod rude;
+mod durable;
+mod tls;

@@ -1,0 +1,146 @@
+//! TLS on the client port, and certificates that clients must show.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use towpath_directory::{Config, Directory, StartError, Tls};
+
+use crate::raw::connect_record;
+
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    certificate: PathBuf,
+}
+
+impl Authority {
+    fn new(dir: &Path, name: &str) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = dir.join(name);
+        std::fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self {
+            issuer: rcgen::Issuer::new(params, key),
+            certificate,
+        }
+    }
+
+    /// Certificate and key for `localhost`.
+    fn issue(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let (certificate, key_file) = (
+            dir.join(format!("{name}.crt")),
+            dir.join(format!("{name}.key")),
+        );
+        std::fs::write(
+            &certificate,
+            params.signed_by(&key, &self.issuer).unwrap().pem(),
+        )
+        .unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        (certificate, key_file)
+    }
+}
+
+/// Opens a session over TLS; the session's id.
+async fn session(
+    directory: &Directory,
+    authority: &Authority,
+    own: Option<&(PathBuf, PathBuf)>,
+) -> std::io::Result<i64> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(&authority.certificate).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+            builder
+                .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap())
+                .unwrap()
+        }
+    };
+    let stream = TcpStream::connect(directory.address()).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await?;
+    stream
+        .write_all(&connect_record(0, 5000, 0, &[0; 16]))
+        .await?;
+    let mut reply = [0; 4 + 4 + 4 + 8];
+    stream.read_exact(&mut reply).await?;
+    Ok(i64::from_be_bytes(reply[12..].try_into().unwrap()))
+}
+
+#[tokio::test]
+async fn tls_with_and_without_client_certificates() {
+    let dir = TempDir::new().unwrap();
+    let ours = Authority::new(dir.path(), "ours.crt");
+    let other = Authority::new(dir.path(), "other.crt");
+    let (certificate, key) = ours.issue(dir.path(), "server");
+    let client = ours.issue(dir.path(), "client");
+    let stranger = other.issue(dir.path(), "stranger");
+
+    let mut config = Config::new(dir.path().join("a"));
+    config.tls = Some(Tls {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_ca: None,
+    });
+    let directory = Directory::start(config).await.unwrap();
+    assert_ne!(session(&directory, &ours, None).await.unwrap(), 0);
+    assert!(
+        session(&directory, &other, None).await.is_err(),
+        "the server is not whom the client trusts"
+    );
+    let mut plain = TcpStream::connect(directory.address()).await.unwrap();
+    plain
+        .write_all(&connect_record(0, 5000, 0, &[0; 16]))
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(
+        answer.len() < 16,
+        "no session without TLS, but an alert: {answer:?}"
+    );
+    directory.stop().await;
+
+    let mut config = Config::new(dir.path().join("b"));
+    config.tls = Some(Tls {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_ca: Some(ours.certificate.clone()),
+    });
+    let directory = Directory::start(config).await.unwrap();
+    assert_ne!(session(&directory, &ours, Some(&client)).await.unwrap(), 0);
+    assert!(session(&directory, &ours, None).await.is_err());
+    assert!(session(&directory, &ours, Some(&stranger)).await.is_err());
+    directory.stop().await;
+
+    let mut config = Config::new(dir.path().join("c"));
+    config.tls = Some(Tls {
+        certificate,
+        key: client.1,
+        client_ca: None,
+    });
+    assert!(
+        matches!(Directory::start(config).await, Err(StartError::Tls(_))),
+        "a key that isn't the certificate's"
+    );
+}
