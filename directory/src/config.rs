@@ -1,0 +1,127 @@
+//! What one can set. Every bound has its default and its reason here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a member of the directory is to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where log and snapshots are kept; made if it isn't there.
+    pub data_dir: PathBuf,
+    /// Where clients connect; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// This member's number, 1 to 126. Never reused for another data directory.
+    pub node_id: u8,
+    /// Intervals and timeouts.
+    pub timers: Timers,
+    /// Bounds.
+    pub limits: Limits,
+    /// Certificates for the client port; none means plain TCP.
+    pub tls: Option<Tls>,
+    /// Digest id (`super:base64`) of the one who may do all, whatever the access lists say.
+    pub super_digest: Option<String>,
+}
+
+impl Config {
+    /// A single member with the defaults, on a free port of the loopback interface.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            node_id: 1,
+            timers: Timers::default(),
+            limits: Limits::default(),
+            tls: None,
+            super_digest: None,
+        }
+    }
+}
+
+/// Intervals and timeouts.
+#[derive(Clone, Copy, Debug)]
+pub struct Timers {
+    /// Between a leader's signs of life; also the timeout of an append to a follower, so it must
+    /// be longer than a slow fsync.
+    pub heartbeat: Duration,
+    /// Without a sign of life from a leader for this long or longer, an election starts.
+    pub election_min: Duration,
+    /// The random part of it goes up to here.
+    pub election_max: Duration,
+    /// Shortest session timeout that a client gets. One second lets a dead Core be replaced in
+    /// under three.
+    pub session_timeout_min: Duration,
+    /// Longest session timeout that a client gets.
+    pub session_timeout_max: Duration,
+    /// How often leases are looked at: the most that an expiry is late.
+    pub expiry_scan: Duration,
+    /// How often containers and TTL nodes are looked at.
+    pub reap_scan: Duration,
+    /// A client that hasn't sent its first record by then is dropped.
+    pub handshake: Duration,
+    /// Longest wait for the log to be read back and a leader found at the start.
+    pub recovery: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(400),
+            session_timeout_min: Duration::from_secs(1),
+            session_timeout_max: Duration::from_secs(60),
+            expiry_scan: Duration::from_millis(50),
+            reap_scan: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
+            recovery: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Bounds. What belongs to the replicated state has constants instead
+/// ([`CHILDREN_MAX`](crate::tree::CHILDREN_MAX), [`NODES_MAX`](crate::tree::NODES_MAX),
+/// [`SESSIONS_MAX`](crate::session::table::SESSIONS_MAX),
+/// [`PATH_BYTES_MAX`](crate::tree::path::PATH_BYTES_MAX)).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest request, and so the largest node: ZooKeeper's `jute.maxbuffer`.
+    pub frame_bytes_max: usize,
+    /// Connections at once; further ones are closed at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// Requests of one connection that wait for the log; beyond it the socket isn't read.
+    pub outstanding_max: usize,
+    /// Bytes that wait for a client to read them; one that doesn't is dropped.
+    pub outbox_bytes_max: usize,
+    /// Entries after which the log is folded into a snapshot.
+    pub snapshot_entries: u64,
+    /// Entries that are kept when a snapshot is taken, for followers that lag.
+    pub snapshot_keep_entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 0xf_ffff,
+            connections_max: 10_000,
+            connections_per_address_max: 5_000,
+            outstanding_max: 1_000,
+            outbox_bytes_max: 64 << 20,
+            snapshot_entries: 50_000,
+            snapshot_keep_entries: 1_000,
+        }
+    }
+}
+
+/// Certificates for the client port, PEM files.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// This server's chain, its own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// If given, clients must show a certificate that one of these has signed.
+    pub client_ca: Option<PathBuf>,
+}

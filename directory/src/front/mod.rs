@@ -1,0 +1,542 @@
+//! Between connections and the log. One lock holds the replicated state, the watches, the leases
+//! and the connections' queues, so what a client sees has one order:
+//!
+//! * a connection's requests are answered in the order they came, reads behind its own writes;
+//! * a watch event goes out before the answer of the write that caused it, and before any answer
+//!   that already shows the change;
+//! * a session has one connection: resuming it closes the former one;
+//! * whatever happens to a write's proposal, it's answered once it's applied, or the connection
+//!   is dropped, which tells a client that the outcome is unknown. SESSIONMOVED is never sent:
+//!   some clients take it for the end of the session.
+//!
+//! Nothing here waits or does I/O: the log calls [`Front::apply`] with what is committed, and
+//! gets what is proposed through a channel.
+
+mod outbox;
+mod answer;
+mod connect;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+pub use connect::Refused;
+pub use outbox::Outbox;
+
+use crate::code::Code;
+use crate::config::{Limits, Timers};
+use crate::session::lease::Leases;
+use crate::state::{Command, Kind, Origin, Outcome, State};
+use crate::tree::acl::{self, Id};
+use crate::tree::op::{Change, ChangeKind};
+use crate::watch::{EventKind, Watches};
+use crate::wire::jute::Reader;
+use crate::wire::reply;
+use crate::wire::request::{Read, Request, decode};
+
+/// Most names that one connection may prove.
+const IDS_MAX: usize = 64;
+
+/// A connection's number within this process's life.
+pub type ConnId = u64;
+
+/// Something for the log, on its way from the front: the seam between the two. It comes back
+/// through [`Front::apply`] with its number, or through [`Front::proposal_failed`].
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// Which request it is.
+    pub request: i64,
+    /// What is logged.
+    pub entry: Bytes,
+}
+
+/// The one place where connections, sessions and the replicated state meet.
+#[derive(Debug)]
+pub struct Front {
+    core: Mutex<Core>,
+    timers: Timers,
+    limits: Limits,
+    super_digest: Option<String>,
+    node_id: u8,
+    life: i64,
+}
+
+#[derive(Debug)]
+struct Core {
+    state: State,
+    watches: Watches,
+    leases: Leases,
+    conns: HashMap<ConnId, Conn>,
+    by_session: HashMap<i64, ConnId>,
+    waiting: HashMap<i64, Waiting>,
+    proposals: mpsc::UnboundedSender<Proposal>,
+    last_conn: ConnId,
+    last_request: i64,
+    last_time_ms: i64,
+    last_scan: Option<Instant>,
+    serving: bool,
+    stats: Stats,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stats {
+    received: u64,
+    sent: u64,
+    expired: u64,
+}
+
+/// What `srvr` and `mntr` tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as what they count")]
+pub struct Status {
+    pub serving: bool,
+    pub zxid: i64,
+    pub nodes: usize,
+    pub ephemerals: usize,
+    pub data_bytes: u64,
+    pub watches: usize,
+    pub sessions: usize,
+    pub connections: usize,
+    pub outstanding: usize,
+    pub received: u64,
+    pub sent: u64,
+    pub expired_sessions: u64,
+}
+
+#[derive(Debug)]
+struct Conn {
+    outbox: Arc<Outbox>,
+    peer: SocketAddr,
+    session: Option<i64>,
+    ids: Vec<Id>,
+    /// Writes that are not applied yet, and what came after the first of them.
+    queue: VecDeque<Item>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Write { request: i64, xid: i32 },
+    Read { xid: i32, read: Read },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Open { conn: ConnId, has_read_only: bool },
+    Write { conn: ConnId },
+    Close { conn: ConnId },
+    Expire { session: i64 },
+    Reap,
+}
+
+/// The connection is to be dropped: it sent what is no request, or its session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped;
+
+impl Front {
+    /// An idle front over an empty state; what it proposes comes out of the receiver.
+    pub fn new(
+        node_id: u8,
+        timers: Timers,
+        limits: Limits,
+        super_digest: Option<String>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Proposal>) {
+        let (proposals, receiver) = mpsc::unbounded_channel();
+        let core = Core {
+            state: State::default(),
+            watches: Watches::default(),
+            leases: Leases::default(),
+            conns: HashMap::new(),
+            by_session: HashMap::new(),
+            waiting: HashMap::new(),
+            proposals,
+            last_conn: 0,
+            last_request: 0,
+            last_time_ms: 0,
+            last_scan: None,
+            serving: false,
+            stats: Stats::default(),
+        };
+        let front = Self {
+            core: Mutex::new(core),
+            timers,
+            limits,
+            super_digest,
+            node_id,
+            life: rand::random(),
+        };
+        (Arc::new(front), receiver)
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a request of a connection whose session is open. True if so many are outstanding
+    /// that the connection should be read no further until [`Self::room`].
+    ///
+    /// # Errors
+    /// [`Dropped`].
+    pub fn submit(&self, id: ConnId, frame: &[u8]) -> Result<bool, Dropped> {
+        let mut reader = Reader::new(frame);
+        let (Ok(xid), Ok(opcode)) = (reader.i32(), reader.i32()) else {
+            return Err(Dropped);
+        };
+        let body = reader.rest();
+        let request =
+            decode(opcode, body).unwrap_or_else(|code| Request::Read(Read::Header(Some(code))));
+        let mut core = self.core();
+        let core = &mut *core;
+        let conn = core.conns.get_mut(&id).ok_or(Dropped)?;
+        let session = conn.session.ok_or(Dropped)?;
+        if !core.serving || !core.leases.touch(session, Instant::now()) {
+            return Err(Dropped);
+        }
+        core.stats.received += 1;
+        match request {
+            Request::Write => {
+                let kind = Kind::Write {
+                    session,
+                    ids: conn.ids.clone(),
+                    opcode,
+                    body,
+                };
+                let request = core.propose(self.life, Waiting::Write { conn: id }, kind);
+                core.enqueue(id, Item::Write { request, xid });
+            }
+            Request::Close => {
+                core.leases.close(session);
+                let request = core.propose(
+                    self.life,
+                    Waiting::Close { conn: id },
+                    Kind::Close { session },
+                );
+                core.enqueue(id, Item::Write { request, xid });
+            }
+            Request::Auth {
+                scheme,
+                credentials,
+            } => {
+                let shown = acl::authenticate(
+                    &scheme,
+                    &credentials,
+                    conn.peer.ip(),
+                    self.super_digest.as_deref(),
+                );
+                let code = match shown {
+                    Ok(ids) if conn.ids.len() + ids.len() <= IDS_MAX => {
+                        for id in ids {
+                            if !conn.ids.contains(&id) {
+                                conn.ids.push(id);
+                            }
+                        }
+                        None
+                    }
+                    Ok(_) => Some(Code::AuthFailed),
+                    Err(code) => Some(code),
+                };
+                self.read(core, id, xid, Read::Header(code));
+                if code.is_some() {
+                    tracing::warn!(peer = %self.peer(core, id), scheme, "credentials refused");
+                    core.drop_conn(id);
+                }
+            }
+            Request::Read(read) => self.read(core, id, xid, read),
+        }
+        Ok(core
+            .conns
+            .get(&id)
+            .is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max))
+    }
+
+    fn peer(&self, core: &Core, id: ConnId) -> String {
+        core.conns
+            .get(&id)
+            .map(|conn| conn.peer.to_string())
+            .unwrap_or_default()
+    }
+
+    fn read(&self, core: &mut Core, id: ConnId, xid: i32, read: Read) {
+        match core.conns.get_mut(&id) {
+            Some(conn) if conn.queue.is_empty() => {
+                core.execute(self.limits.outbox_bytes_max, id, xid, read)
+            }
+            Some(conn) => conn.queue.push_back(Item::Read { xid, read }),
+            None => {}
+        }
+    }
+
+    /// Waits until the connection has room for further requests, or has ended.
+    pub async fn room(&self, id: ConnId, outbox: &Outbox) {
+        let full = || {
+            self.core()
+                .conns
+                .get(&id)
+                .is_some_and(|conn| conn.queue.len() >= self.limits.outstanding_max)
+        };
+        while full() {
+            outbox.room.notified().await;
+        }
+    }
+
+    /// Applies the entry with the number `zxid`: changes the state, fires watches, answers.
+    pub fn apply(&self, zxid: i64, entry: &[u8]) {
+        let mut core = self.core();
+        let core = &mut *core;
+        let command = match Command::decode(entry) {
+            Ok(command) => command,
+            Err(error) => {
+                // Every member does the same with it: nothing.
+                tracing::error!(zxid, %error, "skipped a log entry that no version of this program has written");
+                core.state.zxid = zxid;
+                return;
+            }
+        };
+        let mut changes = Vec::new();
+        let outcome = core.state.apply(zxid, &command, &mut changes);
+        for change in &changes {
+            core.tell(self.limits.outbox_bytes_max, change);
+        }
+        if !core.serving {
+            return;
+        }
+        if let (Ok(Outcome::Opened(session)), Kind::Open { timeout_ms, .. }) =
+            (&outcome, &command.kind)
+        {
+            core.leases.grant(*session, *timeout_ms, Instant::now());
+        }
+        let waiting = match command.origin.life == self.life {
+            true => core.waiting.remove(&command.origin.request),
+            false => None,
+        };
+        if let Some(waiting) = waiting {
+            self.answer(core, waiting, command.origin.request, zxid, &outcome);
+        }
+        if let Ok(Outcome::Closed(session)) = outcome {
+            core.leases.remove(session);
+            if let Some(conn) = core.by_session.get(&session).copied() {
+                core.drop_conn(conn);
+            }
+        }
+    }
+
+    /// A proposal will not be applied, or nobody knows whether it will.
+    pub fn proposal_failed(&self, request: i64) {
+        let mut core = self.core();
+        match core.waiting.remove(&request) {
+            Some(Waiting::Open { conn, .. } | Waiting::Write { conn }) => core.drop_conn(conn),
+            Some(Waiting::Close { conn }) => {
+                let session = core.conns.get(&conn).and_then(|conn| conn.session);
+                core.drop_conn(conn);
+                core.regrant(session);
+            }
+            Some(Waiting::Expire { session }) => core.regrant(Some(session)),
+            Some(Waiting::Reap) | None => {}
+        }
+    }
+
+    /// This member leads, with all that was committed applied: every session gets its full
+    /// timeout, and clients are served.
+    pub fn begin_serving(&self) {
+        let mut core = self.core();
+        let core = &mut *core;
+        let now = Instant::now();
+        core.leases.clear();
+        for (id, session) in core.state.sessions.iter() {
+            core.leases.grant(id, session.timeout_ms, now);
+        }
+        core.last_scan = None;
+        core.serving = true;
+        tracing::info!(
+            zxid = core.state.zxid,
+            sessions = core.state.sessions.len(),
+            nodes = core.state.tree.len(),
+            "serving clients"
+        );
+    }
+
+    /// This member doesn't lead, or can't tell: nobody is answered from here on.
+    pub fn stop_serving(&self) {
+        let mut core = self.core();
+        core.serving = false;
+        core.waiting.clear();
+        core.leases.clear();
+        let conns: Vec<ConnId> = core.conns.keys().copied().collect();
+        for conn in conns {
+            core.drop_conn(conn);
+        }
+    }
+
+    /// Proposes the end of the sessions whose lease has run out. To be called every
+    /// [`Timers::expiry_scan`]: time in which it wasn't, this process stood still, which is no
+    /// client's fault, so it doesn't count.
+    pub fn scan_leases(&self) {
+        let mut core = self.core();
+        let core = &mut *core;
+        if !core.serving {
+            return;
+        }
+        let now = Instant::now();
+        let late = core.last_scan.map_or(Duration::ZERO, |last| {
+            now.saturating_duration_since(last)
+                .saturating_sub(self.timers.expiry_scan)
+        });
+        core.last_scan = Some(now);
+        if late > self.timers.expiry_scan {
+            core.leases.extend(late);
+        }
+        for session in core.leases.expire(now) {
+            tracing::info!(session = format_args!("{session:#x}"), "session expired");
+            core.stats.expired += 1;
+            core.propose(
+                self.life,
+                Waiting::Expire { session },
+                Kind::Close { session },
+            );
+        }
+    }
+
+    /// Proposes the removal of containers and TTL nodes that are due.
+    pub fn scan_mortal(&self) {
+        let mut core = self.core();
+        if !core.serving {
+            return;
+        }
+        let now_ms = core.now_ms();
+        for path in core.state.tree.due(now_ms) {
+            core.propose(self.life, Waiting::Reap, Kind::Reap { path: &path });
+        }
+    }
+
+    /// The state as it is now, to be written elsewhere; costs a pointer per node.
+    pub fn view(&self) -> State {
+        self.core().state.clone()
+    }
+
+    /// Replaces the state; never while serving.
+    pub fn install(&self, state: State) {
+        self.core().state = state;
+    }
+
+    /// Notes that entries without a command were applied: they have numbers, too.
+    pub fn advance(&self, zxid: i64) {
+        self.core().state.zxid = zxid;
+    }
+
+    /// Numbers for operators.
+    pub fn status(&self) -> Status {
+        let core = self.core();
+        Status {
+            serving: core.serving,
+            zxid: core.state.zxid,
+            nodes: core.state.tree.len(),
+            ephemerals: core.state.tree.ephemerals_len(),
+            data_bytes: core.state.tree.data_bytes(),
+            watches: core.watches.len(),
+            sessions: core.state.sessions.len(),
+            connections: core.conns.len(),
+            outstanding: core.waiting.len(),
+            received: core.stats.received,
+            sent: core.stats.sent,
+            expired_sessions: core.stats.expired,
+        }
+    }
+}
+
+impl Core {
+    fn now_ms(&mut self) -> i64 {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        self.last_time_ms = self.last_time_ms.max(now_ms);
+        self.last_time_ms
+    }
+
+    /// Sends a command to the log; who waits for it is noted under the number returned.
+    fn propose(&mut self, life: i64, waiting: Waiting, kind: Kind<'_>) -> i64 {
+        self.last_request += 1;
+        let request = self.last_request;
+        let command = Command {
+            time_ms: self.now_ms(),
+            origin: Origin { life, request },
+            kind,
+        };
+        self.waiting.insert(request, waiting);
+        // Without a log the process is ending, and connections with it.
+        let _ = self.proposals.send(Proposal {
+            request,
+            entry: command.encode(),
+        });
+        request
+    }
+
+    fn enqueue(&mut self, id: ConnId, item: Item) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.queue.push_back(item);
+        }
+    }
+
+    /// The session's end could not be decided, so it goes on, with a full lease.
+    fn regrant(&mut self, session: Option<i64>) {
+        if let Some(id) = session
+            && let Some(session) = self.state.sessions.get(id)
+            && self.serving
+        {
+            self.leases.grant(id, session.timeout_ms, Instant::now());
+        }
+    }
+
+    /// Forgets a connection; what waits in its outbox is still written.
+    fn drop_conn(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.remove(&id) else {
+            return;
+        };
+        if let Some(session) = conn.session
+            && self.by_session.get(&session) == Some(&id)
+        {
+            self.by_session.remove(&session);
+        }
+        self.watches.remove_watcher(id);
+        conn.outbox.close();
+        conn.outbox.room.notify_one();
+    }
+
+    fn tell(&mut self, outbox_bytes_max: usize, change: &Change) {
+        let conns = &self.conns;
+        let stats = &mut self.stats;
+        let mut slow = Vec::new();
+        self.watches.fire(change, |fired| {
+            let Some(conn) = conns.get(&fired.watcher) else {
+                return;
+            };
+            let list = match (fired.kind, change.kind) {
+                (EventKind::NodeChildrenChanged, _) => &change.parent_acl,
+                (_, ChangeKind::Created | ChangeKind::Deleted | ChangeKind::DataSet) => &change.acl,
+            };
+            if acl::check(list, acl::READ, &conn.ids).is_err() {
+                return;
+            }
+            stats.sent += 1;
+            if !conn.outbox.push(outbox_bytes_max, |out| {
+                reply::event(out, fired.kind, fired.path)
+            }) {
+                slow.push(fired.watcher);
+            }
+        });
+        for id in slow {
+            self.drop_slow(id);
+        }
+    }
+
+    fn drop_slow(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get(&id) {
+            tracing::warn!(peer = %conn.peer, "dropped a client that doesn't read its answers");
+        }
+        self.drop_conn(id);
+    }
+}

@@ -1,0 +1,299 @@
+//! One member of the directory: starts openraft, carries proposals to it, and tells the front
+//! when it leads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::log_redb::LogStore;
+use super::machine::Machine;
+use super::network::Alone;
+use super::types::{Payload, Types};
+use crate::config::Config;
+use crate::front::{Front, Proposal};
+
+/// Most proposals handed to the log at once.
+const PROPOSALS_MAX: usize = 1024;
+const INSTALL_SNAPSHOT: Duration = Duration::from_secs(30);
+
+/// Why a member doesn't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RaftError {
+    /// Its files can't be used.
+    #[error("the directory's files in {} can't be used; another process may have them open", .dir.display())]
+    Files {
+        /// Where they are.
+        dir: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The timers contradict one another.
+    #[error("the directory's timers don't fit together: {0}")]
+    Timers(String),
+    /// The log could not be read back, or nobody leads.
+    #[error("the directory did not come up: {0}")]
+    Recovery(String),
+    /// A backup could not be written.
+    #[error("the backup could not be written to {}", .path.display())]
+    Backup {
+        /// Where to.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The member has stopped.
+    #[error("the directory has stopped: {0}")]
+    Stopped(String),
+}
+
+/// The files of a member within its data directory.
+pub(super) fn log_path(dir: &Path) -> PathBuf {
+    dir.join("log.redb")
+}
+
+pub(super) fn snapshots_path(dir: &Path) -> PathBuf {
+    dir.join("snapshots")
+}
+
+/// A running member.
+pub struct Node {
+    raft: Raft<Types, Machine>,
+    tasks: Vec<JoinHandle<()>>,
+    closed: oneshot::Receiver<()>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens the files, reads the log back, and returns once the front serves.
+    ///
+    /// # Errors
+    /// [`RaftError`].
+    pub async fn start(
+        config: &Config,
+        front: &Arc<Front>,
+        proposals: mpsc::UnboundedReceiver<Proposal>,
+    ) -> Result<Self, RaftError> {
+        let files = |source| RaftError::Files {
+            dir: config.data_dir.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&config.data_dir).map_err(files)?;
+        let (log, closed) = LogStore::open(&log_path(&config.data_dir)).map_err(files)?;
+        let machine = Machine::new(front.clone(), log.clone(), snapshots_path(&config.data_dir))
+            .map_err(files)?;
+        let node_id = u64::from(config.node_id);
+        let raft = Raft::new(node_id, Arc::new(settings(config)?), Alone, log, machine)
+            .await
+            .map_err(|error| RaftError::Recovery(error.to_string()))?;
+        let mut node = Self {
+            raft,
+            tasks: Vec::new(),
+            closed,
+        };
+        if let Err(error) = node.lead(config, node_id).await {
+            node.stop().await;
+            return Err(error);
+        }
+        front.begin_serving();
+        let (outcomes, told) = mpsc::channel(PROPOSALS_MAX);
+        node.tasks.push(tokio::spawn(propose(
+            node.raft.clone(),
+            front.clone(),
+            proposals,
+            outcomes,
+        )));
+        node.tasks
+            .push(tokio::spawn(watch_outcomes(front.clone(), told)));
+        node.tasks.push(tokio::spawn(watch_leadership(
+            node.raft.clone(),
+            front.clone(),
+        )));
+        Ok(node)
+    }
+
+    async fn lead(&self, config: &Config, node_id: u64) -> Result<(), RaftError> {
+        let failed = |error: &dyn std::error::Error| RaftError::Recovery(error.to_string());
+        if self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|error| failed(&error))?
+        {
+            // A member that is alone needs nobody's vote, so it needn't wait for a timeout.
+            if self.raft.voter_ids().eq([node_id]) {
+                self.raft
+                    .trigger()
+                    .elect(false)
+                    .await
+                    .map_err(|error| failed(&error))?;
+            }
+        } else {
+            let member = BasicNode::new(config.listen.to_string());
+            let members = std::collections::BTreeMap::from([(node_id, member)]);
+            self.raft
+                .initialize(members)
+                .await
+                .map_err(|error| failed(&error))?;
+        }
+        let leads = self
+            .raft
+            .wait(Some(config.timers.recovery))
+            .state(ServerState::Leader, "lead")
+            .await;
+        leads.map_err(|error| failed(&error))?;
+        let recovered = self
+            .raft
+            .wait_for_recovery(Some(config.timers.recovery))
+            .await;
+        recovered.map(drop).map_err(|error| failed(&error))
+    }
+
+    /// Writes the state as it is now to `path`, as a whole and durably, beside the running
+    /// directory. [`restore`](super::restore::restore) takes it.
+    ///
+    /// # Errors
+    /// [`RaftError`].
+    pub async fn backup(&self, path: &Path) -> Result<(), RaftError> {
+        let view = self
+            .raft
+            .with_state_machine(|machine: &mut Machine| {
+                let view = machine.view();
+                Box::pin(async move { view })
+            })
+            .await
+            .map_err(|error| RaftError::Stopped(error.to_string()))?;
+        let target = path.to_owned();
+        tokio::task::spawn_blocking(move || view.write(&target))
+            .await
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|source| RaftError::Backup {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Folds the log into a snapshot now.
+    ///
+    /// # Errors
+    /// [`RaftError::Stopped`].
+    pub async fn snapshot(&self) -> Result<(), RaftError> {
+        self.raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|error| RaftError::Stopped(error.to_string()))
+    }
+
+    /// Stops, and returns once the files are closed.
+    pub async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the log did not stop cleanly");
+        }
+        drop(self.raft);
+        // The sender is dropped with the file, never used.
+        let _ = tokio::time::timeout(Duration::from_secs(10), self.closed).await;
+    }
+}
+
+fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let timers = &config.timers;
+    let settings = openraft::Config {
+        cluster_name: "towpath-directory".into(),
+        heartbeat_interval: ms(timers.heartbeat),
+        election_timeout_min: ms(timers.election_min),
+        election_timeout_max: ms(timers.election_max),
+        install_snapshot_timeout: ms(INSTALL_SNAPSHOT),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.limits.snapshot_entries),
+        max_in_snapshot_log_to_keep: config.limits.snapshot_keep_entries,
+        ..openraft::Config::default()
+    };
+    settings
+        .validate()
+        .map_err(|error| RaftError::Timers(error.to_string()))
+}
+
+type Outcomes = futures_util::stream::BoxStream<'static, bool>;
+
+/// Hands proposals to the log, as many at once as there are.
+async fn propose(
+    raft: Raft<Types, Machine>,
+    front: Arc<Front>,
+    mut proposals: mpsc::UnboundedReceiver<Proposal>,
+    outcomes: mpsc::Sender<(Vec<i64>, Outcomes)>,
+) {
+    let mut batch = Vec::with_capacity(PROPOSALS_MAX);
+    while proposals.recv_many(&mut batch, PROPOSALS_MAX).await > 0 {
+        let (requests, entries): (Vec<i64>, Vec<Payload>) = batch
+            .drain(..)
+            .map(|proposal| (proposal.request, Payload(proposal.entry)))
+            .unzip();
+        match raft.client_write_many(entries).await {
+            Ok(results) => {
+                let applied = results.map(|result| matches!(result, Ok(Ok(_)))).boxed();
+                if outcomes.send((requests, applied)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log takes no more entries; this member has to be restarted");
+                requests
+                    .into_iter()
+                    .for_each(|request| front.proposal_failed(request));
+                front.stop_serving();
+            }
+        }
+    }
+}
+
+/// What was applied has told who waited; what was not is told here.
+async fn watch_outcomes(front: Arc<Front>, mut outcomes: mpsc::Receiver<(Vec<i64>, Outcomes)>) {
+    while let Some((requests, mut results)) = outcomes.recv().await {
+        for request in requests {
+            if results.next().await != Some(true) {
+                front.proposal_failed(request);
+            }
+        }
+    }
+}
+
+/// Serves while this member leads.
+async fn watch_leadership(raft: Raft<Types, Machine>, front: Arc<Front>) {
+    use openraft::async_runtime::watch::WatchReceiver as _;
+    let mut metrics = raft.server_metrics();
+    let mut leads = true;
+    while metrics.changed().await.is_ok() {
+        let now = metrics.borrow_watched().state == ServerState::Leader;
+        if now == leads {
+            continue;
+        }
+        if now && raft.wait_for_recovery(None).await.is_ok() {
+            front.begin_serving();
+        } else {
+            tracing::warn!("this member no longer leads; clients are sent away");
+            front.stop_serving();
+        }
+        leads = now;
+    }
+    front.stop_serving();
+}
