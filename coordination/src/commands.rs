@@ -17,7 +17,7 @@ use towpath_protocol::tree::{NodePath, Sequenced, TaskName, Versioned, path};
 use uuid::Uuid;
 use zookeeper_client::{CreateMode, Error as Refusal, OneshotWatcher};
 
-use crate::error::CoordinationError;
+use crate::error::{CoordinationError, is_broken};
 use crate::session::{Session, ended};
 use crate::store::{Entry, Expect, decode, encode};
 
@@ -137,7 +137,7 @@ impl Session {
             match client.create(prefix.as_str(), &data, &options).await {
                 Ok((_, sequence)) => return Ok(prefix.sequenced(sequence)),
                 Err(Refusal::NoNode) => self.ensure(incarnation, &parent).await?,
-                Err(Refusal::ConnectionLoss | Refusal::SessionExpired) => {
+                Err(refusal) if is_broken(&refusal) || refusal == Refusal::SessionExpired => {
                     for name in self.children(&parent).await? {
                         let Some(path) = parent.listed(&name) else {
                             continue;

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use towpath_protocol::tree::{NodePath, Record, Versioned};
 use zookeeper_client::{CreateMode, Error as Refusal, EventType};
 
-use crate::error::CoordinationError;
+use crate::error::{CoordinationError, is_broken};
 use crate::session::{Session, ended};
 use crate::store::encode;
 
@@ -80,7 +80,7 @@ impl Owned {
             match client.create(prefix.as_str(), &data, &options).await {
                 Ok((_, sequence)) => return Ok(owned(prefix.sequenced(sequence))),
                 Err(Refusal::NoNode) => session.ensure(incarnation, &parent).await?,
-                Err(Refusal::ConnectionLoss) => {
+                Err(refusal) if is_broken(&refusal) => {
                     let found = find(session, incarnation, &parent, prefix.name(), &data).await?;
                     if let Some(path) = found {
                         return Ok(owned(path));

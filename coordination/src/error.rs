@@ -124,7 +124,7 @@ impl CoordinationError {
                     what: path.to_string(),
                 }
             }
-            Error::ConnectionLoss => Self::Unknown {
+            source if is_broken(&source) => Self::Unknown {
                 what: path.to_string(),
             },
             source => Self::Refused {
@@ -133,4 +133,19 @@ impl CoordinationError {
             },
         }
     }
+}
+
+/// Whether the connection broke, so that it isn't known what became of the request. The client
+/// says so in several ways: a silent connection and an I/O error come as `Custom`.
+pub(crate) fn is_broken(error: &zookeeper_client::Error) -> bool {
+    use zookeeper_client::Error;
+    matches!(
+        error,
+        Error::ConnectionLoss
+            | Error::Timeout
+            | Error::NoHosts
+            | Error::Custom(_)
+            | Error::UnmarshalError { .. }
+            | Error::UnexpectedError(_)
+    )
 }

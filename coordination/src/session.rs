@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use towpath_protocol::tree::NodePath;
 use zookeeper_client::{Acls, Client, Error as Refusal, SessionState as Raw};
 
-use crate::error::CoordinationError;
+use crate::error::{CoordinationError, is_broken};
 
 /// How often one request is sent again after its connection broke: enough for a leader that
 /// changes twice.
@@ -268,7 +268,7 @@ impl Session {
                 .client(incarnation)
                 .ok_or_else(|| ended(path.as_str()))?;
             match request(client).await {
-                Err(Refusal::ConnectionLoss) => {}
+                Err(refusal) if is_broken(&refusal) => {}
                 answer => return answer.map_err(|refusal| CoordinationError::at(path, refusal)),
             }
         }
