@@ -1,0 +1,116 @@
+//! What an operator asks of a pipeline, and what came of it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::tree::name::TaskName;
+
+record! {
+    /// `/towpath/pipelines/{p}/commands/c-…`, persistent and sequential. Written by the one who
+    /// asks; `taken` and then `answer` by the one who does it.
+    example = r#"{"version":1,"id":"5f4c7a2e-07e6-4b3b-a0b9-4d7f2b7d1e10","action":{"kind":"skip","gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:78"},"task":"replica","by":"anna","asked":"2026-11-22T02:40:00Z","take_before":"2026-11-22T02:40:10Z","taken":{"by":"core-1","nonce":"d3c8a1a4-39f5-4df1-8f19-0c6ae7b1a9b2","at":"2026-11-22T02:40:01Z"},"answer":{"outcome":"done","text":"skipped 1 transaction","at":"2026-11-22T02:40:02Z"}}"#;
+    pub struct Command {
+        /// Made by the one who asks.
+        pub id: Uuid,
+        /// What is to be done.
+        pub action: Action,
+        /// To which task; to the whole pipeline if there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub task: Option<TaskName>,
+        /// Who asks.
+        pub by: String,
+        /// When, by the asker's clock.
+        pub asked: Timestamp,
+        /// Not to be taken after this, by the asker's clock: an old command never surprises.
+        pub take_before: Timestamp,
+        /// Who does it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub taken: Option<Taken>,
+        /// What came of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub answer: Option<Answer>,
+    }
+}
+
+/// Who does a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Its name.
+    pub by: String,
+    /// Made anew each time, so that a take that wasn't confirmed is recognised.
+    pub nonce: Uuid,
+    /// When, by its clock.
+    pub at: Timestamp,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// For the operator.
+    pub text: String,
+    /// For programs.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+    /// When, by the clock of the one who answers.
+    pub at: Timestamp,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It's done.
+    Done,
+    /// It was not begun; the text says why.
+    Refused,
+    /// It was begun and didn't succeed; the text says what holds now.
+    Failed,
+    /// Something that a newer program knows.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Action {
+    /// Run.
+    Start,
+    /// End.
+    Stop,
+    /// Hold the place.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Go back to a place.
+    Rewind {
+        /// `gtid:<set>`, `<file>:<pos>` or an RFC 3339 time.
+        to: String,
+    },
+    /// Copy tables anew.
+    Resnapshot {
+        /// Globs over `database.table`; all if there is none.
+        #[serde(default)]
+        tables: Vec<String>,
+    },
+    /// Leave a transaction out.
+    Skip {
+        /// Which.
+        gtid: String,
+    },
+    /// Compare source and sink.
+    Verify {
+        /// Also make the sink equal.
+        #[serde(default)]
+        repair: bool,
+    },
+    /// Take over a sink's row of another directory.
+    Adopt,
+    /// Something that a newer program knows, or that lacks something: to be refused.
+    #[serde(untagged)]
+    Other(Value),
+}

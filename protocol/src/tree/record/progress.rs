@@ -1,0 +1,100 @@
+//! How far a task is. For people to see: the place to resume from is in the sink alone.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::epoch::{Epoch, Generation};
+use crate::tree::name::MemberId;
+
+record! {
+    /// `…/tasks/{t}/progress`, ephemeral, of the Core that runs it.
+    example = r#"{"version":1,"core":"core-1","pid":4711,"epoch":8123,"state":"running","gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77","file":"binlog.000004","position":1877,"lag_ms":120,"rows_per_second":12000,"bytes_per_second":2400000,"snapshot":{"tables":12,"tables_done":3,"rows":90000,"rows_estimated":400000},"since":"2026-11-22T02:40:00Z","updated":"2026-11-22T02:41:00Z"}"#;
+    pub struct Progress {
+        /// Who runs it.
+        pub core: MemberId,
+        /// Its process.
+        pub pid: u32,
+        /// By which right.
+        pub epoch: Epoch,
+        /// What it's doing.
+        pub state: TaskState,
+        /// What the sink has.
+        #[serde(default)]
+        pub gtid_set: String,
+        /// Binlog file of the source; empty if it's not known.
+        #[serde(default)]
+        pub file: String,
+        /// Offset in that file, in bytes.
+        #[serde(default)]
+        pub position: u64,
+        /// How long ago the source committed what was committed last; `None` before the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub lag_ms: Option<u64>,
+        /// Rows that go into the sink each second.
+        #[serde(default)]
+        pub rows_per_second: u64,
+        /// Bytes that come from the source each second.
+        #[serde(default)]
+        pub bytes_per_second: u64,
+        /// While a first copy is taken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub snapshot: Option<SnapshotProgress>,
+        /// Since when it's in this state.
+        pub since: Timestamp,
+        /// When this was written, by the Core's clock.
+        pub updated: Timestamp,
+    }
+}
+
+/// What a task is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Takes the sink over.
+    TakingOver,
+    /// Takes the first copy, and follows.
+    Snapshot,
+    /// Follows.
+    Running,
+    /// Holds its place.
+    Paused,
+    /// Ends.
+    Stopping,
+    /// Can't go on.
+    Failed,
+    /// Something that a newer program knows.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// How far a first copy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SnapshotProgress {
+    /// Tables to copy.
+    pub tables: u64,
+    /// Tables that are copied.
+    pub tables_done: u64,
+    /// Rows that are copied.
+    pub rows: u64,
+    /// Rows that there are, by the source's statistics.
+    pub rows_estimated: u64,
+}
+
+record! {
+    /// The last commit: `…/tasks/{t}/commit`. A copy of the sink's row, never resumed from.
+    example = r#"{"version":1,"generation":1,"epoch":8123,"commit_seq":991,"gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77","at":"2026-11-22T02:41:00Z"}"#;
+    pub struct Committed {
+        /// Of the epoch.
+        pub generation: Generation,
+        /// Who committed.
+        pub epoch: Epoch,
+        /// Commits of this sink.
+        pub commit_seq: u64,
+        /// What the sink has.
+        #[serde(default)]
+        pub gtid_set: String,
+        /// When, by the Core's clock.
+        pub at: Timestamp,
+    }
+}
