@@ -59,6 +59,9 @@ pub struct Timers {
     pub reap_scan: Duration,
     /// A client that hasn't sent its first record by then is dropped.
     pub handshake: Duration,
+    /// How long a start waits for another process that still has the files open: one that was
+    /// killed, and isn't quite gone.
+    pub predecessor: Duration,
     /// Longest wait for the log to be read back and a leader found at the start.
     pub recovery: Duration,
 }
@@ -74,6 +77,7 @@ impl Default for Timers {
             expiry_scan: Duration::from_millis(50),
             reap_scan: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
+            predecessor: Duration::from_secs(5),
             recovery: Duration::from_secs(120),
         }
     }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -84,9 +84,13 @@ impl Debug for LogStore {
 }
 
 impl LogStore {
-    /// Opens or makes the file; the receiver ends when it's closed again.
+    /// Opens or makes the file; the receiver ends when it's closed again. `WouldBlock`: another
+    /// process has it open.
     pub(super) fn open(path: &Path) -> io::Result<(Self, oneshot::Receiver<()>)> {
-        let database = Database::create(path).map_err(io::Error::other)?;
+        let database = Database::create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => io::Error::new(io::ErrorKind::WouldBlock, error),
+            error => io::Error::other(error),
+        })?;
         let write = database.begin_write().map_err(io::Error::other)?;
         write.open_table(LOG).map_err(io::Error::other)?;
         write.open_table(META).map_err(io::Error::other)?;

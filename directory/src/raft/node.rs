@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
@@ -20,13 +20,22 @@ use crate::front::{Front, Proposal};
 
 /// Most proposals handed to the log at once.
 const PROPOSALS_MAX: usize = 1024;
+const IN_USE_RETRY: Duration = Duration::from_millis(20);
 const INSTALL_SNAPSHOT: Duration = Duration::from_secs(30);
 
 /// Why a member doesn't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RaftError {
+    /// Another process has its files open, and keeps them open.
+    #[error("the directory's files in {} are in use by another process, for {}s now; is a server already running there?", .dir.display(), .waited.as_secs())]
+    InUse {
+        /// Where they are.
+        dir: PathBuf,
+        /// For how long this one waited.
+        waited: Duration,
+    },
     /// Its files can't be used.
-    #[error("the directory's files in {} can't be used; another process may have them open", .dir.display())]
+    #[error("the directory's files in {} can't be used", .dir.display())]
     Files {
         /// Where they are.
         dir: PathBuf,
@@ -91,7 +100,7 @@ impl Node {
             source,
         };
         std::fs::create_dir_all(&config.data_dir).map_err(files)?;
-        let (log, closed) = LogStore::open(&log_path(&config.data_dir)).map_err(files)?;
+        let (log, closed) = open_log(config).await?;
         let machine = Machine::new(front.clone(), log.clone(), snapshots_path(&config.data_dir))
             .map_err(files)?;
         let node_id = u64::from(config.node_id);
@@ -220,6 +229,31 @@ impl Node {
         drop(self.raft);
         // The sender is dropped with the file, never used.
         let _ = tokio::time::timeout(Duration::from_secs(10), self.closed).await;
+    }
+}
+
+/// Opens the log. A predecessor that was killed may hold it until the system has cleared up.
+async fn open_log(config: &Config) -> Result<(LogStore, oneshot::Receiver<()>), RaftError> {
+    let since = Instant::now();
+    loop {
+        match LogStore::open(&log_path(&config.data_dir)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let waited = since.elapsed();
+                if waited >= config.timers.predecessor {
+                    return Err(RaftError::InUse {
+                        dir: config.data_dir.clone(),
+                        waited,
+                    });
+                }
+                tokio::time::sleep(IN_USE_RETRY).await;
+            }
+            opened => {
+                return opened.map_err(|source| RaftError::Files {
+                    dir: config.data_dir.clone(),
+                    source,
+                });
+            }
+        }
     }
 }
 

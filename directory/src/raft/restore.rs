@@ -68,9 +68,15 @@ pub async fn restore(backup: &Path, data_dir: &Path, node_id: u8) -> Result<(), 
     fs::create_dir_all(&snapshots).map_err(files)?;
     let name = view.file_name();
     view.write(&snapshots.join(&name)).map_err(files)?;
-    let (log, closed) = LogStore::open(&log_path(data_dir)).map_err(files)?;
+    // Under another name until it's whole: a directory half restored must not start as an empty one.
+    let unfinished = data_dir.join("log.redb.restoring");
+    let _ = fs::remove_file(&unfinished);
+    let (log, closed) = LogStore::open(&unfinished).map_err(files)?;
     log.begin_after(&last, &name).await.map_err(files)?;
     drop(log);
     let _ = closed.await;
-    Ok(())
+    fs::rename(&unfinished, log_path(data_dir)).map_err(files)?;
+    fs::File::open(data_dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(files)
 }

@@ -1,9 +1,10 @@
 //! What outlives a process: restarts, snapshots, backups; and what must not start at all.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
-use towpath_directory::{Config, Directory, StartError, restore};
+use towpath_directory::{Config, Directory, RaftError, StartError, restore};
 
 use crate::raw::{Raw, create, directory, get, set};
 
@@ -175,10 +176,22 @@ async fn a_damaged_snapshot_is_never_taken_for_none() {
 async fn two_members_never_share_a_place() {
     let dir = TempDir::new().unwrap();
     let first = directory(dir.path()).await;
-    assert!(matches!(
-        Directory::start(Config::new(dir.path())).await,
-        Err(StartError::Raft(_))
-    ));
+    let mut config = Config::new(dir.path());
+    config.timers.predecessor = Duration::from_millis(100);
+    let error = Directory::start(config.clone()).await.unwrap_err();
+    assert!(
+        matches!(error, StartError::Raft(RaftError::InUse { .. })),
+        "{error}"
+    );
+    // One that is going is waited for.
+    config.timers.predecessor = Duration::from_secs(20);
+    let second = tokio::spawn(Directory::start(config));
+    let mut raw = Raw::open(first.address()).await;
+    assert_eq!(raw.call(&create(1, "/before", 0)).await.error, 0);
+    assert!(!second.is_finished());
     first.stop().await;
-    directory(dir.path()).await.stop().await;
+    let second = second.await.unwrap().unwrap();
+    let mut raw = Raw::open(second.address()).await;
+    assert_eq!(raw.call(&get(1, "/before", false)).await.error, 0);
+    second.stop().await;
 }

@@ -180,6 +180,7 @@ async fn kill_loop(kills: usize, writers: usize) {
         for task in tasks {
             all.push(task.await.unwrap());
         }
+        // Its successor starts while the system still clears it up, as a supervisor would do it.
         let since = Instant::now();
         server = Server::start(dir.path());
         slowest = slowest.max(since.elapsed());
