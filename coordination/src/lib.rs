@@ -2,7 +2,7 @@
 //!
 //! [`Session`] keeps a session alive and says what it knows of it; everything else stands on it:
 //! who is there ([`registration`]), who may write ([`election`]), who holds what ([`lock`]), what
-//! holds now ([`live_config`]), how far a task is ([`progress`]), and what operators ask
+//! holds now ([`live_config`], and of a whole subtree [`mirror`]), how far a task is ([`progress`]), and what operators ask
 //! ([`commands`]).
 //!
 //! Invariants:
@@ -21,6 +21,8 @@ pub mod error;
 pub mod session;
 pub mod store;
 mod ephemeral;
+pub mod browse;
+pub mod mirror;
 pub mod cluster;
 pub mod registration;
 pub mod election;
@@ -29,11 +31,13 @@ pub mod live_config;
 pub mod progress;
 pub mod commands;
 
+pub use browse::{NodeStat, TreeChange, TreeEvent, TreeWatch};
 pub use commands::{Inbox, Patience, TakenCommand};
 pub use election::{Candidate, Election, Loss, Standing, Token};
 pub use error::CoordinationError;
 pub use live_config::LiveConfig;
 pub use lock::{Lock, LockMode};
+pub use mirror::{Mirror, MirroredNode, Nodes};
 pub use progress::ProgressReporter;
 pub use registration::{Registration, RegistrationState};
 pub use session::{ConnectOptions, Session, SessionState, SessionStatus};

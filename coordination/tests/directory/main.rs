@@ -13,4 +13,5 @@ mod commands;
 mod election;
 mod lock;
 mod nodes;
+mod browse;
 mod session;

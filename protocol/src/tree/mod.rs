@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! - Every path of the tree is made by a function of [`path`], from checked names: no name can
-//!   leave its place, whatever a user or a wire gave.
+//!   leave its place, whatever a user or a wire gave. ([`NodePath::parse`] is for looking around.)
 //! - Every record is a JSON object with a `version`. A newer program's record can be read, and
 //!   what this program doesn't know of it is written back unchanged.
 //! - No secret is in a record: a spec keeps its `${NAME}` placeholders.
@@ -13,5 +13,5 @@ pub mod path;
 pub mod record;
 
 pub use name::{AlertId, ConfigName, DataSourceName, LockName, MemberId, TaskName, TreeNameError};
-pub use path::{MemberKind, NodePath, Sequenced};
+pub use path::{MemberKind, NodePath, PathError, Sequenced};
 pub use record::{Record, RecordError, Versioned};

@@ -31,15 +31,57 @@ pub const LOCK_SHARED: &str = "shared-";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodePath(String);
 
+/// A text that is no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path:?} is no path of the directory: {reason}")]
+pub struct PathError {
+    /// The text as given.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
 impl NodePath {
     fn root() -> Self {
         Self("/towpath".to_owned())
     }
 
     fn step(mut self, step: &str) -> Self {
-        self.0.push('/');
+        if self.0 != "/" {
+            self.0.push('/');
+        }
         self.0.push_str(step);
         self
+    }
+
+    /// The path that a user gave, of this tree or of another one's beside it: for looking around.
+    /// A `/` at its end is left out.
+    ///
+    /// # Errors
+    /// [`PathError`] where the ZooKeeper protocol allows no such path.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let wrong = |reason| PathError {
+            path: text.to_owned(),
+            reason,
+        };
+        let steps = text
+            .strip_prefix('/')
+            .ok_or_else(|| wrong("it has to begin with \"/\""))?;
+        let steps = steps.strip_suffix('/').unwrap_or(steps);
+        if steps.is_empty() {
+            return Ok(Self("/".to_owned()));
+        }
+        for step in steps.split('/') {
+            match step {
+                "" => return Err(wrong("a step is empty")),
+                "." | ".." => return Err(wrong("\".\" and \"..\" mean nothing here")),
+                step if step.chars().any(char::is_control) => {
+                    return Err(wrong("it holds a control character"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(format!("/{steps}")))
     }
 
     /// The path as text.
@@ -47,7 +89,19 @@ impl NodePath {
         &self.0
     }
 
-    /// The node above; `None` above `/towpath`.
+    /// The steps below `above`, none if it's that node itself; `None` if it isn't below it.
+    pub fn below(&self, above: &Self) -> Option<impl Iterator<Item = &str>> {
+        let rest = match &*above.0 {
+            "/" => self.0.strip_prefix('/'),
+            above => self
+                .0
+                .strip_prefix(above)
+                .filter(|rest| rest.is_empty() || rest.starts_with('/')),
+        }?;
+        Some(rest.split('/').filter(|step| !step.is_empty()))
+    }
+
+    /// The node above; `None` above `/towpath`, and of what stands at the top.
     pub fn parent(&self) -> Option<Self> {
         match self.0.rsplit_once('/') {
             Some((parent, _)) if !parent.is_empty() => Some(Self(parent.to_owned())),
@@ -139,6 +193,11 @@ impl MemberKind {
             Self::Monitor => "monitors",
         }
     }
+}
+
+/// The top of Towpath's tree.
+pub fn root() -> NodePath {
+    NodePath::root()
 }
 
 /// [`Cluster`](super::record::Cluster).
@@ -346,6 +405,34 @@ mod tests {
         let root = path.parent().unwrap();
         assert_eq!(root.as_str(), "/towpath");
         assert_eq!(root.parent(), None);
+    }
+
+    #[test]
+    fn a_path_that_a_user_gave() {
+        for (text, path) in [("/", "/"), ("/a", "/a"), ("/a/b/", "/a/b")] {
+            assert_eq!(NodePath::parse(text).unwrap().as_str(), path);
+        }
+        for bad in ["", "a", "a/b", "//", "/a//b", "/a/../b", "/.", "/a\n"] {
+            assert!(NodePath::parse(bad).is_err(), "{bad:?}");
+        }
+        let top = NodePath::parse("/").unwrap();
+        assert_eq!(top.listed("a").unwrap().as_str(), "/a");
+        assert_eq!(top.parent(), None);
+        assert_eq!(NodePath::parse("/a").unwrap().parent(), None);
+    }
+
+    #[test]
+    fn what_is_below() {
+        let steps = |path: &str, above: &str| -> Option<Vec<String>> {
+            let path = NodePath::parse(path).unwrap();
+            let steps = path.below(&NodePath::parse(above).unwrap())?;
+            Some(steps.map(str::to_owned).collect())
+        };
+        assert_eq!(steps("/a/b/c", "/a"), Some(vec!["b".into(), "c".into()]));
+        assert_eq!(steps("/a", "/a"), Some(vec![]));
+        assert_eq!(steps("/ab", "/a"), None);
+        assert_eq!(steps("/a", "/"), Some(vec!["a".into()]));
+        assert_eq!(steps("/", "/a"), None);
     }
 
     #[test]

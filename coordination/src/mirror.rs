@@ -1,0 +1,225 @@
+//! A subtree, kept in memory as it is in the directory.
+//!
+//! One recursive watch tells which node changed, and that node is read again; after a gap in the
+//! watch the whole subtree is. So what is here is never older than what the directory told of
+//! last, and each node by itself is as it once was; two nodes together may be of different
+//! moments.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use towpath_protocol::tree::{NodePath, Record, Versioned};
+
+use crate::browse::{NodeStat, TreeChange, TreeEvent, TreeWatch};
+use crate::ephemeral::Attached;
+use crate::error::CoordinationError;
+use crate::session::{Session, ended};
+
+/// Pause after a refusal, before the subtree is read again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Nodes that are read at the same time.
+const READS_MAX: usize = 32;
+
+/// A node as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirroredNode {
+    /// Its data.
+    pub data: Arc<[u8]>,
+    /// Its stat at that moment. The count of children is as of then.
+    pub stat: NodeStat,
+}
+
+/// The nodes of a subtree by path.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes(BTreeMap<NodePath, MirroredNode>);
+
+impl Nodes {
+    /// A node.
+    pub fn get(&self, path: &NodePath) -> Option<&MirroredNode> {
+        self.0.get(path)
+    }
+
+    /// The record in a node; `None` if there is no such node, it's empty, or can't be read (which
+    /// is logged where it's first seen).
+    pub fn record<T: Record>(&self, path: &NodePath) -> Option<T> {
+        let node = self.0.get(path)?;
+        Versioned::from_json(&node.data)
+            .ok()
+            .map(|versioned| versioned.record)
+    }
+
+    /// The names of a node's children, sorted.
+    pub fn children<'a>(&'a self, path: &'a NodePath) -> impl Iterator<Item = &'a str> + 'a {
+        // What is below a node follows it, with others between whose step goes on: "a", "a-b", "a/c".
+        self.0
+            .range(path..)
+            .take_while(move |(node, _)| node.as_str().starts_with(path.as_str()))
+            .filter_map(move |(node, _)| {
+                let mut steps = node.below(path)?;
+                let child = steps.next()?;
+                steps.next().is_none().then_some(child)
+            })
+    }
+
+    /// All nodes in the order of their paths.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodePath, &MirroredNode)> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    nodes: Mutex<Nodes>,
+}
+
+impl Shared {
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A subtree that is followed until this is dropped.
+#[derive(Debug)]
+pub struct Mirror {
+    shared: Arc<Shared>,
+    changes: watch::Receiver<u64>,
+    _task: Attached,
+}
+
+impl Mirror {
+    /// Reads the subtree and follows it.
+    ///
+    /// # Errors
+    /// [`CoordinationError`], of the first reading.
+    pub async fn follow(session: &Session, top: NodePath) -> Result<Self, CoordinationError> {
+        let watch = session.watch_tree(&top, true).await?;
+        let (publish, changes) = watch::channel(0);
+        let shared = Arc::new(Shared::default());
+        let follower = Follower {
+            session: session.clone(),
+            top,
+            shared: shared.clone(),
+            publish,
+        };
+        follower.read_all().await?;
+        Ok(Self {
+            shared,
+            changes,
+            _task: Attached(tokio::spawn(follower.run(watch))),
+        })
+    }
+
+    /// Looks at the nodes as they are now. Nobody else may meanwhile: be quick.
+    pub fn look<T>(&self, look: impl FnOnce(&Nodes) -> T) -> T {
+        look(&self.shared.nodes())
+    }
+
+    /// Counts the changes. Its sender is gone when the session is closed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+}
+
+struct Follower {
+    session: Session,
+    top: NodePath,
+    shared: Arc<Shared>,
+    publish: watch::Sender<u64>,
+}
+
+impl Follower {
+    async fn run(self, mut watch: TreeWatch) {
+        loop {
+            let result = match watch.next().await {
+                Ok(event) => self.follow(event).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                if self.session.connected().await.is_err() {
+                    return;
+                }
+                tracing::warn!(path = %self.top, %error, "can't follow the directory; reading it again");
+                loop {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    match self.read_all().await {
+                        Ok(()) => break,
+                        Err(_) if self.session.connected().await.is_err() => return,
+                        Err(error) => {
+                            tracing::warn!(path = %self.top, %error, "can't read the directory");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow(&self, event: TreeEvent) -> Result<(), CoordinationError> {
+        match event.change {
+            TreeChange::Gap => self.read_all().await?,
+            TreeChange::Children => return Ok(()),
+            TreeChange::Deleted => {
+                self.shared.nodes().0.remove(&event.path);
+            }
+            TreeChange::Created | TreeChange::Data => {
+                let node = self.session.node(&event.path).await?;
+                let mut nodes = self.shared.nodes();
+                match node {
+                    // Gone again: that is told, too.
+                    None => drop(nodes.0.remove(&event.path)),
+                    Some((data, stat)) => {
+                        let data = data.into();
+                        nodes.0.insert(event.path, MirroredNode { data, stat });
+                    }
+                }
+            }
+        }
+        self.publish.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    /// Reads the whole subtree. The watch stands already, so what changes meanwhile is told after.
+    async fn read_all(&self) -> Result<(), CoordinationError> {
+        let mut found = BTreeMap::new();
+        let mut waiting = VecDeque::from([self.top.clone()]);
+        let mut reads = tokio::task::JoinSet::new();
+        loop {
+            while reads.len() < READS_MAX
+                && let Some(path) = waiting.pop_front()
+            {
+                let session = self.session.clone();
+                reads.spawn(async move {
+                    let node = session.node(&path).await?;
+                    let children = match &node {
+                        Some((_, stat)) if stat.children > 0 => session.children(&path).await?,
+                        _ => Vec::new(),
+                    };
+                    Ok::<_, CoordinationError>((path, node, children))
+                });
+            }
+            let Some(read) = reads.join_next().await else {
+                break;
+            };
+            let (path, node, children) = read.map_err(|_| ended("reading the directory"))??;
+            waiting.extend(children.iter().filter_map(|child| path.listed(child)));
+            if let Some((data, stat)) = node {
+                let data = data.into();
+                found.insert(path, MirroredNode { data, stat });
+            }
+        }
+        *self.shared.nodes() = Nodes(found);
+        self.publish.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+}
