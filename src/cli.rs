@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use towpath_protocol::tree::MemberId;
 
 /// Replicates a MySQL binlog into another database: exactly once, in order, across any crash.
 #[derive(Debug, Parser)]
@@ -28,6 +30,13 @@ pub(crate) enum Command {
     ///
     /// Changes nothing. Exit codes: 0 ready to run, 1 something must be mended first.
     Check(Check),
+    /// Run a Server: a member of the directory where all processes of a cluster meet.
+    ///
+    /// One Server on loopback needs no more than this. The ZooKeeper protocol is on its port.
+    /// Stops in order on SIGTERM.
+    Server(Server),
+    /// Look into the directory, or change it by hand.
+    Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
     ///
     /// Reads the source only; the sink and its offset are not touched. Stops with Ctrl-C.
@@ -53,6 +62,47 @@ pub(crate) struct Check {
     /// Print one JSON object instead of lines for people.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `server`.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// Where it keeps the directory's log and snapshots; made if it isn't there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Where clients of the directory connect.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2181")]
+    pub(crate) listen: SocketAddr,
+    /// Where other machines reach that, if they use another address.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
+    /// Its name among the Servers.
+    #[arg(long, default_value = "server-1")]
+    pub(crate) id: MemberId,
+    /// Labels, as NAME=VALUE[,…].
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Its certificate and those above it, a PEM file: then the port speaks TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Clients must show a certificate that one of these has signed, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Listen without TLS on an address that isn't loopback: anybody there can read and command.
+    #[arg(long)]
+    pub(crate) allow_plaintext: bool,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("use NAME=VALUE".to_owned()),
+    }
 }
 
 /// Arguments of `tail`.

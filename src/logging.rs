@@ -7,12 +7,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Log, LogFormat};
 
+/// Libraries that tell of every step; a filter that names them overrides it.
+const QUIET: &str = "openraft=error,zookeeper_client=error";
+
 /// Starts logging.
 ///
 /// # Errors
 /// The filter can't be read.
 pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.log).with_context(|| {
+    let filter = format!("{QUIET},{}", log.log);
+    let filter = EnvFilter::try_new(filter).with_context(|| {
         format!(
             "--log {:?}: give a level or target=level, e.g. info",
             log.log

@@ -3,6 +3,7 @@
 mod cli;
 mod logging;
 mod run;
+mod server;
 mod check;
 mod tail;
 
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
+            Command::Server(arguments) => server::server(arguments).await,
+            Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }
     });

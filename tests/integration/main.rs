@@ -10,3 +10,4 @@ mod check;
 mod zombie;
 mod ddl;
 mod run;
+mod dir;

@@ -1,0 +1,11 @@
+//! The operator's side: verbs of the command line.
+//!
+//! It reads and writes the directory, and nothing else: no source, no sink, no file but those
+//! that the user names.
+
+pub mod connect;
+pub mod dir;
+mod text;
+
+pub use connect::Connect;
+pub use dir::Dir;

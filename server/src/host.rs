@@ -1,0 +1,136 @@
+//! The member of the directory, and this Server's own node in it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use towpath_coordination::{ConnectOptions, CoordinationError, Registration, Session};
+use towpath_directory::{Config, Directory, StartError};
+use towpath_protocol::tree::MemberId;
+use towpath_protocol::tree::path::{self, MemberKind};
+use towpath_protocol::tree::record::{Load, Member};
+
+use crate::options::ServerOptions;
+
+/// How long a Server tries to reach its own directory.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Between two writes of this Server's own node.
+const REGISTRATION_PACE: Duration = Duration::from_millis(500);
+
+/// Why a Server doesn't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Everybody on the network could read and command.
+    #[error(
+        "{0} isn't loopback, and there is no certificate: give --tls-cert and --tls-key, or \
+         --allow-plaintext if this network is trusted"
+    )]
+    Plaintext(std::net::SocketAddr),
+    /// The directory doesn't start.
+    #[error(transparent)]
+    Directory(#[from] StartError),
+    /// The directory started, and doesn't answer.
+    #[error("the Server can't use its own directory")]
+    Session(#[from] CoordinationError),
+}
+
+/// A running Server.
+#[derive(Debug)]
+pub struct Server {
+    directory: Directory,
+    session: Session,
+    registration: Registration<Member>,
+}
+
+impl Server {
+    /// Starts the member of the directory, gives the directory its identity if it's new, and
+    /// registers.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        let loopback = options.listen.ip().is_loopback();
+        if !loopback && options.tls.is_none() && !options.allow_plaintext {
+            return Err(ServerError::Plaintext(options.listen));
+        }
+        let mut config = Config::new(options.data_dir);
+        config.listen = options.listen;
+        config.node_id = options.node_id;
+        config.tls = options.tls;
+        let directory = Directory::start(config).await?;
+        match serve(&directory, options.id, options.advertise, options.labels).await {
+            Ok((session, registration)) => Ok(Self {
+                directory,
+                session,
+                registration,
+            }),
+            Err(error) => {
+                directory.stop().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The member of the directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Its session with the directory.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Leaves in order: its node goes first, so that nobody looks for it, then the directory.
+    pub async fn stop(self) {
+        if let Err(error) = self.registration.withdraw().await {
+            tracing::warn!(%error, "this Server's node stays until its session expires");
+        }
+        self.session.close().await;
+        self.directory.stop().await;
+    }
+}
+
+async fn serve(
+    directory: &Directory,
+    id: MemberId,
+    advertise: Option<String>,
+    labels: BTreeMap<String, String>,
+) -> Result<(Session, Registration<Member>), CoordinationError> {
+    let address = directory.address();
+    let mut reached = address;
+    if reached.ip().is_unspecified() {
+        reached.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let mut connect = ConnectOptions::new([reached.to_string()]);
+    connect.connect_timeout = CONNECT_MAX;
+    let session = Session::connect(connect).await?;
+    let cluster = session.found_cluster().await?;
+    tracing::info!(cluster = %cluster.id, generation = cluster.generation.0, server = %id, "serving");
+    let client = advertise.unwrap_or_else(|| address.to_string());
+    let member = Member {
+        host: host_name(),
+        pid: std::process::id(),
+        address: client.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        labels,
+        started: Timestamp::now(),
+        load: Load::default(),
+        client: Some(client),
+        raft_role: Some("leader".to_owned()),
+    };
+    let node = path::member(MemberKind::Server, &id);
+    let registration = Registration::new(&session, node, member, REGISTRATION_PACE)?;
+    registration.present().await?;
+    Ok((session, registration))
+}
+
+/// The machine's name, for people.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}

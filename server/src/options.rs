@@ -1,0 +1,29 @@
+//! How a Server is to run.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use towpath_directory::Tls;
+use towpath_protocol::tree::MemberId;
+
+/// How a Server is to run.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Its name among the Servers.
+    pub id: MemberId,
+    /// Where its member of the directory keeps log and snapshots.
+    pub data_dir: PathBuf,
+    /// Where clients of the directory connect; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// `host:port` where other machines reach it; `listen` if not given.
+    pub advertise: Option<String>,
+    /// Number of the member, 1 to 126.
+    pub node_id: u8,
+    /// Certificates for the client port.
+    pub tls: Option<Tls>,
+    /// Whether an address that isn't loopback may be listened on without TLS.
+    pub allow_plaintext: bool,
+    /// What a spec may ask for.
+    pub labels: BTreeMap<String, String>,
+}
