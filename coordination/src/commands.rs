@@ -1,4 +1,4 @@
-//! What operators ask of a pipeline, and the answers.
+//! What operators ask of the cluster and of a pipeline, and the answers.
 //!
 //! The one who asks writes a node; one of those who can do it takes it, by a compare-and-set on
 //! the node's version; the answer is written into the same node. A command is taken at most once:
@@ -44,15 +44,40 @@ impl Default for Patience {
     }
 }
 
+/// Of whom something is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CommandQueue {
+    /// Whoever runs the cluster.
+    Cluster,
+    /// Whoever runs this pipeline.
+    Pipeline(PipelineName),
+}
+
+impl CommandQueue {
+    fn parent(&self) -> NodePath {
+        match self {
+            Self::Cluster => path::cluster_commands(),
+            Self::Pipeline(pipeline) => path::commands(pipeline),
+        }
+    }
+
+    fn prefix(&self) -> NodePath {
+        match self {
+            Self::Cluster => path::cluster_command(),
+            Self::Pipeline(pipeline) => path::command(pipeline),
+        }
+    }
+}
+
 impl Session {
-    /// Asks something of a pipeline, or of one of its tasks, and waits for the answer.
+    /// Asks something of the cluster, a pipeline, or of one of its tasks, and waits for the answer.
     ///
     /// # Errors
     /// [`CoordinationError::NobodyTook`] (it's removed then, and won't be done) and
     /// [`CoordinationError::Unanswered`] (it may still be done; the answer will be in the node).
     pub async fn command(
         &self,
-        pipeline: &PipelineName,
+        queue: &CommandQueue,
         task: Option<TaskName>,
         action: Action,
         by: &str,
@@ -70,7 +95,7 @@ impl Session {
             taken: None,
             answer: None,
         };
-        let path = self.post(pipeline, command).await?;
+        let path = self.post(queue, command).await?;
         let mut deadline = Instant::now() + patience.take;
         let mut taken: Option<Taken> = None;
         loop {
@@ -121,11 +146,11 @@ impl Session {
     /// Writes a command's node.
     async fn post(
         &self,
-        pipeline: &PipelineName,
+        queue: &CommandQueue,
         command: Command,
     ) -> Result<NodePath, CoordinationError> {
-        let prefix = path::command(pipeline);
-        let parent = path::commands(pipeline);
+        let prefix = queue.prefix();
+        let parent = queue.parent();
         let id = command.id;
         let data = encode(&prefix, &Versioned::new(command))?;
         let options = CreateMode::PersistentSequential.with_acls(self.acls());
@@ -182,22 +207,22 @@ impl Session {
     }
 }
 
-/// Where a member finds the commands of a pipeline.
+/// Where a member finds commands.
 #[derive(Debug)]
 pub struct Inbox {
     session: Session,
-    pipeline: PipelineName,
+    queue: CommandQueue,
     worker: String,
     /// Nodes that can't be read, or aren't for us; looked at once.
     passed: HashSet<String>,
 }
 
 impl Inbox {
-    /// The commands of a pipeline, for `worker`.
-    pub fn new(session: &Session, pipeline: PipelineName, worker: impl Into<String>) -> Self {
+    /// The commands of a queue, for `worker`.
+    pub fn new(session: &Session, queue: CommandQueue, worker: impl Into<String>) -> Self {
         Self {
             session: session.clone(),
-            pipeline,
+            queue,
             worker: worker.into(),
             passed: HashSet::new(),
         }
@@ -217,7 +242,7 @@ impl Inbox {
         accepts: impl Fn(&Command) -> bool,
     ) -> Result<TakenCommand, CoordinationError> {
         let session = self.session.clone();
-        let parent = path::commands(&self.pipeline);
+        let parent = self.queue.parent();
         let node = parent.as_str();
         let incarnation = session.connected().await?;
         session.ensure(incarnation, &parent).await?;

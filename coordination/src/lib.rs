@@ -32,7 +32,7 @@ pub mod progress;
 pub mod commands;
 
 pub use browse::{NodeStat, TreeChange, TreeEvent, TreeWatch};
-pub use commands::{Inbox, Patience, TakenCommand};
+pub use commands::{CommandQueue, Inbox, Patience, TakenCommand};
 pub use election::{Candidate, Election, Loss, Standing, Token};
 pub use error::CoordinationError;
 pub use live_config::LiveConfig;

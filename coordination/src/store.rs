@@ -109,6 +109,31 @@ impl Session {
         Err(CoordinationError::Changed { path: path.clone() })
     }
 
+    /// Appends a record to a list: makes a persistent, sequential node, and those above it. Says
+    /// where it is. When the connection breaks, it may come to be there twice.
+    ///
+    /// # Errors
+    /// [`CoordinationError`].
+    pub async fn append<T: Record>(
+        &self,
+        prefix: &NodePath,
+        record: impl Into<Versioned<T>>,
+    ) -> Result<NodePath, CoordinationError> {
+        let data = encode(prefix, &record.into())?;
+        let data = data.as_slice();
+        let incarnation = self.connected().await?;
+        if let Some(parent) = prefix.parent() {
+            self.ensure(incarnation, &parent).await?;
+        }
+        let (_, sequence) = self
+            .ask(incarnation, prefix, |client| async move {
+                let options = CreateMode::PersistentSequential.with_acls(self.acls());
+                client.create(prefix.as_str(), data, &options).await
+            })
+            .await?;
+        Ok(prefix.sequenced(sequence))
+    }
+
     /// The version of a node that is there and holds nothing.
     async fn empty(
         &self,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towpath_coordination::{CoordinationError, Inbox, Patience, Session};
+use towpath_coordination::{CommandQueue, CoordinationError, Inbox, Patience, Session};
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{Action, Answer, Outcome};
@@ -17,12 +17,16 @@ fn pipeline() -> PipelineName {
     "orders".parse().unwrap()
 }
 
+fn queue() -> CommandQueue {
+    CommandQueue::Pipeline(pipeline())
+}
+
 async fn ask(
     session: &Session,
     action: Action,
     patience: Patience,
 ) -> Result<Answer, CoordinationError> {
-    soon(session.command(&pipeline(), None, action, "anna", patience)).await
+    soon(session.command(&queue(), None, action, "anna", patience)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,7 +38,7 @@ async fn asked_taken_once_and_answered() {
         let session = server.session().await;
         let taken = taken.clone();
         tokio::spawn(async move {
-            let mut inbox = Inbox::new(&session, pipeline(), core);
+            let mut inbox = Inbox::new(&session, queue(), core);
             loop {
                 let command = inbox.next(|_| true).await.unwrap();
                 let Action::Skip { gtid } = &command.command().action else {
@@ -88,7 +92,7 @@ async fn what_nobody_takes_is_removed() {
     .await;
     abandoned.abort();
     tokio::time::sleep(patience.take).await;
-    let mut inbox = Inbox::new(&asker, pipeline(), "core-1");
+    let mut inbox = Inbox::new(&asker, queue(), "core-1");
     let begun = tokio::time::timeout(patience.take, inbox.next(|_| true)).await;
     assert!(begun.is_err(), "{begun:?}");
     assert_eq!(asker.children(&commands).await.unwrap(), [""; 0]);
@@ -102,7 +106,7 @@ async fn one_that_isn_t_answered_says_who_has_it() {
         answer: Duration::from_millis(300),
         ..PATIENCE
     };
-    let mut inbox = Inbox::new(&asker, pipeline(), "core-1");
+    let mut inbox = Inbox::new(&asker, queue(), "core-1");
     let (answer, taken) = tokio::join!(
         ask(&asker, Action::Pause, patience),
         soon(inbox.next(|_| true))
@@ -130,8 +134,8 @@ async fn an_unknown_action_is_refused_by_the_one_who_says_so() {
     let asker = server.session().await;
     let session = server.session().await;
     tokio::spawn(async move {
-        let mut picky = Inbox::new(&session, pipeline(), "core-1");
-        let mut keeper = Inbox::new(&session, pipeline(), "server-1");
+        let mut picky = Inbox::new(&session, queue(), "core-1");
+        let mut keeper = Inbox::new(&session, queue(), "server-1");
         let unknown = keeper.next(|command| matches!(command.action, Action::Other(_)));
         let known = picky.next(|command| !matches!(command.action, Action::Other(_)));
         tokio::select! {

@@ -11,6 +11,13 @@
 //! /towpath/pipelines/{p}/tasks/{t}/instances/{core}-…      ES
 //! /towpath/pipelines/{p}/tasks/{t}/progress                E
 //! /towpath/pipelines/{p}/commands/c-…                      PS
+//! /towpath/pipelines/{p}/status
+//! /towpath/pipelines/{p}/history/h-…                       PS
+//! /towpath/pipelines/{p}/tasks/{t}/failure
+//! /towpath/commands/c-…                                    PS
+//! /towpath/history/h-…                                     PS
+//! /towpath/drained/{core}
+//! /towpath/probes/{datasource}
 //! /towpath/alerts/{id}
 //! /towpath/locks/{name}/exclusive-…, shared-…              ES
 //! ```
@@ -90,7 +97,7 @@ impl NodePath {
     }
 
     /// The steps below `above`, none if it's that node itself; `None` if it isn't below it.
-    pub fn below(&self, above: &Self) -> Option<impl Iterator<Item = &str>> {
+    pub fn below<'a>(&'a self, above: &Self) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
         let rest = match &*above.0 {
             "/" => self.0.strip_prefix('/'),
             above => self
@@ -329,6 +336,67 @@ pub fn command(pipeline: &PipelineName) -> NodePath {
     commands(pipeline).step("c-")
 }
 
+/// [`PipelineStatus`](super::record::PipelineStatus).
+pub fn status(name: &PipelineName) -> NodePath {
+    pipeline(name).step("status")
+}
+
+/// Parent of what happened to a pipeline, and why.
+pub fn history(name: &PipelineName) -> NodePath {
+    pipeline(name).step("history")
+}
+
+/// Prefix of [`HistoryEvent`](super::record::HistoryEvent), persistent and sequential.
+pub fn history_event(name: &PipelineName) -> NodePath {
+    history(name).step("h-")
+}
+
+/// [`Failure`](super::record::Failure).
+pub fn failure(pipeline: &PipelineName, name: &TaskName) -> NodePath {
+    task(pipeline, name).step("failure")
+}
+
+/// Parent of the commands to the cluster.
+pub fn cluster_commands() -> NodePath {
+    NodePath::root().step("commands")
+}
+
+/// Prefix of [`Command`](super::record::Command) to the cluster, persistent and sequential.
+pub fn cluster_command() -> NodePath {
+    cluster_commands().step("c-")
+}
+
+/// Parent of what happened to the cluster, and why.
+pub fn cluster_history() -> NodePath {
+    NodePath::root().step("history")
+}
+
+/// Prefix of [`HistoryEvent`](super::record::HistoryEvent) of the cluster, persistent and
+/// sequential.
+pub fn cluster_history_event() -> NodePath {
+    cluster_history().step("h-")
+}
+
+/// Parent of the Cores that get no work.
+pub fn drained() -> NodePath {
+    NodePath::root().step("drained")
+}
+
+/// [`Drain`](super::record::Drain).
+pub fn drain(core: &MemberId) -> NodePath {
+    drained().step(core.as_str())
+}
+
+/// Parent of what the Server found out about data sources.
+pub fn probes() -> NodePath {
+    NodePath::root().step("probes")
+}
+
+/// [`Probe`](super::record::Probe).
+pub fn probe(name: &DataSourceName) -> NodePath {
+    probes().step(name.as_str())
+}
+
 /// Parent of the alerts.
 pub fn alerts() -> NodePath {
     NodePath::root().step("alerts")
@@ -390,6 +458,13 @@ mod tests {
             (progress(&p, &t), "pipelines/orders/tasks/replica/progress"),
             (commit(&p, &t), "pipelines/orders/tasks/replica/commit"),
             (command(&p), "pipelines/orders/commands/c-"),
+            (status(&p), "pipelines/orders/status"),
+            (history_event(&p), "pipelines/orders/history/h-"),
+            (failure(&p, &t), "pipelines/orders/tasks/replica/failure"),
+            (cluster_command(), "commands/c-"),
+            (cluster_history_event(), "history/h-"),
+            (drain(&core), "drained/core-1"),
+            (probe(&source), "probes/primary"),
             (alert(&id), "alerts/a1"),
             (lock_exclusive(&name), "locks/orders.replica/exclusive-"),
             (lock_shared(&name), "locks/orders.replica/shared-"),

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::tree::name::TaskName;
+use crate::tree::name::{AlertId, DataSourceName, MemberId, TaskName};
 
 record! {
-    /// `/towpath/pipelines/{p}/commands/c-…`, persistent and sequential. Written by the one who
+    /// `/towpath/pipelines/{p}/commands/c-…`, and `/towpath/commands/c-…` for what isn't about one
+    /// pipeline that is there; persistent and sequential. Written by the one who
     /// asks; `taken` and then `answer` by the one who does it.
     example = r#"{"version":1,"id":"5f4c7a2e-07e6-4b3b-a0b9-4d7f2b7d1e10","action":{"kind":"skip","gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:78"},"task":"replica","by":"anna","asked":"2026-11-22T02:40:00Z","take_before":"2026-11-22T02:40:10Z","taken":{"by":"core-1","nonce":"d3c8a1a4-39f5-4df1-8f19-0c6ae7b1a9b2","at":"2026-11-22T02:40:01Z"},"answer":{"outcome":"done","text":"skipped 1 transaction","at":"2026-11-22T02:40:02Z"}}"#;
     pub struct Command {
@@ -110,6 +111,56 @@ pub enum Action {
     },
     /// Take over a sink's row of another directory.
     Adopt,
+    /// Run a task, or all, on another Core.
+    Move {
+        /// Which Core is to run it.
+        to: MemberId,
+    },
+    /// Forget a pipeline, with its history. The sink's offset row stays.
+    Delete,
+    /// To the cluster: put a pipeline file in force, a new one or a new version.
+    Apply {
+        /// The pipeline file, `${NAME}` as it stands there.
+        text: String,
+        /// The revision that it's based on: 0 for a new pipeline. If another is in force by now,
+        /// it's refused.
+        revision: u64,
+    },
+    /// To the cluster: a Core gets no work, and what it has goes to others.
+    Drain {
+        /// Which.
+        core: MemberId,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// To the cluster: a Core may get work again.
+    Undrain {
+        /// Which.
+        core: MemberId,
+    },
+    /// To the cluster: a named data source is at this address from now on.
+    SetSource {
+        /// Its name.
+        name: DataSourceName,
+        /// `host:port`.
+        address: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// To the cluster: what every process logs from now on; what it was started with if there is
+    /// no filter.
+    LogLevel {
+        /// A filter in the syntax of `tracing-subscriber`'s `EnvFilter`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
+    },
+    /// To the cluster: somebody has seen an alert.
+    Acknowledge {
+        /// Which.
+        alert: AlertId,
+    },
     /// Something that a newer program knows, or that lacks something: to be refused.
     #[serde(untagged)]
     Other(Value),

@@ -45,6 +45,11 @@ fn examples_are_read_and_printed_again_and_newer_ones_too() {
     holds::<Command>();
     holds::<Alert>();
     holds::<LockHolder>();
+    holds::<PipelineStatus>();
+    holds::<Failure>();
+    holds::<HistoryEvent>();
+    holds::<Drain>();
+    holds::<Probe>();
 }
 
 #[test]
