@@ -74,10 +74,10 @@ impl NodePath {
         let steps = text
             .strip_prefix('/')
             .ok_or_else(|| wrong("it has to begin with \"/\""))?;
-        let steps = steps.strip_suffix('/').unwrap_or(steps);
         if steps.is_empty() {
             return Ok(Self("/".to_owned()));
         }
+        let steps = steps.strip_suffix('/').unwrap_or(steps);
         for step in steps.split('/') {
             match step {
                 "" => return Err(wrong("a step is empty")),
