@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use towpath_protocol::tree::MemberId;
 
+use crate::process::http::Http;
+use crate::process::tls::Tls;
+
 /// Replicates a MySQL binlog into another database: exactly once, in order, across any crash.
 #[derive(Debug, Parser)]
 #[command(name = "towpath", version, max_term_width = 100)]
@@ -34,7 +37,7 @@ pub(crate) enum Command {
     ///
     /// One Server on loopback needs no more than this. The ZooKeeper protocol is on its port.
     /// Stops in order on SIGTERM.
-    Server(Server),
+    Server(Box<Server>),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
@@ -82,16 +85,11 @@ pub(crate) struct Server {
     /// Labels, as NAME=VALUE[,…].
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// Its certificate and those above it, a PEM file: then the port speaks TLS.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Its private key, a PEM file.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Clients must show a certificate that one of these has signed, a PEM file.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_client_ca: Option<PathBuf>,
-    /// Listen without TLS on an address that isn't loopback: anybody there can read and command.
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
+    pub(crate) http: Http,
+    /// Listen without TLS where it isn't loopback: anybody on that network can read and command.
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
     #[command(flatten)]
@@ -135,6 +133,12 @@ pub(crate) struct Log {
     /// How to log: for people, or one JSON object a line. By default the former on a terminal.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
+    /// Also log to files there, JSON lines, a file a day. Lines are dropped rather than waited for.
+    #[arg(long, value_name = "DIR", env = "TOWPATH_LOG_DIR")]
+    pub(crate) log_dir: Option<PathBuf>,
+    /// How many of these files are kept.
+    #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) log_files: u16,
 }
 
 /// How log lines look.

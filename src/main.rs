@@ -1,7 +1,7 @@
 //! The program `towpath`: dispatch to what each word of the command line means, and nothing else.
 
 mod cli;
-mod logging;
+mod process;
 mod run;
 mod server;
 mod check;
@@ -17,6 +17,8 @@ use cli::{Cli, Command};
 const EXIT_SUPERSEDED: u8 = 3;
 
 fn main() -> ExitCode {
+    // One provider for all of rustls' users, whatever else is linked in.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
-            Command::Server(arguments) => server::server(arguments).await,
+            Command::Server(arguments) => server::server(*arguments).await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }

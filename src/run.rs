@@ -12,7 +12,8 @@ use towpath_core::pipeline::{self, Progress};
 use towpath_protocol::spec::PipelineSpec;
 use tracing::info;
 
-use crate::{EXIT_SUPERSEDED, cli, logging};
+use crate::process::logs;
+use crate::{EXIT_SUPERSEDED, cli};
 
 /// How often the status line is drawn.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// The pipeline file, or whatever ended the pipeline.
 pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
     let spec = PipelineSpec::load(&arguments.file)?;
-    logging::start(&arguments.log)?;
+    let _logs = logs::start(&arguments.log, "run")?;
     let (stop_sender, stop) = watch::channel(false);
     tokio::spawn(async move {
         stop_signal().await;

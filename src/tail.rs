@@ -10,7 +10,8 @@ use towpath_core::tail::Follow;
 use towpath_core::{endpoint, pipeline};
 use towpath_protocol::spec::{PipelineSpec, StartAt};
 
-use crate::{cli, logging};
+use crate::cli;
+use crate::process::logs;
 
 /// Follows the source until Ctrl-C, SIGTERM, or the end that was asked for.
 ///
@@ -18,7 +19,7 @@ use crate::{cli, logging};
 /// The pipeline file, the start, or the source.
 pub(crate) async fn tail(arguments: cli::Tail) -> anyhow::Result<ExitCode> {
     let spec = PipelineSpec::load(&arguments.file)?;
-    logging::start(&arguments.log)?;
+    let _logs = logs::start(&arguments.log, "tail")?;
     let start_at: StartAt = arguments
         .start
         .parse()

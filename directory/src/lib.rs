@@ -142,6 +142,12 @@ impl Directory {
         self.front.status()
     }
 
+    /// The same, for one who looks again and again.
+    pub fn statuses(&self) -> impl Fn() -> Status + Send + Sync + 'static {
+        let front = self.front.clone();
+        move || front.status()
+    }
+
     /// Writes the state as it is now to `path`, as a whole and durably, beside the running
     /// directory.
     ///

@@ -28,27 +28,25 @@ async fn server(data: &TempDir, listen: &str) -> Result<(TowpathProcess, String)
 struct Dir(String);
 
 impl Dir {
-    fn output(&self, words: &str) -> Output {
-        Command::new(TOWPATH)
-            .args(["dir", "--directory", &self.0])
-            .args(words.split(' '))
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap()
+    fn output(&self, words: &str) -> Result<Output> {
+        let mut command = Command::new(TOWPATH);
+        command.args(["dir", "--directory", &self.0]);
+        let words = command.args(words.split(' '));
+        Ok(words.stdin(std::process::Stdio::null()).output()?)
     }
 
-    fn good(&self, words: &str) -> String {
-        let output = self.output(words);
+    fn good(&self, words: &str) -> Result<String> {
+        let output = self.output(words)?;
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "dir {words}: {error}");
-        String::from_utf8(output.stdout).unwrap()
+        Ok(String::from_utf8(output.stdout)?)
     }
 
-    fn refused(&self, words: &str) -> String {
-        let output = self.output(words);
+    fn refused(&self, words: &str) -> Result<String> {
+        let output = self.output(words)?;
         assert_eq!(output.status.code(), Some(1), "dir {words}");
         assert!(output.stdout.is_empty(), "dir {words}");
-        String::from_utf8(output.stderr).unwrap()
+        Ok(String::from_utf8(output.stderr)?)
     }
 }
 
@@ -57,24 +55,24 @@ async fn an_operator_looks_around_and_changes_things() -> Result<()> {
     let data = TempDir::new()?;
     let (server, address) = server(&data, "127.0.0.1:0").await?;
     let dir = Dir(address.clone());
-    assert_eq!(dir.good("ls"), "cluster\nservers\n");
-    let cluster: Value = serde_json::from_str(&dir.good("get /towpath/cluster"))?;
+    assert_eq!(dir.good("ls")?, "cluster\nservers\n");
+    let cluster: Value = serde_json::from_str(&dir.good("get /towpath/cluster")?)?;
     assert_eq!(cluster["generation"], 1);
-    let member: Value = serde_json::from_str(&dir.good("get /towpath/servers/server-1"))?;
+    let member: Value = serde_json::from_str(&dir.good("get /towpath/servers/server-1")?)?;
     assert_eq!(member["client"], Value::from(address.clone()));
     assert_eq!(member["pid"], Value::from(server.pid().as_u32()));
 
-    assert_eq!(dir.good("set /a/b one --create"), "/a/b is at version 0\n");
+    assert_eq!(dir.good("set /a/b one --create")?, "/a/b is at version 0\n");
     assert_eq!(
-        dir.good("set /a/b two --version 0"),
+        dir.good("set /a/b two --version 0")?,
         "/a/b is at version 1\n"
     );
-    assert_eq!(dir.good("get /a/b"), "two\n");
-    assert_eq!(dir.good("get --raw /a/b"), "two");
-    assert_eq!(dir.good("tree /a"), "/a\n└─ b  (3 B)\n");
-    let stat: Value = serde_json::from_str(&dir.good("stat --json /a/b"))?;
+    assert_eq!(dir.good("get /a/b")?, "two\n");
+    assert_eq!(dir.good("get --raw /a/b")?, "two");
+    assert_eq!(dir.good("tree /a")?, "/a\n└─ b  (3 B)\n");
+    let stat: Value = serde_json::from_str(&dir.good("stat --json /a/b")?)?;
     assert_eq!((&stat["version"], &stat["bytes"]), (&1.into(), &3.into()));
-    let long = dir.good("ls -l /a");
+    let long = dir.good("ls -l /a")?;
     assert!(long.contains("persistent"), "{long}");
 
     for (words, said) in [
@@ -86,12 +84,12 @@ async fn an_operator_looks_around_and_changes_things() -> Result<()> {
         ("rm -r /a", "nothing was removed"),
         ("ls /b", "isn't in the directory"),
     ] {
-        let error = dir.refused(words);
+        let error = dir.refused(words)?;
         assert!(error.contains(said), "dir {words}: {error}");
     }
-    assert_eq!(dir.good("get /a/b"), "two\n", "no refusal has changed it");
-    assert_eq!(dir.good("rm -r --yes /a"), "removed 2 nodes\n");
-    let nobody = Dir("127.0.0.1:1".into()).refused("ls");
+    assert_eq!(dir.good("get /a/b")?, "two\n", "no refusal has changed it");
+    assert_eq!(dir.good("rm -r --yes /a")?, "removed 2 nodes\n");
+    let nobody = Dir("127.0.0.1:1".into()).refused("ls")?;
     assert!(nobody.contains("is a Server running there"), "{nobody}");
 
     server.terminate()?;
@@ -111,9 +109,9 @@ async fn a_watch_prints_what_happens() -> Result<()> {
         .wait_for_line(|line| line.contains("watching /w"), TIMEOUT)
         .await?;
     let dir = Dir(address);
-    dir.good("set /w/x 1 --create");
-    dir.good("set /w/x 2");
-    dir.good("rm /w/x");
+    dir.good("set /w/x 1 --create")?;
+    dir.good("set /w/x 2")?;
+    dir.good("rm /w/x")?;
     for (change, path) in [
         ("created", "/w"),
         ("created", "/w/x"),
@@ -134,13 +132,13 @@ async fn a_killed_server_comes_back_with_everything() -> Result<()> {
     let data = TempDir::new()?;
     let (first, address) = server(&data, "127.0.0.1:0").await?;
     let dir = Dir(address.clone());
-    dir.good("set /kept/x 1 --create");
-    let identity = dir.good("get /towpath/cluster");
+    dir.good("set /kept/x 1 --create")?;
+    let identity = dir.good("get /towpath/cluster")?;
     first.kill9()?;
     let (_second, again) = server(&data, &address).await?;
     assert_eq!(again, address);
-    assert_eq!(dir.good("get /kept/x"), "1\n");
-    assert_eq!(dir.good("get /towpath/cluster"), identity);
+    assert_eq!(dir.good("get /kept/x")?, "1\n");
+    assert_eq!(dir.good("get /towpath/cluster")?, identity);
     Ok(())
 }
 
