@@ -14,3 +14,4 @@ mod election;
 mod lock;
 mod nodes;
 mod session;
+mod tls;
