@@ -248,7 +248,9 @@ async fn a_watch_on_what_can_never_be_is_not_kept() {
         out.long(0);
         out.count(0);
         out.count(3);
-        ["", &endless, "/absent"].map(|path| out.ustring(path));
+        ["", &endless, "/absent"]
+            .iter()
+            .for_each(|path| out.ustring(path));
         out.count(0);
     });
     assert_eq!(raw.call(&again).await.error, 0);
