@@ -1,5 +1,6 @@
 //! What can go wrong between a process and the directory.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use towpath_protocol::tree::{NodePath, RecordError};
@@ -13,14 +14,19 @@ pub enum CoordinationError {
         /// The one that can't.
         address: String,
     },
+    /// A certificate or key can't be used.
+    #[error("{}: {reason}", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No session within the time for it.
-    #[error(
-        "no session with the directory at {addresses} within {}; is a Server running there?",
-        seconds(.after)
-    )]
+    #[error("no session with the directory within {}: {found}", seconds(.after))]
     Unreachable {
-        /// What was tried.
-        addresses: String,
+        /// What each address looked like at the end, and what to do about it.
+        found: String,
         /// For how long.
         after: Duration,
         /// The last failure.

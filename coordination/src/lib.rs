@@ -18,6 +18,8 @@
 //! nothing that it reads in the tree.
 
 pub mod error;
+mod tls;
+mod probe;
 pub mod session;
 pub mod store;
 mod ephemeral;
@@ -42,3 +44,4 @@ pub use progress::ProgressReporter;
 pub use registration::{Registration, RegistrationState};
 pub use session::{ConnectOptions, Session, SessionState, SessionStatus};
 pub use store::{Entry, Expect};
+pub use tls::{Identity, Tls};

@@ -13,12 +13,15 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use towpath_protocol::tree::NodePath;
 use zookeeper_client::{Acls, Client, Error as Refusal, SessionState as Raw};
 
 use crate::error::{CoordinationError, is_broken};
+use crate::probe;
+use crate::tls::{Certificates, Tls};
 
 /// How often one request is sent again after its connection broke: enough for a leader that
 /// changes twice.
@@ -27,6 +30,9 @@ const ATTEMPTS_MAX: usize = 8;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause before another session is tried: the directory is back within one of these.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// The end of the time for connecting goes to finding out why it failed: this long, or a quarter
+/// of it if that's less.
+const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// How to reach the directory.
 #[derive(Clone)]
@@ -40,6 +46,8 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// `user:password` for the digest scheme. Nodes are then made for this user alone.
     pub digest: Option<String>,
+    /// Certificates; none means plain TCP.
+    pub tls: Option<Tls>,
 }
 
 impl ConnectOptions {
@@ -50,6 +58,7 @@ impl ConnectOptions {
             session_timeout: Duration::from_millis(1500),
             connect_timeout: Duration::from_secs(10),
             digest: None,
+            tls: None,
         }
     }
 
@@ -58,7 +67,10 @@ impl ConnectOptions {
             let port = address
                 .rsplit_once(':')
                 .map(|(_, port)| port.parse::<u16>());
-            if !matches!(port, Some(Ok(1..))) || address.contains([',', '/', ' ']) {
+            // The client takes for granted that the name can be one in a certificate.
+            let named = self.tls.is_none()
+                || probe::host(address).is_some_and(|host| ServerName::try_from(host).is_ok());
+            if !matches!(port, Some(Ok(1..))) || address.contains([',', '/', ' ']) || !named {
                 return Err(CoordinationError::Address {
                     address: address.clone(),
                 });
@@ -79,6 +91,7 @@ impl fmt::Debug for ConnectOptions {
             .field("addresses", &self.addresses)
             .field("session_timeout", &self.session_timeout)
             .field("digest", &self.digest.is_some())
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -127,23 +140,27 @@ impl Session {
     /// Connects to one of the Servers.
     ///
     /// # Errors
-    /// [`CoordinationError::Address`], or [`CoordinationError::Unreachable`] after
-    /// `connect_timeout`.
+    /// [`CoordinationError::Address`] and [`CoordinationError::Certificate`] at once, or
+    /// [`CoordinationError::Unreachable`] after `connect_timeout`.
     pub async fn connect(options: ConnectOptions) -> Result<Self, CoordinationError> {
         let cluster = options.cluster()?;
-        let deadline = Instant::now() + options.connect_timeout;
+        let certificates = options.tls.clone().map(Certificates::load).transpose()?;
+        let probing = Instant::now() + options.connect_timeout;
+        let deadline = probing - PROBE_MAX.min(options.connect_timeout / 4);
         let mut backoff = BACKOFF_MIN;
         let client = loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let refusal = match timeout(left, establish(&options, &cluster)).await {
-                Ok(Ok(client)) => break client,
-                Ok(Err(refusal)) => refusal,
-                Err(_) => Refusal::Timeout,
-            };
+            let refusal =
+                match timeout(left, establish(&options, &cluster, certificates.as_ref())).await {
+                    Ok(Ok(client)) => break client,
+                    Ok(Err(refusal)) => refusal,
+                    Err(_) => Refusal::Timeout,
+                };
             let fatal = matches!(refusal, Refusal::AuthFailed | Refusal::BadArguments(_));
             if fatal || Instant::now() + backoff >= deadline {
+                let found = probe::look(&options.addresses, certificates.as_ref(), probing).await;
                 return Err(CoordinationError::Unreachable {
-                    addresses: cluster,
+                    found,
                     after: options.connect_timeout,
                     source: refusal,
                 });
@@ -168,6 +185,7 @@ impl Session {
         let keeper = Keeper {
             options,
             cluster,
+            certificates,
             current: shared.current.clone(),
             publish,
             stopped,
@@ -288,18 +306,31 @@ impl Drop for Shared {
     }
 }
 
-async fn establish(options: &ConnectOptions, cluster: &str) -> Result<Client, Refusal> {
+async fn establish(
+    options: &ConnectOptions,
+    cluster: &str,
+    certificates: Option<&Certificates>,
+) -> Result<Client, Refusal> {
     let mut connector = Client::connector().with_session_timeout(options.session_timeout);
     if let Some(digest) = &options.digest {
         connector = connector.with_auth("digest", digest.as_bytes());
     }
-    connector.connect(cluster).await
+    match certificates {
+        None => connector.connect(cluster).await,
+        Some(certificates) => {
+            connector
+                .with_tls(certificates.options())
+                .secure_connect(cluster)
+                .await
+        }
+    }
 }
 
 /// Follows the states of one session after another until it's told to stop.
 struct Keeper {
     options: ConnectOptions,
     cluster: String,
+    certificates: Option<Certificates>,
     current: Arc<Current>,
     publish: watch::Sender<SessionStatus>,
     stopped: watch::Receiver<bool>,
@@ -338,6 +369,7 @@ impl Keeper {
                 Raw::Disconnected => {
                     tracing::warn!("disconnected from the directory");
                     self.tell(SessionState::Disconnected, incarnation);
+                    self.refresh();
                 }
                 Raw::Expired | Raw::Closed => return true,
                 Raw::AuthFailed => {
@@ -367,18 +399,26 @@ impl Keeper {
         let mut backoff = BACKOFF_MIN;
         loop {
             let refusal = tokio::select! {
-                client = establish(&self.options, &self.cluster) => match client {
+                client = establish(&self.options, &self.cluster, self.certificates.as_ref()) => match client {
                     Ok(client) => return Some(client),
                     Err(refusal) => refusal,
                 },
                 () = told(&mut self.stopped) => return None,
             };
+            self.refresh();
             tracing::warn!(%refusal, "no session with the directory yet");
             tokio::select! {
                 () = sleep(backoff) => {}
                 () = told(&mut self.stopped) => return None,
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Takes certificates that were renewed.
+    fn refresh(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.refresh();
         }
     }
 

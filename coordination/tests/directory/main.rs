@@ -15,3 +15,4 @@ mod lock;
 mod nodes;
 mod browse;
 mod session;
+mod tls;

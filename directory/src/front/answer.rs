@@ -122,6 +122,7 @@ impl Core {
             watches: &mut self.watches,
             id,
             conn,
+            outbox_bytes_max,
         };
         self.stats.sent += 1;
         let fits = conn.outbox.push(outbox_bytes_max, |out| {
@@ -150,6 +151,7 @@ struct Scope<'a> {
     watches: &'a mut Watches,
     id: ConnId,
     conn: &'a Conn,
+    outbox_bytes_max: usize,
 }
 
 impl Scope<'_> {
@@ -243,6 +245,11 @@ impl Scope<'_> {
     fn put_multi(&self, out: &mut BytesMut, reads: Vec<Read>) {
         let tree = &self.state.tree;
         for read in reads {
+            // A small request can name a large node thousands of times. The client will be
+            // dropped for what it has caused already.
+            if out.len() > self.outbox_bytes_max {
+                return;
+            }
             match read {
                 Read::Get(path, _) => match tree.readable(&path, &self.conn.ids) {
                     Ok(node) => {
@@ -276,7 +283,8 @@ impl Scope<'_> {
             }
         }
         for path in &set.exist {
-            if tree.get(path).is_none() {
+            // What can never be made isn't waited for; it could be as long as a frame, too.
+            if tree.get(path).is_none() && path::validate(path, false).is_ok() {
                 self.watches.watch_data(self.id, path)?;
             }
         }

@@ -46,18 +46,24 @@ impl std::fmt::Debug for Listen {
     }
 }
 
+/// Why the server ended a connection.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub enum Ended {
+    /// Reading or writing failed.
     #[error("the connection failed")]
     Io(#[from] io::Error),
+    /// The client didn't say in time what it wants.
     #[error("no connect record came in time")]
     Handshake,
+    /// A frame's length is negative, or above its bound.
     #[error(
         "a frame of {0} bytes is longer than allowed; raise the limit on both sides if nodes must be that large"
     )]
     FrameLength(i64),
+    /// The first record is none.
     #[error("the connect record is malformed")]
     Connect(#[from] super::jute::JuteError),
+    /// This member can't take it.
     #[error(transparent)]
     Refused(#[from] crate::front::Refused),
 }
@@ -117,7 +123,12 @@ async fn accept(stream: TcpStream, peer: SocketAddr, listen: &Listen) -> Result<
     }
 }
 
-async fn connection(
+/// Serves one client from its first byte on, whatever carries the bytes, until it or the front
+/// ends it. Requests that reached the front are decided, even if their answers are not written.
+///
+/// # Errors
+/// [`Ended`]; the client has been told nothing of it.
+pub async fn connection(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     listen: &Listen,

@@ -20,13 +20,13 @@ fn program() -> PathBuf {
     path.join("examples").join("serve")
 }
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         let mut child = Command::new(program())
             .args([dir.to_str().unwrap(), "127.0.0.1:0", "nobody", "200"])
             .stdout(Stdio::piped())
@@ -40,6 +40,12 @@ impl Server {
             child,
             address: line.trim().parse().expect("the directory starts"),
         }
+    }
+}
+
+impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 

@@ -12,6 +12,8 @@ mod client;
 mod kazoo;
 mod kill;
 mod order;
+mod operations;
 mod rude;
+mod hostile;
 mod durable;
 mod tls;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -10,9 +11,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use towpath_directory::{Config, Directory, StartError, Tls};
 
-use crate::raw::connect_record;
+use crate::raw::{connect_record, get};
 
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -56,6 +58,15 @@ async fn session(
     authority: &Authority,
     own: Option<&(PathBuf, PathBuf)>,
 ) -> std::io::Result<i64> {
+    Ok(open(directory, authority, own).await?.1)
+}
+
+/// Opens a session over TLS; the connection, and the session's id.
+async fn open(
+    directory: &Directory,
+    authority: &Authority,
+    own: Option<&(PathBuf, PathBuf)>,
+) -> std::io::Result<(TlsStream<TcpStream>, i64)> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(&authority.certificate).unwrap())
@@ -82,9 +93,11 @@ async fn session(
     stream
         .write_all(&connect_record(0, 5000, 0, &[0; 16]))
         .await?;
-    let mut reply = [0; 4 + 4 + 4 + 8];
+    let len = stream.read_i32().await?;
+    let mut reply = vec![0; len as usize];
     stream.read_exact(&mut reply).await?;
-    Ok(i64::from_be_bytes(reply[12..].try_into().unwrap()))
+    let session = i64::from_be_bytes(reply[8..16].try_into().unwrap());
+    Ok((stream, session))
 }
 
 #[tokio::test]
@@ -143,4 +156,50 @@ async fn tls_with_and_without_client_certificates() {
         matches!(Directory::start(config).await, Err(StartError::Tls(_))),
         "a key that isn't the certificate's"
     );
+}
+
+/// Plain text, noise, half of a hello and silence on a TLS port end their own connections only.
+#[tokio::test]
+async fn garbage_on_a_tls_port_harms_nobody() {
+    let dir = TempDir::new().unwrap();
+    let ours = Authority::new(dir.path(), "ours.crt");
+    let (certificate, key) = ours.issue(dir.path(), "server");
+    let mut config = Config::new(dir.path().join("a"));
+    config.timers.handshake = Duration::from_millis(500);
+    config.tls = Some(Tls {
+        certificate,
+        key,
+        client_ca: None,
+    });
+    let directory = Directory::start(config).await.unwrap();
+    let (mut good, _) = open(&directory, &ours, None).await.unwrap();
+    let mut rude = Vec::new();
+    for bytes in [
+        &connect_record(0, 5000, 0, &[0; 16])[..],
+        b"ruok",
+        b"",
+        &[0xff; 4096],
+        // A handshake record that promises 16 kB, and the beginning of a hello.
+        &[22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3],
+        &[22, 3, 1, 0xff, 0xff],
+        &[21, 3, 3, 0, 2, 2, 40],
+    ] {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(directory.address()).await.unwrap();
+            let _ = stream.write_all(bytes).await;
+            rude.push(stream);
+        }
+    }
+    for (xid, mut stream) in (1..).zip(rude) {
+        good.write_all(&get(xid, "/", false)).await.unwrap();
+        let mut reply = vec![0; good.read_i32().await.unwrap() as usize];
+        good.read_exact(&mut reply).await.unwrap();
+        assert_eq!(reply[..4], xid.to_be_bytes());
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+        let _ = closed.await.expect("the server ends it");
+        assert!(rest.len() < 16, "nothing but an alert: {rest:?}");
+    }
+    assert_eq!(directory.status().connections, 1);
+    directory.stop().await;
 }
