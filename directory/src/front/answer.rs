@@ -196,9 +196,11 @@ impl Scope<'_> {
             Read::Multi(reads) => self.put_multi(out, reads),
             Read::Ephemerals(prefix) => {
                 let session = self.conn.session.unwrap_or_default();
+                // Blanks alone stand for all, as in `FinalRequestProcessor`.
+                let blank = prefix.chars().all(|c| c <= ' ');
                 let found: Vec<&str> = tree
                     .ephemerals(session)
-                    .filter(|path| path.starts_with(&prefix))
+                    .filter(|path| blank || path.starts_with(&prefix))
                     .collect();
                 reply::put_strings(out, found.len(), found.iter().copied());
             }
@@ -207,9 +209,8 @@ impl Scope<'_> {
                 out.int(i32::try_from(count).unwrap_or(i32::MAX));
             }
             Read::WhoAmI => {
-                let known: Vec<_> = ids.iter().filter(|id| &*id.scheme != "super").collect();
-                out.count(known.len());
-                for id in known {
+                out.count(ids.len());
+                for id in ids {
                     out.ustring(&id.scheme);
                     out.ustring(
                         id.id

@@ -15,3 +15,4 @@ mod order;
 mod rude;
 mod durable;
 mod tls;
+mod oracle;
