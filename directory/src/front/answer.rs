@@ -196,11 +196,12 @@ impl Scope<'_> {
             Read::Multi(reads) => self.put_multi(out, reads),
             Read::Ephemerals(prefix) => {
                 let session = self.conn.session.unwrap_or_default();
-                // Blanks alone stand for all, as in `FinalRequestProcessor`.
-                let blank = prefix.chars().all(|c| c <= ' ');
+                // Blanks and the root stand for all, as in `FinalRequestProcessor`.
+                let trimmed = prefix.trim_matches(|c| c <= ' ');
+                let all = matches!(trimmed, "" | "/");
                 let found: Vec<&str> = tree
                     .ephemerals(session)
-                    .filter(|path| blank || path.starts_with(&prefix))
+                    .filter(|path| all || path.starts_with(&prefix))
                     .collect();
                 reply::put_strings(out, found.len(), found.iter().copied());
             }

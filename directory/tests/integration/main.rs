@@ -15,4 +15,5 @@ mod order;
 mod rude;
 mod durable;
 mod tls;
+mod found;
 mod oracle;

@@ -32,7 +32,7 @@ const PATHS: [&str; 18] = [
 /// Always there; what may be asked of them without ending the sequence.
 const FIXED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
 /// Paths that are none.
-pub(super) const BAD_PATHS: [&str; 15] = [
+const BAD_PATHS: [&str; 16] = [
     "",
     "a",
     "a/b",
@@ -48,6 +48,7 @@ pub(super) const BAD_PATHS: [&str; 15] = [
     "/\u{9f}",
     "/\u{e000}",
     "/a/\u{fff0}",
+    "/\u{1f600}",
 ];
 
 /// Kinds of watch that one connection keeps on one path: never mixed here, see
@@ -86,8 +87,8 @@ impl Plan {
     fn op(&mut self, session: usize) -> Op {
         match self.below(1000) {
             0..250 => self.create(),
-            250..370 => self.delete(),
-            370..450 => self.set(),
+            250..320 => self.delete(),
+            320..450 => self.set(),
             450..490 => Op::SetAcl(self.changed(), self.acl(), self.version()),
             // One that succeeds stops ZooKeeper.
             490..500 => Op::Check(self.path(), 4711),
@@ -112,7 +113,7 @@ impl Plan {
             800..820 => self.multi_read(),
             820..830 => Op::Sync(self.path()),
             830..840 => {
-                let prefix = ["", "/", "/a", "/b/x", " ", "x"];
+                let prefix = ["", "/", "/a", "/b/x", " ", " /", "x"];
                 Op::Ephemerals(prefix[self.below(prefix.len())].into())
             }
             840..850 => Op::Descendants(self.path()),
@@ -166,7 +167,9 @@ impl Plan {
         };
         let sequential = matches!(flags, 2 | 3 | 6);
         let path = if sequential {
-            let prefix = ["/a/s-", "/b/s-", "/c/", "/s-", "/a/x/s-", "/a/.", "/c/x/..", "/"];
+            let prefix = [
+                "/a/s-", "/b/s-", "/c/", "/s-", "/a/x/s-", "/a/.", "/c/x/..", "/",
+            ];
             prefix[self.below(prefix.len())].to_owned()
         } else {
             self.changed()
@@ -209,7 +212,11 @@ impl Plan {
     fn create_in_multi(&mut self) -> Op {
         loop {
             match self.create() {
-                Op::Create { opcode, flags: 5 | 6, .. } if opcode != opcode::CREATE_TTL => {}
+                Op::Create {
+                    opcode,
+                    flags: 5 | 6,
+                    ..
+                } if opcode != opcode::CREATE_TTL => {}
                 op => return op,
             }
         }
@@ -222,11 +229,12 @@ impl Plan {
             1 => Op::Get(self.path(), false),
             2 => Op::Multi(vec![]),
             _ => match self.below(10) {
-            0..4 => self.create_in_multi(),
-            4..6 => self.delete(),
-            6..8 => self.set(),
-            _ => Op::Check(self.path(), self.version()),
-        }});
+                0..4 => self.create_in_multi(),
+                4..6 => self.delete(),
+                6..8 => self.set(),
+                _ => Op::Check(self.path(), self.version()),
+            },
+        });
         Op::Multi(steps.collect())
     }
 
@@ -286,7 +294,10 @@ impl Plan {
             b"",
         ];
         match self.below(20) {
-            0 => Op::Auth(["sasl", "world", "nonsense", ""][self.below(4)], b"x".to_vec()),
+            0 => Op::Auth(
+                ["sasl", "world", "nonsense", ""][self.below(4)],
+                b"x".to_vec(),
+            ),
             1 => Op::Auth("ip", b"10.0.0.1".to_vec()),
             2..10 => Op::Auth("digest", b"super:test".to_vec()),
             _ => Op::Auth("digest", digests[self.below(digests.len())].to_vec()),
@@ -295,7 +306,7 @@ impl Plan {
 
     fn acl(&mut self) -> Vec<Acl> {
         let anyone = |perms| (perms, "world", "anyone".to_owned());
-        match self.below(60) {
+        match self.below(120) {
             0 => vec![],
             1 => vec![(31, "world", "someone".into())],
             2 => vec![(31, "nonsense", "x".into())],
@@ -348,14 +359,20 @@ impl Plan {
     fn changed(&mut self) -> String {
         match self.below(40) {
             0 => BAD_PATHS[self.below(BAD_PATHS.len())].into(),
-            _ => PATHS[self.below(PATHS.len())].into(),
+            _ => self.node(),
         }
+    }
+
+    /// One of [`PATHS`], the first ones more often, since the others need them.
+    fn node(&mut self) -> String {
+        let at = self.below(PATHS.len()).min(self.below(PATHS.len()));
+        PATHS[at].into()
     }
 
     fn good(&mut self) -> String {
         match self.below(15) {
             0 => FIXED[self.below(FIXED.len())].into(),
-            _ => PATHS[self.below(PATHS.len())].into(),
+            _ => self.node(),
         }
     }
 

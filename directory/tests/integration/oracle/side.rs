@@ -26,7 +26,7 @@ pub(super) type Seen = Vec<Vec<String>>;
 pub(super) struct Side {
     pub(super) name: &'static str,
     address: SocketAddr,
-    raws: Vec<Raw>,
+    pub(super) raws: Vec<Raw>,
     xid: i32,
     last_zxid: i64,
     /// Steps by zxid, and back.
@@ -109,7 +109,9 @@ impl Side {
                     // ZooKeeper ends a connection that asked for what it doesn't know.
                     let resumed = self.reconnect(at).await;
                     seen[at].push(resumed);
-                } else if !open || matches!(op, Op::Auth(..)) && seen[at].last().is_some_and(|shown| shown.contains("error"))
+                } else if !open
+                    || matches!(op, Op::Auth(..))
+                        && seen[at].last().is_some_and(|shown| shown.contains("error"))
                 {
                     if open {
                         assert_eq!(self.raws[at].reply().await, None, "{}: ended", self.name);
@@ -120,7 +122,9 @@ impl Side {
             }
         }
         for session in 0..SESSIONS {
-            self.raws[session].send(&request(-2, opcode::PING, |_| {})).await;
+            self.raws[session]
+                .send(&request(-2, opcode::PING, |_| {}))
+                .await;
         }
         for (session, seen) in seen.iter_mut().enumerate() {
             let open = self.until(session, -2, step, None, seen).await;
@@ -169,8 +173,8 @@ impl Side {
             }
             assert_eq!(reply.xid, xid, "{}: answers come in order", self.name);
             // ZooKeeper answers credentials and what it doesn't know without a number.
-            let unnumbered = reply.zxid <= 0
-                && (reply.error == -6 || matches!(op, Some(Op::Auth(..))));
+            let unnumbered =
+                reply.zxid <= 0 && (reply.error == -6 || matches!(op, Some(Op::Auth(..))));
             assert!(
                 reply.zxid >= self.last_zxid || unnumbered,
                 "{}: zxids never go back, {op:?}",
@@ -178,7 +182,11 @@ impl Side {
             );
             if let Some(op) = op {
                 if op.is_write() && reply.error == 0 {
-                    assert!(reply.zxid > self.last_zxid, "{}: a change has its own zxid", self.name);
+                    assert!(
+                        reply.zxid > self.last_zxid,
+                        "{}: a change has its own zxid",
+                        self.name
+                    );
                     self.steps.insert(reply.zxid, step);
                     self.zxids.insert(step, reply.zxid);
                 }

@@ -23,7 +23,8 @@ pub(super) struct ZooKeeper {
 impl ZooKeeper {
     /// Starts it, empty. Sessions of 1 to 60 seconds, as ours; containers and TTL nodes stay,
     /// since the time at which they go is nobody's promise; `super:test` is the superuser.
-    pub(super) async fn start(dir: &Path) -> Self {
+    /// `extended_types` are TTL nodes.
+    pub(super) async fn start(dir: &Path, extended_types: bool) -> Self {
         let get = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/zookeeper/get");
         let found = Command::new(get).stderr(Stdio::inherit()).output().unwrap();
         assert!(found.status.success(), "{get} finds ZooKeeper");
@@ -40,7 +41,7 @@ impl ZooKeeper {
         let log = std::fs::File::create(dir.join("zookeeper.log")).unwrap();
         let process = Command::new("java")
             .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
-            .arg("-Dzookeeper.extendedTypesEnabled=true")
+            .arg(format!("-Dzookeeper.extendedTypesEnabled={extended_types}"))
             .arg("-Dzookeeper.snapshot.trust.empty=true")
             .arg("-Dzookeeper.4lw.commands.whitelist=*")
             .arg("-Dzookeeper.forceSync=no")
@@ -79,9 +80,9 @@ impl ZooKeeper {
         };
         let mut answer = String::new();
         let ask = async {
-        stream.write_all(b"srvr").await.is_ok()
-            && stream.read_to_string(&mut answer).await.is_ok()
-            && answer.contains("Mode: standalone")
+            stream.write_all(b"srvr").await.is_ok()
+                && stream.read_to_string(&mut answer).await.is_ok()
+                && answer.contains("Mode: standalone")
         };
         tokio::time::timeout(WORD, ask).await.unwrap_or(false)
     }
@@ -92,7 +93,11 @@ impl ZooKeeper {
 fn free_address() -> SocketAddr {
     let mut ports = std::iter::repeat_with(|| rand::random_range(15_000..30_000_u16));
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
-    let listener = ports.by_ref().take(100).find_map(free).expect("a port is free");
+    let listener = ports
+        .by_ref()
+        .take(100)
+        .find_map(free)
+        .expect("a port is free");
     listener.local_addr().unwrap()
 }
 
