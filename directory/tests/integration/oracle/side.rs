@@ -228,9 +228,13 @@ impl Side {
                 self.data(r, out)?;
             }
             Op::GetAcl(_) => {
-                for _ in 0..r.i32()? {
-                    let _ = write!(out, " {}:{}:{}", r.i32()?, r.string()?, r.string()?);
-                }
+                // What `auth` stands for comes from a set.
+                let mut entries = r.vector(|r| {
+                    let (perms, scheme, id) = (r.i32()?, r.string()?, r.string()?);
+                    Ok::<_, JuteError>(format!("{perms}:{scheme}:{id}"))
+                })?;
+                entries.sort();
+                let _ = write!(out, " {entries:?}");
                 self.stat(r, out)?;
             }
             Op::Children(..) | Op::Ephemerals(_) => names(r, out)?,
