@@ -3,8 +3,9 @@
 //! which order, is compared as text ([`side`]); what differs on purpose is a table
 //! ([`differences`]), whose entries have their own tests ([`cases`]).
 //!
-//! Never compared: when a session expires or a TTL node goes, the order of children, of
-//! access lists and of a closed session's nodes, and zxids as such (but which transaction each one in an answer means).
+//! Never compared: when a session expires or a TTL node goes, the order of children, of access
+//! lists and of a closed session's nodes, and zxids as such (but which transaction each one in an
+//! answer means).
 //!
 //! `TOWPATH_ORACLE_SEED=n` replays one sequence, `TOWPATH_ORACLE_SEQUENCES` and
 //! `TOWPATH_ORACLE_STEPS` say how many and how long.
