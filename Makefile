@@ -42,12 +42,14 @@ soak: mysql build
 
 .PHONY: test-long
 test-long: mysql build
+	@directory/tests/zookeeper/get > /dev/null
 ifeq ($(RUNNER),nextest)
 	cargo nextest run --workspace --locked --run-ignored all
 else
 	cargo test --workspace --locked -- --include-ignored
 endif
 	directory/tests/kazoo/run
+	directory/tests/zookeeper/zkcli
 	$(SOAK) --seconds 100 --kills 50
 	$(SOAK) --seconds 60 --kills 120 --connections 12
 	$(SOAK) --seconds 300

@@ -198,9 +198,12 @@ impl Scope<'_> {
             Read::Multi(reads) => self.put_multi(out, reads),
             Read::Ephemerals(prefix) => {
                 let session = self.conn.session.unwrap_or_default();
+                // Blanks and the root stand for all, as in `FinalRequestProcessor`.
+                let trimmed = prefix.trim_matches(|c| c <= ' ');
+                let all = matches!(trimmed, "" | "/");
                 let found: Vec<&str> = tree
                     .ephemerals(session)
-                    .filter(|path| path.starts_with(&prefix))
+                    .filter(|path| all || path.starts_with(&prefix))
                     .collect();
                 reply::put_strings(out, found.len(), found.iter().copied());
             }
@@ -209,9 +212,8 @@ impl Scope<'_> {
                 out.int(i32::try_from(count).unwrap_or(i32::MAX));
             }
             Read::WhoAmI => {
-                let known: Vec<_> = ids.iter().filter(|id| &*id.scheme != "super").collect();
-                out.count(known.len());
-                for id in known {
+                out.count(ids.len());
+                for id in ids {
                     out.ustring(&id.scheme);
                     out.ustring(
                         id.id

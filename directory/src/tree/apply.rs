@@ -189,6 +189,7 @@ impl Tree {
                 expect_version(node.version, version)?;
                 Ok(Done::Checked)
             }
+            Op::Refused(code) => Err(code),
             Op::Multi(_) => Err(Code::BadArguments),
         }
     }
@@ -212,11 +213,8 @@ impl Tree {
         context: Context<'_>,
     ) -> Result<(Arc<str>, Node), Code> {
         path::validate(&path, mode.sequential)?;
-        let (parent_path, _) = path::split(&path).ok_or(if mode.sequential {
-            Code::BadArguments
-        } else {
-            Code::NodeExists
-        })?;
+        // The root counts as its own parent: `/` as a sequential prefix names its children.
+        let parent_path = path::split(&path).map_or("/", |(parent, _)| parent);
         let acl = acl::resolve(acl, context.ids)?;
         let parent = self.get(parent_path).ok_or(Code::NoNode)?;
         acl::check(&parent.acl, acl::CREATE, context.ids)?;

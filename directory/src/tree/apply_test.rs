@@ -291,3 +291,16 @@ fn a_multi_that_fails_changes_nothing() {
         assert_eq!(w.changes, []);
     }
 }
+
+/// The programmer's guide of ZooKeeper: the counter "will overflow when incremented beyond
+/// 2147483647 (resulting in a name "<path>-2147483648")".
+#[test]
+fn the_counter_of_names_overflows_as_documented() {
+    let mut world = world();
+    world.run(create("/p")).unwrap();
+    world.tree.node_mut("/p").unwrap().creates = i32::MAX;
+    for name in ["/p/n-2147483647", "/p/n--2147483648", "/p/n--2147483647"] {
+        let made = world.run(create_as("/p/n-", CreateKind::Persistent, true));
+        assert_eq!(made, Ok(Done::Created(name.into(), None)));
+    }
+}

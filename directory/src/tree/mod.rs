@@ -54,7 +54,12 @@ impl Default for Tree {
             } else {
                 acl::OPEN.clone()
             };
-            tree.insert(path.into(), Node::new(None, acl, Owner::Persistent, 0, 0));
+            let mut node = Node::new(Some(Box::default()), acl, Owner::Persistent, 0, 0);
+            if path == CONFIG {
+                // As `DataTree.addConfigNode` leaves it.
+                node.aversion = -1;
+            }
+            tree.insert(path.into(), node);
             if let Some((parent, name)) = path::split(path)
                 && let Some(parent) = tree.node_mut(parent)
             {

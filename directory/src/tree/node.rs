@@ -23,7 +23,7 @@ pub struct Stat {
     pub cversion: i32,
     /// Changes of the access list.
     pub aversion: i32,
-    /// Owning session, or the mark of a container or of a TTL node; 0 for all others.
+    /// Owning session; 0 if there's none.
     pub ephemeral_owner: i64,
     /// Bytes of data.
     pub data_length: i32,
@@ -33,8 +33,8 @@ pub struct Stat {
     pub pzxid: i64,
 }
 
-/// What keeps a node alive. On the wire it's folded into the owner field
-/// (`EphemeralType` of ZooKeeper 3.8).
+/// What keeps a node alive. In snapshots it's folded into the owner field, as ZooKeeper 3.8 does
+/// (`EphemeralType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Nothing: it stays until deleted.
@@ -53,7 +53,7 @@ const CONTAINER_MARK: i64 = i64::MIN;
 const TTL_MARK: u64 = 0xff00_0000_0000_0000;
 
 impl Owner {
-    /// The owner field on the wire and in snapshots.
+    /// The owner field in snapshots.
     pub fn field(self) -> i64 {
         match self {
             Self::Persistent => 0,
@@ -156,7 +156,11 @@ impl Node {
             version: self.version,
             cversion: self.creates.wrapping_mul(2).wrapping_sub(children),
             aversion: self.aversion,
-            ephemeral_owner: self.owner.field(),
+            // What keeps other kinds alive is not shown, as in `DataNode.copyStat`.
+            ephemeral_owner: match self.owner {
+                Owner::Session(id) => id,
+                Owner::Persistent | Owner::Container | Owner::Ttl(_) => 0,
+            },
             data_length: i32::try_from(self.data_len()).unwrap_or(i32::MAX),
             num_children: children,
             pzxid: self.pzxid,

@@ -112,6 +112,8 @@ pub enum Op {
         /// Expected version; -1 for any.
         version: i32,
     },
+    /// A step of a multi that can't be done, as its bytes already tell.
+    Refused(Code),
     /// All of these, or none.
     Multi(Vec<Op>),
 }

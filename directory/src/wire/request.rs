@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use super::jute::{JuteError, JuteWrite as _, Reader};
 use crate::code::Code;
 use crate::tree::acl::{Acl, Id};
-use crate::tree::op::{CreateMode, MULTI_STEPS_MAX, Op};
+use crate::tree::op::{CreateKind, CreateMode, MULTI_STEPS_MAX, Op};
 use crate::watch::{AddMode, Table};
 
 /// xid of a watch event.
@@ -208,7 +208,7 @@ fn decode_body(code: i32, r: &mut Reader<'_>) -> Result<Request, Refused> {
             let mode = match r.i32()? {
                 0 => AddMode::Persistent,
                 1 => AddMode::Recursive,
-                _ => return Err(Code::BadArguments.into()),
+                _ => return Err(Code::MarshallingError.into()),
             };
             Read::AddWatch(path, mode)
         }
@@ -243,7 +243,7 @@ pub fn decode_write(code: i32, body: &[u8]) -> Result<Op, Code> {
 fn decode_op(code: i32, r: &mut Reader<'_>) -> Result<Op, Refused> {
     use opcode::*;
     if code != MULTI {
-        return decode_step(code, r);
+        return decode_step(code, r, false);
     }
     let mut steps = Vec::new();
     loop {
@@ -255,13 +255,17 @@ fn decode_op(code: i32, r: &mut Reader<'_>) -> Result<Op, Refused> {
             return Err(Code::BadArguments.into());
         }
         if code == SET_ACL {
-            return Err(Code::Unimplemented.into());
+            return Err(Code::MarshallingError.into());
         }
-        steps.push(decode_step(code, r)?);
+        steps.push(match decode_step(code, r, true) {
+            // Only this step is wrong, and it was read to its end.
+            Err(Refused(Code::BadArguments)) => Op::Refused(Code::BadArguments),
+            step => step?,
+        });
     }
 }
 
-fn decode_step(code: i32, r: &mut Reader<'_>) -> Result<Op, Refused> {
+fn decode_step(code: i32, r: &mut Reader<'_>, in_multi: bool) -> Result<Op, Refused> {
     use opcode::*;
     Ok(match code {
         CREATE | CREATE2 | CREATE_CONTAINER | CREATE_TTL => {
@@ -274,13 +278,30 @@ fn decode_step(code: i32, r: &mut Reader<'_>) -> Result<Op, Refused> {
             } else {
                 None
             };
-            let mode = CreateMode::from_flags(flags, ttl_ms)?;
+            let mut mode = CreateMode::from_flags(flags, ttl_ms)?;
+            if !in_multi {
+                // The operation decides what keeps the node alive, whatever its flags say.
+                mode.kind = match (code, mode.kind) {
+                    (CREATE_CONTAINER, _) => CreateKind::Container,
+                    (CREATE_TTL, CreateKind::Ttl(ms)) => CreateKind::Ttl(ms),
+                    (CREATE_TTL, _) => return Err(Code::BadArguments.into()),
+                    (_, CreateKind::Container) => CreateKind::Persistent,
+                    (_, kind) => kind,
+                };
+            }
+            let with_stat = if in_multi {
+                // In a multi the flags decide, on the answer's form too: see
+                // `MultiOperationRecord.deserialize` and `Op.Create`.
+                matches!(mode.kind, CreateKind::Container | CreateKind::Ttl(_))
+            } else {
+                code != CREATE
+            };
             Op::Create {
                 path,
                 data,
                 acl,
                 mode,
-                with_stat: code != CREATE,
+                with_stat,
             }
         }
         DELETE => Op::Delete {
@@ -301,7 +322,7 @@ fn decode_step(code: i32, r: &mut Reader<'_>) -> Result<Op, Refused> {
             path: string(r)?,
             version: r.i32()?,
         },
-        _ => return Err(Code::Unimplemented.into()),
+        _ => return Err(Code::MarshallingError.into()),
     })
 }
 
@@ -318,7 +339,7 @@ fn decode_multi_read(r: &mut Reader<'_>) -> Result<Vec<Read>, Refused> {
         reads.push(match code {
             opcode::GET_DATA => Read::Get(string(r)?, r.bool()?),
             opcode::GET_CHILDREN => Read::Children(string(r)?, r.bool()?, false),
-            _ => return Err(Code::Unimplemented.into()),
+            _ => return Err(Code::MarshallingError.into()),
         });
     }
 }
@@ -337,7 +358,7 @@ fn table(kind: i32) -> Result<Table, Refused> {
         3 => Ok(Table::Any),
         4 => Ok(Table::Persistent),
         5 => Ok(Table::Recursive),
-        _ => Err(Code::BadArguments.into()),
+        _ => Err(Code::MarshallingError.into()),
     }
 }
 

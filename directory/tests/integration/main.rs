@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "in tests a panic is the report, helpers included"
 )]
 
@@ -17,3 +18,5 @@ mod rude;
 mod hostile;
 mod durable;
 mod tls;
+mod found;
+mod oracle;
