@@ -1,9 +1,10 @@
 //! Where the directory is.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use towpath_coordination::{ConnectOptions, Session};
+use towpath_coordination::{ConnectOptions, Identity, Session, Tls};
 
 /// A person waits for the answer.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -20,6 +21,27 @@ pub struct Connect {
         global = true
     )]
     pub directory: Vec<String>,
+    /// The cluster's authority, a PEM file: the directory speaks TLS, and it has signed its certificate.
+    #[arg(long, value_name = "FILE", env = "TOWPATH_TLS_CA", global = true)]
+    pub tls_ca: Option<PathBuf>,
+    /// A certificate of ours, a PEM file, if the directory demands one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWPATH_TLS_CERT",
+        requires = "tls_key",
+        global = true
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, a PEM file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWPATH_TLS_KEY",
+        requires = "tls_cert",
+        global = true
+    )]
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Connect {
@@ -35,8 +57,21 @@ impl Connect {
         }
         let mut options = ConnectOptions::new(self.directory.iter().cloned());
         options.connect_timeout = CONNECT_MAX;
+        options.tls = self.tls()?;
         // A console holds nothing that another should get soon.
         options.session_timeout = Duration::from_secs(10);
         Ok(Session::connect(options).await?)
+    }
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let identity = self.tls_cert.clone().zip(self.tls_key.clone());
+        let Some(ca) = &self.tls_ca else {
+            if identity.is_some() {
+                anyhow::bail!("--tls-cert needs --tls-ca too: who has signed the directory's?");
+            }
+            return Ok(None);
+        };
+        let mut tls = Tls::new(ca);
+        tls.identity = identity.map(|(certificate, key)| Identity { certificate, key });
+        Ok(Some(tls))
     }
 }

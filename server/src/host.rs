@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use towpath_coordination::{ConnectOptions, CoordinationError, Registration, Session};
-use towpath_directory::{Config, Directory, StartError};
+use towpath_coordination::{
+    self as client, ConnectOptions, CoordinationError, Registration, Session,
+};
+use towpath_directory::{Config, Directory, StartError, Tls};
 use towpath_protocol::tree::MemberId;
 use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{Load, Member};
@@ -57,9 +59,18 @@ impl Server {
         let mut config = Config::new(options.data_dir);
         config.listen = options.listen;
         config.node_id = options.node_id;
+        let own = options.tls.as_ref().map(own_way);
         config.tls = options.tls;
         let directory = Directory::start(config).await?;
-        match serve(&directory, options.id, options.advertise, options.labels).await {
+        match serve(
+            &directory,
+            own,
+            options.id,
+            options.advertise,
+            options.labels,
+        )
+        .await
+        {
             Ok((session, registration)) => Ok(Self {
                 directory,
                 session,
@@ -92,8 +103,25 @@ impl Server {
     }
 }
 
+/// How this Server reaches its own port: with the certificate that it shows there. By address,
+/// which the certificate needn't name.
+fn own_way(tls: &Tls) -> client::Tls {
+    client::Tls {
+        server_ca: tls
+            .client_ca
+            .clone()
+            .unwrap_or_else(|| tls.certificate.clone()),
+        identity: Some(client::Identity {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        }),
+        verify_host_name: false,
+    }
+}
+
 async fn serve(
     directory: &Directory,
+    tls: Option<client::Tls>,
     id: MemberId,
     advertise: Option<String>,
     labels: BTreeMap<String, String>,
@@ -108,6 +136,7 @@ async fn serve(
     }
     let mut connect = ConnectOptions::new([reached.to_string()]);
     connect.connect_timeout = CONNECT_MAX;
+    connect.tls = tls;
     let session = Session::connect(connect).await?;
     let cluster = session.found_cluster().await?;
     tracing::info!(cluster = %cluster.id, generation = cluster.generation.0, server = %id, "serving");
