@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use towpath_protocol::tree::MemberId;
 
 use crate::process::http::Http;
+use crate::process::stop::Supervised;
 use crate::process::tls::Tls;
 
 /// Replicates a MySQL binlog into another database: exactly once, in order, across any crash.
@@ -21,13 +22,15 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a pipeline until SIGTERM or Ctrl-C.
+    /// Run pipelines on this machine until SIGTERM or Ctrl-C.
     ///
-    /// The place is kept in the sink itself: start it again after any crash, on any machine, and it
-    /// goes on where the sink stands. A second process of the same pipeline takes over from the first.
+    /// Starts a Server, a Core and a Monitor as child processes with a private data folder; then every
+    /// other command works from another terminal without saying where the directory is. The place of a
+    /// pipeline is kept in its sink: start it again after any crash, on any machine, and it goes on
+    /// where the sink stands.
     ///
-    /// Exit codes: 0 stopped as asked, 1 an error that needs you, 2 wrong usage, 3 superseded by
-    /// another process of the same pipeline.
+    /// Exit codes: 0 stopped as asked, 1 an error that needs you, 2 wrong usage; with --standalone also
+    /// 3, superseded by another process of the same pipeline.
     Run(Run),
     /// Check everything that a pipeline needs, and say how to mend what is missing.
     ///
@@ -49,9 +52,18 @@ pub(crate) enum Command {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The pipeline file.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// The pipeline files.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The data folder; by default one below the user's state folder, of the first pipeline's name.
+    #[arg(long, value_name = "DIR", env = "TOWPATH_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where the directory listens; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// One pipeline in this very process, with no directory beside it: nothing but the data path.
+    #[arg(long, conflicts_with_all = ["data", "listen"])]
+    pub(crate) standalone: bool,
     #[command(flatten)]
     pub(crate) log: Log,
 }
@@ -92,6 +104,8 @@ pub(crate) struct Server {
     /// Listen without TLS where it isn't loopback: anybody on that network can read and command.
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
     #[command(flatten)]
     pub(crate) log: Log,
 }
@@ -148,4 +162,14 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// As it's written on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use serde_json::json;
 use towpath_directory::Status;
 use towpath_server::{Server, ServerOptions};
 
+use crate::cli;
 use crate::process::exposition::{Family, Sample};
 use crate::process::{http, logs};
-use crate::{cli, run};
 
 /// Runs a Server until a signal.
 ///
@@ -49,8 +50,11 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
         Box::new(move || families(&scraped())),
     )
     .await?;
-    tracing::info!(directory = %server.directory().address(), %http, "ready");
-    run::stop_signal().await;
+    let directory = server.directory().address();
+    tracing::info!(%directory, %http, "ready");
+    let ports = json!({"directory": directory, "http": http});
+    arguments.supervised.tell_ready(&ports)?;
+    arguments.supervised.stop().await;
     tracing::info!("asked to stop");
     server.stop().await;
     Ok(ExitCode::SUCCESS)

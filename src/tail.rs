@@ -12,6 +12,7 @@ use towpath_protocol::spec::{PipelineSpec, StartAt};
 
 use crate::cli;
 use crate::process::logs;
+use crate::process::stop::stop_signal;
 
 /// Follows the source until Ctrl-C, SIGTERM, or the end that was asked for.
 ///
@@ -54,7 +55,7 @@ pub(crate) async fn tail(arguments: cli::Tail) -> anyhow::Result<ExitCode> {
     };
     let (stop_sender, stop) = watch::channel(false);
     tokio::spawn(async move {
-        crate::run::stop_signal().await;
+        stop_signal().await;
         let _ = stop_sender.send(true);
     });
     follow.run(&mut std::io::stdout().lock(), stop).await?;

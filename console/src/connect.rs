@@ -1,5 +1,6 @@
 //! Where the directory is.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +43,18 @@ pub struct Connect {
         global = true
     )]
     pub tls_key: Option<PathBuf>,
+}
+
+/// Where `towpath run` notes for this user's other commands where its directory is.
+pub fn note() -> Option<PathBuf> {
+    let folder = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(folder) if folder.is_absolute() => folder,
+        _ => {
+            let uid = std::fs::metadata("/proc/self").ok()?.uid();
+            PathBuf::from(format!("/tmp/towpath-{uid}"))
+        }
+    };
+    Some(folder.join("towpath").join("directory"))
 }
 
 impl Connect {

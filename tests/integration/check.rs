@@ -614,7 +614,7 @@ async fn stored_place(pair: &mut Pair) -> Result<()> {
     pair.write(&pair.source.url("repl"), &url, "now")?;
     let process = TowpathProcess::builder()
         .program(env!("CARGO_BIN_EXE_towpath"))
-        .arg("run")
+        .args(["run", "--standalone"])
         .arg(&pair.file)
         .spawn()?;
     process

@@ -132,7 +132,7 @@ url = "mysql://{sink_user}@127.0.0.1:{sink_port}{}"
         self.write()?;
         TowpathProcess::builder()
             .program(env!("CARGO_BIN_EXE_towpath"))
-            .arg("run")
+            .args(["run", "--standalone"])
             .arg(&self.file)
             .spawn()
     }

@@ -162,7 +162,7 @@ url = "mysql://app:${{TARGET_PASSWORD}}@127.0.0.1:{}"
     pub async fn run_trial(&self, trial: &Trial, report: impl FnMut(&Tick)) -> Result<Outcome> {
         let reader = self.bank.start_reader(&self.target.url("root")).await?;
         let load = self.bank.start_load(&self.source.url("app"), &trial.load)?;
-        let command = self.towpath("run");
+        let command = self.towpath("run").arg("--standalone");
         let mut running = Running {
             pipeline: command.spawn()?,
             command,

@@ -1,11 +1,11 @@
-//! `towpath run`: one pipeline in this process.
+//! `towpath run --standalone`: one pipeline in this process, without a directory.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use towpath_core::pipeline::progress::View;
 use towpath_core::pipeline::{self, Progress};
@@ -13,6 +13,7 @@ use towpath_protocol::spec::PipelineSpec;
 use tracing::info;
 
 use crate::process::logs;
+use crate::process::stop::stop_signal;
 use crate::{EXIT_SUPERSEDED, cli};
 
 /// How often the status line is drawn.
@@ -22,8 +23,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The pipeline file, or whatever ended the pipeline.
-pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
-    let spec = PipelineSpec::load(&arguments.file)?;
+pub(super) async fn run(arguments: &cli::Run, file: &Path) -> anyhow::Result<ExitCode> {
+    let spec = PipelineSpec::load(file)?;
     let _logs = logs::start(&arguments.log, "run")?;
     let (stop_sender, stop) = watch::channel(false);
     tokio::spawn(async move {
@@ -38,7 +39,7 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
     let status = std::io::stdout()
         .is_terminal()
         .then(|| tokio::spawn(show_status(spec.name.to_string(), Arc::clone(&progress))));
-    info!(pipeline = %spec.name, file = %arguments.file.display(), "starting");
+    info!(pipeline = %spec.name, file = %file.display(), "starting");
     let result = pipeline::run(&spec, &owner(), &progress, stop).await;
     if let Some(status) = status {
         status.abort();
@@ -61,23 +62,8 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
         Err(error) => Err(anyhow::anyhow!(
             "pipeline {} stopped: {error}\n(towpath check {} looks at all that it needs)",
             spec.name,
-            arguments.file.display()
+            file.display()
         )),
-    }
-}
-
-/// Waits for SIGTERM or SIGINT.
-pub(crate) async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("cannot listen for signals; only kill -9 will end this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }
 
