@@ -54,6 +54,8 @@ endif
 .PHONY: bench
 bench: mysql
 	cargo run --release --locked --package towpath-benches --bin decode
+	cargo build --release --locked --package towpath-directory --example serve
+	cargo run --release --locked --package towpath-benches --bin directory
 
 .PHONY: fix
 fix:
