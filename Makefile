@@ -57,6 +57,8 @@ endif
 .PHONY: bench
 bench: mysql
 	cargo run --release --locked --package towpath-benches --bin decode
+	cargo build --release --locked --package towpath-directory --example serve
+	cargo run --release --locked --package towpath-benches --bin directory
 
 # What it finds is in fuzz/artifacts, and `cargo +nightly fuzz run TARGET FILE` shows it again.
 SECONDS ?= 60

@@ -82,15 +82,16 @@ impl Core {
             _ => return self.drop_conn(id),
         };
         self.stats.sent += 1;
-        let fits = conn.outbox.push(outbox_bytes_max, |out| match outcome {
+        let fits = conn.outbox.put(outbox_bytes_max, |out| match outcome {
             Ok(Outcome::Done(done)) => reply::done(out, xid, zxid, done),
             Ok(Outcome::Opened(_) | Outcome::Closed(_) | Outcome::Reaped) => {
                 reply::header(out, xid, zxid, None)
             }
             Err(code) => reply::header(out, xid, zxid, Some(*code)),
         });
-        if !fits {
-            self.drop_slow(id);
+        match fits {
+            true => self.answered.push(conn.outbox.clone()),
+            false => self.drop_slow(id),
         }
     }
 
@@ -105,9 +106,6 @@ impl Core {
                 }
                 None => break,
             }
-        }
-        if let Some(conn) = self.conns.get(&id) {
-            conn.outbox.room.notify_one();
         }
     }
 

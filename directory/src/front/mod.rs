@@ -82,6 +82,9 @@ struct Core {
     last_scan: Option<Instant>,
     serving: bool,
     stats: Stats,
+    /// Connections whose writes have been answered, to be woken when the lock is released: if
+    /// they ran before, they would only wait for it.
+    answered: Vec<Arc<Outbox>>,
 }
 
 /// Counts since the start.
@@ -163,6 +166,7 @@ impl Front {
             last_scan: None,
             serving: false,
             stats: Stats::default(),
+            answered: Vec::new(),
         };
         let front = Self {
             core: Mutex::new(core),
@@ -277,10 +281,25 @@ impl Front {
         }
     }
 
-    /// Applies the entry with the number `zxid`: changes the state, fires watches, answers.
-    pub fn apply(&self, zxid: i64, entry: &[u8]) {
-        let mut core = self.core();
-        let core = &mut *core;
+    /// Applies entries, each with its number: changes the state, fires watches, answers. Entries
+    /// without a command have numbers, too.
+    pub fn apply(&self, entries: &[(i64, Option<Bytes>)]) {
+        let answered = {
+            let mut core = self.core();
+            for (zxid, entry) in entries {
+                match entry {
+                    Some(entry) => self.apply_one(&mut core, *zxid, entry),
+                    None => core.state.zxid = *zxid,
+                }
+            }
+            std::mem::take(&mut core.answered)
+        };
+        for outbox in answered {
+            outbox.wake();
+        }
+    }
+
+    fn apply_one(&self, core: &mut Core, zxid: i64, entry: &[u8]) {
         let command = match Command::decode(entry) {
             Ok(command) => command,
             Err(error) => {
@@ -420,11 +439,6 @@ impl Front {
     /// Replaces the state; never while serving.
     pub fn install(&self, state: State) {
         self.core().state = state;
-    }
-
-    /// Notes that entries without a command were applied: they have numbers, too.
-    pub fn advance(&self, zxid: i64) {
-        self.core().state.zxid = zxid;
     }
 
     /// Numbers for operators.

@@ -7,6 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use bytes::BytesMut;
 use tokio::sync::Notify;
 
+/// Most memory that a connection keeps for its next answers.
+const KEPT_BYTES_MAX: usize = 16 << 10;
+
 /// The bytes for one connection, and whether it shall end.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -23,12 +26,22 @@ pub struct Outbox {
 impl Outbox {
     /// Adds what `put` writes. False if more than `bytes_max` wait: the client doesn't read.
     pub(super) fn push(&self, bytes_max: usize, put: impl FnOnce(&mut BytesMut)) -> bool {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        put(&mut bytes);
-        let fits = bytes.len() <= bytes_max;
-        drop(bytes);
+        let fits = self.put(bytes_max, put);
         self.work.notify_one();
         fits
+    }
+
+    /// Likewise, for who calls [`Self::wake`] soon.
+    pub(super) fn put(&self, bytes_max: usize, put: impl FnOnce(&mut BytesMut)) -> bool {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        put(&mut bytes);
+        bytes.len() <= bytes_max
+    }
+
+    /// There are bytes to write, and there is room for further requests.
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
+        self.room.notify_one();
     }
 
     /// The connection ends once what waits is written.
@@ -38,17 +51,24 @@ impl Outbox {
         self.end.notify_one();
     }
 
-    /// Waits for bytes to write; `None` once the connection shall end and all is taken.
-    pub async fn take(&self) -> Option<BytesMut> {
+    /// Waits for bytes to write, and puts them into `taken`, whose memory is used for the next
+    /// ones. False once the connection shall end and all is taken.
+    pub async fn take(&self, taken: &mut BytesMut) -> bool {
+        match taken.capacity() {
+            0..=KEPT_BYTES_MAX => taken.clear(),
+            _ => *taken = BytesMut::new(),
+        }
         loop {
             let closing = self.closing.load(Ordering::Acquire);
-            let bytes =
-                std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
-            if !bytes.is_empty() {
-                return Some(bytes);
+            std::mem::swap(
+                &mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner),
+                taken,
+            );
+            if !taken.is_empty() {
+                return true;
             }
             if closing {
-                return None;
+                return false;
             }
             self.work.notified().await;
         }

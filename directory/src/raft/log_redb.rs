@@ -2,9 +2,9 @@
 //!
 //! All writes go through one thread, in order. It takes whatever waits into one transaction and
 //! reports each as done after the commit, which is an fsync: that's the group commit, and nothing
-//! is acknowledged before it. The point up to which entries are committed is written along with
-//! the next transaction, never by itself: an older one only means that more is found out from the
-//! log at the start.
+//! is acknowledged before it. The point up to which entries are committed is written with the next
+//! change that isn't an append, and when the log is closed: an older one only means that more is
+//! found out from the log at the start, and a transaction less page costs less.
 //!
 //! The newest entries are kept in memory, since they are read back at once to be applied.
 
@@ -32,7 +32,9 @@ const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
 
 /// Bytes of entries that are kept in memory beside the file.
-const CACHE_BYTES_MAX: usize = 32 << 20;
+const CACHE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of pages that redb keeps in memory: the log is written once, and read at the start.
+const PAGES_BYTES_MAX: usize = 32 << 20;
 /// Writes in one transaction: bounds what one fsync waits for.
 const GROUP_MAX: usize = 4096;
 
@@ -87,7 +89,9 @@ impl LogStore {
     /// Opens or makes the file; the receiver ends when it's closed again. `WouldBlock`: another
     /// process has it open.
     pub(super) fn open(path: &Path) -> io::Result<(Self, oneshot::Receiver<()>)> {
-        let database = Database::create(path).map_err(|error| match error {
+        let mut builder = Database::builder();
+        builder.set_cache_size(PAGES_BYTES_MAX);
+        let database = builder.create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => io::Error::new(io::ErrorKind::WouldBlock, error),
             error => io::Error::other(error),
         })?;
@@ -259,7 +263,13 @@ fn write_loop(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
 }
 
 fn commit(shared: &Shared, group: &[Job]) -> io::Result<()> {
-    let committed = {
+    let appends_only = !group.is_empty()
+        && group
+            .iter()
+            .all(|job| matches!(job.change, Change::Append(..)));
+    let committed = if appends_only {
+        None
+    } else {
         let mut tail = shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut tail.committed_dirty).then_some(tail.committed)
     };

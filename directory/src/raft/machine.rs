@@ -18,6 +18,10 @@ use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types, zxid};
 use crate::front::Front;
 use crate::state::{State, snapshot};
 
+/// Most entries that are applied while nobody else gets at the state: some tenths of a
+/// millisecond.
+const APPLIED_TOGETHER: usize = 128;
+
 type Current = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
 /// A snapshot in its file.
@@ -156,24 +160,41 @@ impl RaftStateMachine<Types> for Machine {
         Ok((self.applied, self.membership.clone()))
     }
 
-    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
     where
         Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
-        while let Some(item) = entries.next().await {
-            let (entry, responder) = item?;
-            let number = zxid(&entry.log_id);
-            self.applied = Some(entry.log_id);
-            match entry.payload {
-                EntryPayload::Blank => self.front.advance(number),
-                EntryPayload::Normal(Payload(bytes)) => self.front.apply(number, &bytes),
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    self.front.advance(number);
-                }
+        let mut together = entries.ready_chunks(APPLIED_TOGETHER);
+        while let Some(chunk) = together.next().await {
+            let mut commands = Vec::with_capacity(chunk.len());
+            let mut responders = Vec::with_capacity(chunk.len());
+            let mut failed = None;
+            for item in chunk {
+                let (entry, responder) = match item {
+                    Ok(item) => item,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                };
+                self.applied = Some(entry.log_id);
+                let command = match entry.payload {
+                    EntryPayload::Blank => None,
+                    EntryPayload::Normal(Payload(bytes)) => Some(bytes),
+                    EntryPayload::Membership(membership) => {
+                        self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                        None
+                    }
+                };
+                commands.push((zxid(&entry.log_id), command));
+                responders.extend(responder);
             }
-            if let Some(responder) = responder {
+            self.front.apply(&commands);
+            for responder in responders {
                 responder.send(());
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
         Ok(())

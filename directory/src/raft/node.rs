@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -20,6 +21,9 @@ use crate::front::{Front, Proposal};
 
 /// Most proposals handed to the log at once.
 const PROPOSALS_MAX: usize = 1024;
+/// Requests on their way to the log and back beside which further ones may go: few clients get
+/// low latency from it, many get large transactions.
+const ALONGSIDE: usize = 32;
 const IN_USE_RETRY: Duration = Duration::from_millis(20);
 const INSTALL_SNAPSHOT: Duration = Duration::from_secs(30);
 
@@ -117,15 +121,11 @@ impl Node {
             return Err(error);
         }
         front.begin_serving();
-        let (outcomes, told) = mpsc::channel(PROPOSALS_MAX);
         node.tasks.push(tokio::spawn(propose(
             node.raft.clone(),
             front.clone(),
             proposals,
-            outcomes,
         )));
-        node.tasks
-            .push(tokio::spawn(watch_outcomes(front.clone(), told)));
         node.tasks.push(tokio::spawn(watch_leadership(
             node.raft.clone(),
             front.clone(),
@@ -275,27 +275,50 @@ fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
         .map_err(|error| RaftError::Timers(error.to_string()))
 }
 
-type Outcomes = futures_util::stream::BoxStream<'static, bool>;
-
-/// Hands proposals to the log, as many at once as there are.
+/// Hands proposals to the log, as many at once as there are. A transaction of the log costs about
+/// as much as ten requests, so while [`ALONGSIDE`] or more are on their way, the next ones wait
+/// and go together. What was applied has told who waited; what was not is told here.
 async fn propose(
     raft: Raft<Types, Machine>,
     front: Arc<Front>,
     mut proposals: mpsc::UnboundedReceiver<Proposal>,
-    outcomes: mpsc::Sender<(Vec<i64>, Outcomes)>,
 ) {
     let mut batch = Vec::with_capacity(PROPOSALS_MAX);
-    while proposals.recv_many(&mut batch, PROPOSALS_MAX).await > 0 {
+    let mut under_way = FuturesUnordered::new();
+    let mut count = 0;
+    loop {
+        let first = tokio::select! {
+            Some(finished) = under_way.next() => {
+                count -= finished;
+                continue;
+            }
+            first = proposals.recv(), if count < ALONGSIDE => first,
+        };
+        let Some(first) = first else { return };
+        batch.push(first);
+        // Connections that have something to read now may still join.
+        tokio::task::yield_now().await;
+        while batch.len() < PROPOSALS_MAX
+            && let Ok(next) = proposals.try_recv()
+        {
+            batch.push(next);
+        }
         let (requests, entries): (Vec<i64>, Vec<Payload>) = batch
             .drain(..)
             .map(|proposal| (proposal.request, Payload(proposal.entry)))
             .unzip();
         match raft.client_write_many(entries).await {
-            Ok(results) => {
-                let applied = results.map(|result| matches!(result, Ok(Ok(_)))).boxed();
-                if outcomes.send((requests, applied)).await.is_err() {
-                    return;
-                }
+            Ok(mut results) => {
+                count += requests.len();
+                let front = &front;
+                under_way.push(async move {
+                    for request in &requests {
+                        if !matches!(results.next().await, Some(Ok(Ok(_)))) {
+                            front.proposal_failed(*request);
+                        }
+                    }
+                    requests.len()
+                });
             }
             Err(error) => {
                 tracing::error!(%error, "the log takes no more entries; this member has to be restarted");
@@ -303,17 +326,6 @@ async fn propose(
                     .into_iter()
                     .for_each(|request| front.proposal_failed(request));
                 front.stop_serving();
-            }
-        }
-    }
-}
-
-/// What was applied has told who waited; what was not is told here.
-async fn watch_outcomes(front: Arc<Front>, mut outcomes: mpsc::Receiver<(Vec<i64>, Outcomes)>) {
-    while let Some((requests, mut results)) = outcomes.recv().await {
-        for request in requests {
-            if results.next().await != Some(true) {
-                front.proposal_failed(request);
             }
         }
     }

@@ -235,7 +235,8 @@ fn next_frame(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, 
 }
 
 async fn answers(mut output: impl AsyncWrite + Unpin, outbox: &Outbox) -> io::Result<()> {
-    while let Some(bytes) = outbox.take().await {
+    let mut bytes = BytesMut::new();
+    while outbox.take(&mut bytes).await {
         output.write_all(&bytes).await?;
         output.flush().await?;
     }
