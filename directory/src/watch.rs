@@ -12,6 +12,11 @@ use crate::tree::path;
 /// Most watched paths of one connection; about 200 bytes each.
 pub const WATCHES_PER_CONNECTION_MAX: usize = 500_000;
 
+/// Most bytes of all connections' watches, counted as [`WATCH_BYTES`] and three times the path each.
+pub const WATCH_BYTES_MAX: usize = 512 << 20;
+/// What a watch takes beside its path, about: two tables' entries.
+pub const WATCH_BYTES: usize = 160;
+
 /// A connection, as far as watches are concerned.
 pub type Watcher = u64;
 
@@ -85,19 +90,34 @@ const RECURSIVE: u8 = 4;
 type PathTable = HashMap<Box<str>, BTreeMap<Watcher, u8>>;
 
 /// All watches of all connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watches {
     data: PathTable,
     child: PathTable,
     by_watcher: HashMap<Watcher, HashSet<Box<str>>>,
     recursive_len: usize,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self {
+            data: HashMap::new(),
+            child: HashMap::new(),
+            by_watcher: HashMap::new(),
+            recursive_len: 0,
+            bytes: 0,
+            bytes_max: WATCH_BYTES_MAX,
+        }
+    }
 }
 
 impl Watches {
     /// Sets a one-shot watch on the data or the existence of `path`.
     ///
     /// # Errors
-    /// [`Code::QuotaExceeded`] beyond [`WATCHES_PER_CONNECTION_MAX`].
+    /// [`Code::QuotaExceeded`] beyond [`WATCHES_PER_CONNECTION_MAX`] and [`WATCH_BYTES_MAX`].
     pub fn watch_data(&mut self, watcher: Watcher, path: &str) -> Result<(), Code> {
         self.remember(watcher, path)?;
         mark(&mut self.data, watcher, path, ONCE);
@@ -107,7 +127,7 @@ impl Watches {
     /// Sets a one-shot watch on the children of `path`.
     ///
     /// # Errors
-    /// [`Code::QuotaExceeded`] beyond [`WATCHES_PER_CONNECTION_MAX`].
+    /// [`Code::QuotaExceeded`] beyond [`WATCHES_PER_CONNECTION_MAX`] and [`WATCH_BYTES_MAX`].
     pub fn watch_children(&mut self, watcher: Watcher, path: &str) -> Result<(), Code> {
         self.remember(watcher, path)?;
         mark(&mut self.child, watcher, path, ONCE);
@@ -117,8 +137,8 @@ impl Watches {
     /// Sets a persistent watch.
     ///
     /// # Errors
-    /// [`Code::QuotaExceeded`] beyond [`WATCHES_PER_CONNECTION_MAX`], [`Code::BadArguments`] for
-    /// a path that is none.
+    /// [`Code::QuotaExceeded`] beyond [`WATCHES_PER_CONNECTION_MAX`] and [`WATCH_BYTES_MAX`],
+    /// [`Code::BadArguments`] for a path that is none.
     pub fn add(&mut self, watcher: Watcher, path: &str, mode: AddMode) -> Result<(), Code> {
         path::validate(path, false)?;
         self.remember(watcher, path)?;
@@ -163,6 +183,7 @@ impl Watches {
     /// Removes all watches of a connection that has ended.
     pub fn remove_watcher(&mut self, watcher: Watcher) {
         for path in self.by_watcher.remove(&watcher).unwrap_or_default() {
+            self.bytes = self.bytes.saturating_sub(bytes(&path));
             clear(&mut self.child, watcher, &path, u8::MAX);
             if clear(&mut self.data, watcher, &path, u8::MAX) & RECURSIVE != 0 {
                 self.recursive_len -= 1;
@@ -256,10 +277,12 @@ impl Watches {
     fn remember(&mut self, watcher: Watcher, path: &str) -> Result<(), Code> {
         let paths = self.by_watcher.entry(watcher).or_default();
         if !paths.contains(path) {
-            if paths.len() >= WATCHES_PER_CONNECTION_MAX {
+            let bytes = self.bytes + bytes(path);
+            if paths.len() >= WATCHES_PER_CONNECTION_MAX || bytes > self.bytes_max {
                 return Err(Code::QuotaExceeded);
             }
             paths.insert(path.into());
+            self.bytes = bytes;
         }
         Ok(())
     }
@@ -274,12 +297,19 @@ impl Watches {
             return;
         }
         if let Some(paths) = self.by_watcher.get_mut(&watcher) {
-            paths.remove(path);
+            if paths.remove(path) {
+                self.bytes = self.bytes.saturating_sub(bytes(path));
+            }
             if paths.is_empty() {
                 self.by_watcher.remove(&watcher);
             }
         }
     }
+}
+
+/// What a watch on `path` counts: the path is in three tables.
+fn bytes(path: &str) -> usize {
+    3 * path.len() + WATCH_BYTES
 }
 
 /// Sets `mode`; true if it wasn't set.
@@ -335,6 +365,30 @@ mod tests {
             out.push((fired.watcher, fired.kind, fired.path.to_owned()))
         });
         out
+    }
+
+    #[test]
+    fn long_paths_are_bounded_in_bytes() {
+        let mut watches = Watches {
+            bytes_max: 1 << 20,
+            ..Watches::default()
+        };
+        let path = |i: usize| format!("/{i:04000}");
+        let fits = watches.bytes_max / bytes(&path(0));
+        for i in 0..fits {
+            let watcher = Watcher::try_from(i % 3).unwrap();
+            watches.watch_data(watcher, &path(i)).unwrap();
+        }
+        let refused = watches.watch_children(9, &path(fits));
+        assert_eq!(refused, Err(Code::QuotaExceeded));
+        assert!(watches.remove(0, &path(0), Table::Data));
+        watches.watch_children(9, &path(fits)).unwrap();
+        fire(&mut watches, ChangeKind::DataSet, &path(1));
+        watches.watch_children(9, &path(fits + 1)).unwrap();
+        for watcher in [0, 1, 2, 9] {
+            watches.remove_watcher(watcher);
+        }
+        assert_eq!((watches.bytes, watches.len()), (0, 0));
     }
 
     #[test]

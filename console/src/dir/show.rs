@@ -110,13 +110,8 @@ pub(super) async fn nearest(session: &Session, path: &NodePath) -> String {
 
 /// Whether a node stays.
 pub(super) fn kind(stat: &NodeStat) -> String {
-    // Containers and TTL nodes have a mark in place of a session.
     match stat.ephemeral_owner {
         0 => "persistent".to_owned(),
-        i64::MIN => "container".to_owned(),
-        owner if owner.cast_unsigned() >> 56 == 0xff => {
-            format!("ttl {} ms", owner & 0xff_ffff_ffff)
-        }
         owner => format!("ephemeral of {owner:#x}"),
     }
 }

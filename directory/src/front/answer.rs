@@ -99,7 +99,10 @@ impl Core {
     fn drain(&mut self, outbox_bytes_max: usize, id: ConnId) {
         while let Some(conn) = self.conns.get_mut(&id) {
             match conn.queue.pop_front() {
-                Some(Item::Read { xid, read }) => self.execute(outbox_bytes_max, id, xid, read),
+                Some(Item::Read { xid, read, bytes }) => {
+                    self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+                    self.execute(outbox_bytes_max, id, xid, read);
+                }
                 Some(write) => {
                     conn.queue.push_front(write);
                     break;

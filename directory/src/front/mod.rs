@@ -40,6 +40,8 @@ use crate::wire::request::{Read, Request, decode};
 
 /// Most names that one connection may prove.
 const IDS_MAX: usize = 64;
+/// What a read takes while it waits, against its frame: a path of few bytes becomes a string.
+const READ_BYTES_FACTOR: usize = 8;
 
 /// A connection's number within this process's life.
 pub type ConnId = u64;
@@ -126,7 +128,7 @@ struct Conn {
 #[derive(Debug)]
 enum Item {
     Write { request: i64, xid: i32 },
-    Read { xid: i32, read: Read },
+    Read { xid: i32, read: Read, bytes: usize },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +196,7 @@ impl Front {
             return Err(Dropped);
         };
         let body = reader.rest();
+        let bytes = frame.len().saturating_mul(READ_BYTES_FACTOR);
         let request =
             decode(opcode, body).unwrap_or_else(|code| Request::Read(Read::Header(Some(code))));
         let mut core = self.core();
@@ -246,13 +249,13 @@ impl Front {
                     Ok(_) => Some(Code::AuthFailed),
                     Err(code) => Some(code),
                 };
-                self.read(core, id, xid, Read::Header(code));
+                self.read(core, id, xid, Read::Header(code), bytes);
                 if code.is_some() {
                     tracing::warn!(peer = %self.peer(core, id), scheme, "credentials refused");
                     core.drop_conn(id);
                 }
             }
-            Request::Read(read) => self.read(core, id, xid, read),
+            Request::Read(read) => self.read(core, id, xid, read, bytes),
         }
         Ok(core.is_full(id, &self.limits))
     }
@@ -264,12 +267,15 @@ impl Front {
             .unwrap_or_default()
     }
 
-    fn read(&self, core: &mut Core, id: ConnId, xid: i32, read: Read) {
+    fn read(&self, core: &mut Core, id: ConnId, xid: i32, read: Read, bytes: usize) {
         match core.conns.get_mut(&id) {
             Some(conn) if conn.queue.is_empty() => {
                 core.execute(self.limits.outbox_bytes_max, id, xid, read)
             }
-            Some(conn) => conn.queue.push_back(Item::Read { xid, read }),
+            Some(conn) => {
+                conn.queue.push_back(Item::Read { xid, read, bytes });
+                core.waiting_bytes += bytes;
+            }
             None => {}
         }
     }
@@ -527,6 +533,11 @@ impl Core {
             && self.by_session.get(&session) == Some(&id)
         {
             self.by_session.remove(&session);
+        }
+        for item in &conn.queue {
+            if let Item::Read { bytes, .. } = item {
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(*bytes);
+            }
         }
         self.watches.remove_watcher(id);
         conn.outbox.close();
