@@ -20,6 +20,7 @@
 pub mod error;
 pub mod session;
 pub mod store;
+pub mod transact;
 mod ephemeral;
 pub mod browse;
 pub mod mirror;
@@ -42,3 +43,4 @@ pub use progress::ProgressReporter;
 pub use registration::{Registration, RegistrationState};
 pub use session::{ConnectOptions, Session, SessionState, SessionStatus};
 pub use store::{Entry, Expect};
+pub use transact::Transaction;
