@@ -7,6 +7,8 @@
 
 pub mod options;
 pub mod host;
+pub mod planner;
+pub mod life;
 
 pub use host::{Server, ServerError};
 pub use options::ServerOptions;
