@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use towpath_coordination::{
     self as client, ConnectOptions, CoordinationError, Registration, Session,
 };
@@ -13,6 +14,7 @@ use towpath_protocol::tree::MemberId;
 use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{Load, Member};
 
+use crate::lead::{Lead, LeadTimings};
 use crate::options::ServerOptions;
 
 /// How long a Server tries to reach its own directory.
@@ -43,6 +45,9 @@ pub struct Server {
     directory: Directory,
     session: Session,
     registration: Registration<Member>,
+    lead: Lead,
+    /// The member of the directory leads as long as it's this Server's: there is only one.
+    _turn: watch::Sender<bool>,
 }
 
 impl Server {
@@ -62,6 +67,7 @@ impl Server {
         let own = options.tls.as_ref().map(own_way);
         config.tls = options.tls;
         let directory = Directory::start(config).await?;
+        let id = options.id.clone();
         match serve(
             &directory,
             own,
@@ -71,11 +77,17 @@ impl Server {
         )
         .await
         {
-            Ok((session, registration)) => Ok(Self {
-                directory,
-                session,
-                registration,
-            }),
+            Ok((session, registration)) => {
+                let (turn, mine) = watch::channel(true);
+                let lead = Lead::start(session.clone(), id, mine, LeadTimings::default());
+                Ok(Self {
+                    directory,
+                    session,
+                    registration,
+                    lead,
+                    _turn: turn,
+                })
+            }
             Err(error) => {
                 directory.stop().await;
                 Err(error.into())
@@ -93,8 +105,10 @@ impl Server {
         &self.session
     }
 
-    /// Leaves in order: its node goes first, so that nobody looks for it, then the directory.
+    /// Leaves in order: it leads no more, its node goes, so that nobody looks for it, then the
+    /// directory.
     pub async fn stop(self) {
+        self.lead.stop().await;
         if let Err(error) = self.registration.withdraw().await {
             tracing::warn!(%error, "this Server's node stays until its session expires");
         }

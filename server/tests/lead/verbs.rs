@@ -1,0 +1,273 @@
+use std::time::Duration;
+
+use towpath_coordination::Expect;
+use towpath_protocol::tree::Versioned;
+use towpath_protocol::tree::path;
+use towpath_protocol::tree::record::{
+    Action, Alert, DataSource, LifeState, LogConfig, Outcome, Probe, Record,
+};
+
+use crate::rig::{Rig, pipeline, spec};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_resumed_stopped_started_and_deleted() {
+    let rig = Rig::start().await;
+    let _leader = rig.lead("server-1").await;
+    let (_a, _b) = (rig.core("a").await, rig.core("b").await);
+    let nobody = rig.ask("orders", Action::Start).await;
+    assert_eq!(
+        (nobody.outcome, &*nobody.text),
+        (
+            Outcome::Refused,
+            "there is no pipeline orders; towpath apply FILE makes one"
+        )
+    );
+    rig.apply(&spec("orders", ""), 0).await;
+    let running = "orders is running: replica runs on a";
+    let paused = "orders is paused: replica holds its place on a";
+    let stopped = "orders is stopped: replica runs nowhere";
+    use Action::{Delete, Pause, Resume, Start, Stop};
+    use Outcome::{Done, Refused};
+    for (action, outcome, text) in [
+        (Start, Done, format!("nothing to do: {running}")),
+        (Resume, Done, format!("nothing to do: {running}")),
+        (
+            Delete,
+            Refused,
+            format!("{running}; towpath stop orders first"),
+        ),
+        (Pause, Done, paused.to_owned()),
+        (Pause, Done, format!("nothing to do: {paused}")),
+        (
+            Start,
+            Refused,
+            "orders is paused; towpath resume orders".to_owned(),
+        ),
+        (Resume, Done, running.to_owned()),
+        (Pause, Done, paused.to_owned()),
+        (Stop, Done, stopped.to_owned()),
+        (Stop, Done, format!("nothing to do: {stopped}")),
+        (
+            Pause,
+            Refused,
+            "orders is stopped; towpath start orders".to_owned(),
+        ),
+        (
+            Resume,
+            Refused,
+            "orders is stopped; towpath start orders".to_owned(),
+        ),
+        (Start, Done, running.to_owned()),
+        (Stop, Done, stopped.to_owned()),
+    ] {
+        let answer = rig.ask("orders", action.clone()).await;
+        assert_eq!((answer.outcome, answer.text), (outcome, text), "{action:?}");
+    }
+    let deleted = rig.ask("orders", Delete).await;
+    assert_eq!(
+        (deleted.outcome, &*deleted.text),
+        (
+            Outcome::Done,
+            "orders is deleted; its place in the sink stays, in towpath.offset"
+        )
+    );
+    let name = pipeline("orders");
+    rig.until("nothing but the commands is left", |nodes| {
+        let left: Vec<_> = nodes
+            .children(&path::pipeline(&name))
+            .map(str::to_owned)
+            .collect();
+        (left == ["commands"]).then_some(())
+    })
+    .await;
+    let answer = rig.apply(&spec("orders", ""), 0).await;
+    assert!(
+        answer.text.starts_with("revision 1 is in force"),
+        "a new one of that name: {answer:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_isn_t_reached_says_why() {
+    let rig = Rig::start().await;
+    let mut timings = crate::rig::timings();
+    timings.answer = Duration::from_millis(800);
+    let _leader = rig.lead_with("server-1", timings).await;
+    let a = rig.core("a").await;
+    rig.apply(&spec("orders", ""), 0).await;
+    rig.state("orders", LifeState::Running).await;
+    a.get_stuck(true);
+    let answer = rig.ask("orders", Action::Stop).await;
+    assert_eq!(
+        answer.text,
+        "asked (stop orders); not yet reached: orders is stopping: a ends replica"
+    );
+    let refused = rig.ask("orders", Action::Delete).await;
+    assert_eq!(
+        refused.text,
+        "orders is stopping: a didn't end its run yet; delete it again in a moment"
+    );
+    a.get_stuck(false);
+    rig.state("orders", LifeState::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_t_be_applied_is_refused() {
+    let rig = Rig::start().await;
+    let _leader = rig.lead("server-1").await;
+    let _a = rig.core("a").await;
+    let apply = |text: &str, revision| Action::Apply {
+        text: text.to_owned(),
+        revision,
+    };
+    let wrong = spec("orders", "")
+        .replace("shop.*", "shop")
+        .replace("name = \"replica\"\n", "");
+    let refused = rig.ask_cluster(apply(&wrong, 0)).await;
+    assert_eq!(refused.outcome, Outcome::Refused);
+    for problem in [
+        "pipeline file:4: source.tables",
+        "pipeline file:5: sink[1].name: missing",
+    ] {
+        assert!(refused.text.contains(problem), "{refused:?}");
+    }
+    let refused = rig.ask_cluster(apply(&spec("orders", ""), 3)).await;
+    assert!(
+        refused
+            .text
+            .starts_with("there is no pipeline orders any more"),
+        "{refused:?}"
+    );
+    let large = format!("{}# {}", spec("orders", ""), "x".repeat(300_000));
+    let refused = rig.ask_cluster(apply(&large, 0)).await;
+    assert!(
+        refused.text.ends_with("the directory takes 262144"),
+        "{refused:?}"
+    );
+
+    let own = spec("orders", "").replace("[[sink]]", "server_id = 17\n[[sink]]");
+    rig.apply(&own, 0).await;
+    let same = rig.apply(&own, 1).await;
+    assert!(
+        same.text
+            .starts_with("nothing to do: this is revision 1 of orders"),
+        "{same:?}"
+    );
+    let refused = rig.ask_cluster(apply(&spec("orders", ""), 0)).await;
+    assert!(
+        refused
+            .text
+            .starts_with("revision 1 of orders is in force, applied by anna at "),
+        "{refused:?}"
+    );
+    let renamed = own.replace("\"replica\"", "\"copy\"");
+    let refused = rig.ask_cluster(apply(&renamed, 1)).await;
+    assert!(
+        refused
+            .text
+            .starts_with("the sink's name can't change from replica to copy"),
+        "{refused:?}"
+    );
+    let clash = own.replace("\"orders\"", "\"others\"");
+    let refused = rig.ask_cluster(apply(&clash, 0)).await;
+    assert_eq!(
+        refused.text,
+        "source.server_id 17 is that of pipeline orders; give another, or leave it out"
+    );
+    assert_eq!(rig.assigned("orders").unwrap().server_id, 17);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_sources_logs_and_alerts() {
+    let rig = Rig::start().await;
+    let _leader = rig.lead("server-1").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"\x08\0\0\0\x0a9.7.0\0\0").await;
+        }
+    });
+    let name: towpath_protocol::tree::DataSourceName = "primary".parse().unwrap();
+    let set = |address: &str| Action::SetSource {
+        name: name.clone(),
+        address: address.to_owned(),
+        reason: None,
+    };
+    let refused = rig.ask_cluster(set("db1")).await;
+    assert!(
+        refused.text.starts_with("\"db1\" is no address"),
+        "{refused:?}"
+    );
+    assert_eq!(rig.ask_cluster(set(&address)).await.outcome, Outcome::Done);
+    let again = rig.ask_cluster(set(&address)).await;
+    assert!(again.text.starts_with("nothing to do"), "{again:?}");
+    let source = rig
+        .session
+        .read::<DataSource>(&path::datasource(&name))
+        .await
+        .unwrap();
+    assert_eq!(source.unwrap().value.record.address, address);
+    let probed = |answers: bool| {
+        let node = path::probe(&name);
+        move |nodes: &towpath_coordination::Nodes| {
+            nodes
+                .record::<Probe>(&node)
+                .filter(|probe| probe.answers == answers)
+        }
+    };
+    assert_eq!(rig.until("it answers", probed(true)).await.text, "9.7.0");
+    rig.ask_cluster(set("127.0.0.1:1")).await;
+    let down = rig.until("it doesn't", probed(false)).await;
+    assert!(down.text.contains("refused"), "{down:?}");
+
+    let level = |filter: Option<&str>| Action::LogLevel {
+        filter: filter.map(str::to_owned),
+    };
+    let refused = rig.ask_cluster(level(Some("towpath=loud"))).await;
+    assert_eq!(refused.outcome, Outcome::Refused);
+    rig.ask_cluster(level(Some("debug"))).await;
+    let config = rig
+        .session
+        .read::<LogConfig>(&path::log_config())
+        .await
+        .unwrap();
+    assert_eq!(config.unwrap().value.record.filter, "debug");
+    rig.ask_cluster(level(None)).await;
+    assert_eq!(
+        rig.session
+            .read::<LogConfig>(&path::log_config())
+            .await
+            .unwrap(),
+        None
+    );
+
+    let alert: towpath_protocol::tree::AlertId = "a1".parse().unwrap();
+    let seen = || Action::Acknowledge {
+        alert: alert.clone(),
+    };
+    assert_eq!(rig.ask_cluster(seen()).await.outcome, Outcome::Refused);
+    let mut record = Versioned::<Alert>::from_json(Alert::EXAMPLE.as_bytes()).unwrap();
+    record.record.acknowledged_by = None;
+    let node = path::alert(&alert);
+    rig.session
+        .write(&node, record, Expect::Absent)
+        .await
+        .unwrap();
+    assert_eq!(
+        rig.ask_cluster(seen()).await.text,
+        "alert a1 is acknowledged"
+    );
+    let written = rig.session.read::<Alert>(&node).await.unwrap().unwrap();
+    assert_eq!(
+        written.value.record.acknowledged_by.as_deref(),
+        Some("anna")
+    );
+    assert!(
+        rig.ask_cluster(seen())
+            .await
+            .text
+            .contains("anna has seen it")
+    );
+}
