@@ -35,6 +35,11 @@ pub(crate) enum Command {
     /// One Server on loopback needs no more than this. The ZooKeeper protocol is on its port.
     /// Stops in order on SIGTERM.
     Server(Server),
+    /// Run a Monitor: watches the cluster, raises alerts, and tells people by hooks.
+    ///
+    /// Several may run; one of them leads. Hooks of pipelines get their variables from this
+    /// process's environment. Stops in order on SIGTERM.
+    Monitor(Monitor),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
@@ -94,6 +99,32 @@ pub(crate) struct Server {
     /// Listen without TLS on an address that isn't loopback: anybody there can read and command.
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// Arguments of `monitor`.
+#[derive(Debug, Args)]
+pub(crate) struct Monitor {
+    /// Where the directory is: one or more of the Servers.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT,…",
+        value_delimiter = ',',
+        required = true,
+        env = "TOWPATH_DIRECTORY"
+    )]
+    pub(crate) directory: Vec<String>,
+    /// Its name among the Monitors.
+    #[arg(long, default_value = "monitor-1")]
+    pub(crate) id: MemberId,
+    /// Whom to tell of what belongs to no pipeline: a file of [[alert.hook]] tables.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hooks: Option<PathBuf>,
+    /// Run the programs that pipelines' hooks of kind "command" name. Everybody who can apply a
+    /// pipeline can then run programs here.
+    #[arg(long)]
+    pub(crate) allow_command_hooks: bool,
     #[command(flatten)]
     pub(crate) log: Log,
 }
