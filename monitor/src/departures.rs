@@ -23,24 +23,23 @@ pub(crate) async fn abrupt(
 ) -> Result<BTreeSet<MemberId>, CoordinationError> {
     let mut found = BTreeSet::new();
     let gone: Vec<_> = before.cores.difference(&now.cores).collect();
-    if gone.is_empty() {
+    // Of several that go between two looks, the parents tell of the last one only.
+    let [core] = *gone else {
         return Ok(found);
-    }
+    };
     let Some(cores) = changed(session, &path::members(MemberKind::Core)).await? else {
         return Ok(found);
     };
-    for core in gone {
-        'tasks: for (name, pipeline) in &before.pipelines {
-            for (task, state) in &pipeline.tasks {
-                let assigned = state.assignment.iter().flat_map(|a| &a.cores);
-                let stood = state.instances.iter().map(|instance| &instance.member);
-                if !assigned.chain(stood).any(|member| member == core) {
-                    continue;
-                }
-                if changed(session, &path::instances(name, task)).await? == Some(cores) {
-                    found.insert(core.clone());
-                    break 'tasks;
-                }
+    for (name, pipeline) in &before.pipelines {
+        for (task, state) in &pipeline.tasks {
+            let assigned = state.assignment.iter().flat_map(|a| &a.cores);
+            let stood = state.instances.iter().map(|instance| &instance.member);
+            if !assigned.chain(stood).any(|member| member == core) {
+                continue;
+            }
+            if changed(session, &path::instances(name, task)).await? == Some(cores) {
+                found.insert(core.clone());
+                return Ok(found);
             }
         }
     }

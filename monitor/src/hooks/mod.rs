@@ -158,8 +158,9 @@ impl Hooks {
         };
         self.running.retain(|key, running| {
             wanted.contains_key(key) || owes(&key.0, &running.spec) || {
-                self.status
-                    .update(|status| drop(status.hooks.remove(&label(key))));
+                self.status.update(|status| {
+                    status.hooks.remove(&label(key));
+                });
                 false
             }
         });

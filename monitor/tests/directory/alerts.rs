@@ -4,7 +4,7 @@ use ring::hmac;
 use towpath_coordination::{ConnectOptions, Election, Registration, Session};
 use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{
-    AlertState, Assignment, Instance, InstanceState, Member, Progress, Seen,
+    AlertState, Assignment, Instance, InstanceState, Member, Progress,
 };
 
 use crate::support::*;
@@ -124,23 +124,13 @@ async fn a_lost_core_is_told_from_one_that_left() {
     cluster
         .put(&path::progress(&pipeline, &task), progress)
         .await;
-    // What a Monitor remembers of the task shows that it has seen the Cores.
     status(&monitor, |status| status.leading).await;
-    soon(async {
-        loop {
-            let seen = cluster.session.read::<Seen>(&path::seen()).await.unwrap();
-            if seen.is_some_and(|seen| !seen.value.record.tasks.is_empty()) {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    cluster.looked("both-are-there").await;
     let (session, registration, candidate) = sessions.pop().unwrap();
     candidate.resign().await.unwrap();
     registration.withdraw().await.unwrap();
     session.close().await;
+    cluster.looked("one-left").await;
     let (session, _registration, _candidate) = sessions.pop().unwrap();
     session.close().await;
     let lost = cluster.alert("core-lost.core-1", |_| true).await;

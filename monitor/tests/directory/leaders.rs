@@ -1,7 +1,5 @@
 //! A new leader neither repeats nor forgets.
 
-use std::time::Duration;
-
 use towpath_monitor::Monitor;
 use towpath_protocol::tree::record::AlertState;
 
@@ -71,6 +69,11 @@ async fn what_is_owed_outlives_a_leader() {
     let second = cluster.monitor("monitor-2").await;
     let accepted = receiver.accepts().await;
     assert_eq!(accepted.key(), refused.key(), "the same notification");
+    cluster
+        .alert("failed.orders.replica", |alert| {
+            alert.notified["oncall"].state == Some(AlertState::Firing)
+        })
+        .await;
     // It ends while nobody leads.
     drop(second);
     cluster.mend("orders").await;
@@ -93,7 +96,6 @@ async fn two_at_once_tell_once() {
         assert_eq!(receiver.accepts().await.json()["state"], "resolved");
     }
     assert_ne!(one.status().leading, two.status().leading);
-    // Longer than a look of either.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.looked("all-told").await;
     assert_eq!(receiver.accepted().len(), 6);
 }

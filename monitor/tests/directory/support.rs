@@ -117,6 +117,16 @@ impl Cluster {
             .await;
     }
 
+    /// Waits until the leader has looked at all that was written so far.
+    pub(crate) async fn looked(&self, name: &str) {
+        let probe = Probe {
+            answers: false,
+            ..example()
+        };
+        self.put(&path::probe(&name.parse().unwrap()), probe).await;
+        self.alert(&format!("source-down.{name}"), |_| true).await;
+    }
+
     /// Waits until an alert is as it should be.
     pub(crate) async fn alert(&self, id: &str, is: impl Fn(&Alert) -> bool) -> Alert {
         let id: AlertId = id.parse().unwrap();
