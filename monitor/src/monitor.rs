@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use towpath_coordination::{
-    Candidate, ConnectOptions, CoordinationError, Election, Mirror, Registration, Session, Standing,
+    Candidate, ConnectOptions, CoordinationError, Election, Expect, Mirror, Registration, Session,
+    Standing,
 };
 use towpath_protocol::spec::{
     AlertReading, HookKind, HookName, HookProblem, HookSpec, PipelineName,
@@ -20,7 +21,7 @@ use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{AlertState, Instance, InstanceState, Load, Member, Seen};
 use uuid::Uuid;
 
-use crate::alerts::{plan, remember, update};
+use crate::alerts::{ALERTS_MAX, plan, remember, update};
 use crate::departures;
 use crate::hooks::{self, Board, Hooks, Scope};
 use crate::rules::hold::Holds;
@@ -153,6 +154,7 @@ impl Monitor {
             history: History::default(),
             holds: Holds::default(),
             before: None,
+            too_many: false,
             checked: BTreeMap::new(),
             options,
         };
@@ -191,6 +193,7 @@ struct Watcher {
     history: History,
     holds: Holds,
     before: Option<View>,
+    too_many: bool,
     checked: BTreeMap<PipelineName, (Arc<AlertReading>, Arc<AlertReading>)>,
 }
 
@@ -320,25 +323,52 @@ impl Watcher {
                 .collect()
         };
         let wall = Timestamp::now();
+        self.complain_of_many(firing.len());
         for (id, change) in plan(&firing, &view.alerts, told, wall) {
-            change.apply(&self.session, &id).await?;
+            match change.apply(&self.session, &id).await {
+                // Somebody wrote into that node what isn't an alert: the others go on.
+                Err(error @ CoordinationError::Record { .. }) => {
+                    tracing::error!(alert = %id, %error, "alert can't be written");
+                }
+                applied => applied?,
+            }
         }
         // Only now: what is remembered as seen is in an alert already.
         let seen = remember(&view, wall);
         if seen != view.seen {
             let before = view.seen.clone();
-            update::<Seen>(&self.session, &path::seen(), |present| {
+            let node = path::seen();
+            let remembered = update::<Seen>(&self.session, &node, |present| {
                 let present = present.unwrap_or_default();
                 // Otherwise the mirror is behind; the next look decides.
                 (present == before).then(|| seen.clone())
-            })
-            .await?;
+            });
+            match remembered.await {
+                Err(CoordinationError::Record { source, .. }) => {
+                    tracing::warn!(%source, "what the Monitors remember can't be read; beginning anew");
+                    self.session.write(&node, seen, Expect::Anything).await?;
+                }
+                remembered => drop(remembered?),
+            }
         }
         self.show(&view);
         self.hooks
             .keep(specs, |pipeline| view.pipelines.contains_key(pipeline));
         self.before = Some(view);
         Ok(())
+    }
+
+    /// Once, when more fires than the tree may hold.
+    fn complain_of_many(&mut self, count: usize) {
+        let many = count > ALERTS_MAX;
+        if many && !self.too_many {
+            tracing::error!(
+                count,
+                ALERTS_MAX,
+                "more fires than there may be alerts; some are not raised"
+            );
+        }
+        self.too_many = many;
     }
 
     fn show(&self, view: &View) {

@@ -1,5 +1,10 @@
 //! Receivers that are down, slow, or refuse; programs; templates.
 
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
 use towpath_monitor::Monitor;
 use towpath_protocol::spec::AlertSpec;
 use towpath_protocol::tree::record::AlertState;
@@ -168,4 +173,40 @@ async fn bodies_programs_and_the_monitors_own_hooks() {
     assert_eq!(own_receiver.accepts().await.json()["state"], "resolved");
     monitor.stop().await;
     assert_eq!(own_receiver.accepted().len(), 2);
+}
+
+/// An authority of one's own is trusted where it's given, and nowhere else.
+#[tokio::test]
+async fn a_receiver_with_tls() {
+    let cluster = Cluster::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, own.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let receiver = Receiver::listen(Some(TlsAcceptor::from(Arc::new(config)))).await;
+    let hook = |name: &str| receiver.hook(name).replace("http:", "https:");
+    let hooks = format!(
+        "{}{}tls_ca = \"{}\"\n",
+        hook("stranger"),
+        hook("trusting"),
+        file.display()
+    );
+    cluster.apply("orders", &hooks).await;
+    let monitor = cluster.monitor("monitor-1").await;
+    cluster.fail("orders", "a").await;
+    assert_eq!(receiver.accepts().await.json()["state"], "firing");
+    status(&monitor, |status| {
+        let hook = status.hooks.get("orders/stranger").copied();
+        hook.is_some_and(|hook| hook.failed > 0 && hook.pending == 1)
+    })
+    .await;
+    assert_eq!(receiver.accepted().len(), 1);
 }

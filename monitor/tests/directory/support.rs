@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 use towpath_coordination::{ConnectOptions, Expect, Session};
 use towpath_directory::{Config, Directory};
 use towpath_monitor::{Monitor, MonitorOptions, MonitorStatus, Timings};
@@ -200,6 +201,11 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// One that speaks TLS if it's given a way to.
+    pub(crate) async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (answer, answers) = watch::channel(OK);
@@ -208,7 +214,18 @@ impl Receiver {
         let all = accepted.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, answers.clone(), send.clone(), all.clone()));
+                let (answers, send, all) = (answers.clone(), send.clone(), all.clone());
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, answers, send, all).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, answers, send, all).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self {
@@ -247,7 +264,7 @@ impl Receiver {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     mut answers: watch::Receiver<Answer>,
     send: mpsc::UnboundedSender<Request>,
     all: Arc<Mutex<Vec<String>>>,
@@ -289,6 +306,7 @@ async fn serve(
         Answer::Status(status, header) => {
             let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n{header}\r\n");
             let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.flush().await;
         }
         Answer::Hang => {
             let _ = stream.read(&mut [0]).await;
