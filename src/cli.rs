@@ -41,6 +41,11 @@ pub(crate) enum Command {
     /// One Server on loopback needs no more than this. The ZooKeeper protocol is on its port.
     /// Stops in order on SIGTERM.
     Server(Box<Server>),
+    /// Run a Monitor: watches the cluster, raises alerts, and tells people by hooks.
+    ///
+    /// Several may run; one of them leads. Hooks of pipelines get their variables from this
+    /// process's environment. Stops in order on SIGTERM.
+    Monitor(Box<Monitor>),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
@@ -98,6 +103,50 @@ pub(crate) struct Server {
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     #[command(flatten)]
+    pub(crate) member: Member,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// Arguments of `monitor`.
+#[derive(Debug, Args)]
+pub(crate) struct Monitor {
+    #[command(flatten)]
+    pub(crate) directory: Directory,
+    /// Its name among the Monitors.
+    #[arg(long, default_value = "monitor-1")]
+    pub(crate) id: MemberId,
+    /// Whom to tell of what belongs to no pipeline: a file of [[alert.hook]] tables.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hooks: Option<PathBuf>,
+    /// Run the programs that pipelines' hooks of kind "command" name. Everybody who can apply a
+    /// pipeline can then run programs here.
+    #[arg(long)]
+    pub(crate) allow_command_hooks: bool,
+    #[command(flatten)]
+    pub(crate) member: Member,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// The way to the directory.
+#[derive(Debug, Args)]
+pub(crate) struct Directory {
+    /// Where the directory is: host:port of one or more Servers, separated by commas.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT[,…]",
+        value_delimiter = ',',
+        required = true,
+        env = "TOWPATH_DIRECTORY"
+    )]
+    pub(crate) directory: Vec<String>,
+}
+
+/// What every role has.
+#[derive(Debug, Args)]
+pub(crate) struct Member {
+    #[command(flatten)]
     pub(crate) tls: Tls,
     #[command(flatten)]
     pub(crate) http: Http,
@@ -106,8 +155,6 @@ pub(crate) struct Server {
     pub(crate) allow_plaintext: bool,
     #[command(flatten)]
     pub(crate) supervised: Supervised,
-    #[command(flatten)]
-    pub(crate) log: Log,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -4,6 +4,7 @@ mod cli;
 mod process;
 mod run;
 mod server;
+mod monitor;
 mod check;
 mod tail;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Server(arguments) => server::server(*arguments).await,
+            Command::Monitor(arguments) => monitor::monitor(*arguments).await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }

@@ -18,7 +18,8 @@ use crate::process::{http, logs};
 pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
     let logs = logs::start(&arguments.log, "server")?;
     let listen = arguments.listen;
-    let tls = arguments.tls;
+    let member = arguments.member;
+    let tls = &member.tls;
     let server = Server::start(ServerOptions {
         id: arguments.id,
         data_dir: arguments.data,
@@ -34,7 +35,7 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
                 key,
                 client_ca: tls.tls_ca.clone(),
             }),
-        allow_plaintext: arguments.allow_plaintext,
+        allow_plaintext: member.allow_plaintext,
         labels: arguments.labels.into_iter().collect(),
     })
     .await
@@ -43,9 +44,7 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
     let ready = server.directory().statuses();
     let scraped = server.directory().statuses();
     let http = http::serve(
-        &arguments.http,
-        &tls,
-        arguments.allow_plaintext,
+        &member,
         Box::new(move || not_ready(&ready())),
         Box::new(move || families(&scraped())),
     )
@@ -53,8 +52,8 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
     let directory = server.directory().address();
     tracing::info!(%directory, %http, "ready");
     let ports = json!({"directory": directory, "http": http});
-    arguments.supervised.tell_ready(&ports)?;
-    arguments.supervised.stop().await;
+    member.supervised.tell_ready(&ports)?;
+    member.supervised.stop().await;
     tracing::info!("asked to stop");
     server.stop().await;
     Ok(ExitCode::SUCCESS)

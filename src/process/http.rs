@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::exposition::{self, Scrape};
-use super::tls::Tls;
+use crate::cli::Member;
 
 /// A client that hasn't finished its TLS handshake by then is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -63,16 +63,15 @@ struct Role {
 /// # Errors
 /// The address can't be listened on, or isn't loopback and nothing protects it.
 pub(crate) async fn serve(
-    options: &Http,
-    tls: &Tls,
-    allow_plaintext: bool,
+    member: &Member,
     ready: Box<Ready>,
     scrape: Box<Scrape>,
 ) -> anyhow::Result<SocketAddr> {
+    let options = &member.http;
     let address = options.http;
-    let acceptor = tls.acceptor()?;
-    let guarded = options.http_token.is_some() || tls.tls_ca.is_some();
-    if !address.ip().is_loopback() && !allow_plaintext && (acceptor.is_none() || !guarded) {
+    let acceptor = member.tls.acceptor()?;
+    let guarded = options.http_token.is_some() || member.tls.tls_ca.is_some();
+    if !address.ip().is_loopback() && !member.allow_plaintext && (acceptor.is_none() || !guarded) {
         bail!(
             "--http {address} isn't loopback: give --tls-cert and --tls-key, and --tls-ca or \
              --http-token; or --allow-plaintext if this network is trusted"

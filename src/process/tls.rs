@@ -36,6 +36,16 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
+    /// What this process shows and demands on the way to the directory; `None` without an
+    /// authority.
+    pub(crate) fn to_directory(&self) -> Option<towpath_coordination::Tls> {
+        let identity = self.tls_cert.clone().zip(self.tls_key.clone());
+        let mut tls = towpath_coordination::Tls::new(self.tls_ca.clone()?);
+        tls.identity =
+            identity.map(|(certificate, key)| towpath_coordination::Identity { certificate, key });
+        Some(tls)
+    }
+
     /// What a port of this process shows and demands; `None` without a certificate of its own.
     ///
     /// # Errors

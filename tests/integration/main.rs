@@ -12,3 +12,4 @@ mod ddl;
 mod run;
 mod dir;
 mod ports;
+mod monitor;

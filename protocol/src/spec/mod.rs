@@ -26,6 +26,7 @@ mod endpoint;
 mod url;
 mod tables;
 mod start;
+mod hook;
 mod pipeline;
 mod read;
 mod error;
@@ -34,10 +35,14 @@ mod tests;
 
 pub use endpoint::{Endpoint, Secret, TlsMode, TlsModeParseError};
 pub use error::{SpecError, SpecProblem};
+pub use hook::{
+    AlertReading, AlertSpec, BodyField, BodyTemplate, CommandHook, Header, HeaderError, HookKind,
+    HookProblem, HookSpec, Webhook,
+};
 pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
 pub use pipeline::{
-    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, PlacementSpec, QueueKind,
-    QueueSpec, RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
+    ApplySpec, Delivery, PipelineSpec, PlacementSpec, QueueKind, QueueSpec, RestartSpec, SinkSpec,
+    SnapshotMode, SourceSpec,
 };
 pub use start::{StartAt, StartParseError};
 pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};
@@ -72,7 +77,8 @@ impl PipelineSpec {
         path: &Path,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, SpecError> {
-        read::pipeline(text, path, Some(env)).map_err(|problems| SpecError::Invalid { problems })
+        read::pipeline(text, path, Some(env), true)
+            .map_err(|problems| SpecError::Invalid { problems })
     }
 
     /// Parses the text of a pipeline file where its variables and the files that it names aren't:
@@ -83,8 +89,46 @@ impl PipelineSpec {
     /// # Errors
     /// `SpecError::Invalid` with every problem of the text.
     pub fn parse_without_secrets(text: &str, origin: &str) -> Result<Self, SpecError> {
-        read::pipeline(text, Path::new(origin), None)
+        read::pipeline(text, Path::new(origin), None, true)
             .map_err(|problems| SpecError::Invalid { problems })
+    }
+
+    /// As [`PipelineSpec::parse`], but for a process that moves data and tells nobody: the hooks
+    /// are left out, so that their variables, which a Monitor has, needn't be set here.
+    ///
+    /// # Errors
+    /// `SpecError::Invalid` with every problem of the text.
+    pub fn parse_without_hooks(
+        text: &str,
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, SpecError> {
+        read::pipeline(text, path, Some(env), false)
+            .map_err(|problems| SpecError::Invalid { problems })
+    }
+}
+
+impl AlertSpec {
+    /// Reads no more of a pipeline file than a Monitor needs, and as much of that as can be used:
+    /// a hook that names a variable which isn't set doesn't silence the others. What is outside of
+    /// `[alert]` isn't looked at.
+    pub fn read(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> AlertReading {
+        read::alert_only(text, path, env)
+    }
+
+    /// Loads a file of `[[alert.hook]]` tables, and nothing else.
+    ///
+    /// # Errors
+    /// When the file can't be read, or `SpecError::Invalid` with every problem in it.
+    pub fn load_hooks(
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Vec<HookSpec>, SpecError> {
+        let text = read_bounded(path, FILE_BYTES_MAX).map_err(|source| SpecError::Read {
+            path: path.into(),
+            source,
+        })?;
+        read::hooks_file(&text, path, env).map_err(|problems| SpecError::Invalid { problems })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Endpoint, HookName, PipelineName, Secret, SinkName, StartAt, TableFilter};
+use super::{AlertSpec, Endpoint, PipelineName, SinkName, StartAt, TableFilter};
 
 /// A pipeline: one source, a queue, its sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct PipelineSpec {
     pub sinks: Vec<SinkSpec>,
     /// How source transactions are merged into sink transactions.
     pub apply: ApplySpec,
-    /// Whom to tell.
+    /// What counts as trouble, and whom to tell.
     pub alert: AlertSpec,
     /// Which Cores may run it.
     pub placement: PlacementSpec,
@@ -107,31 +107,6 @@ pub struct ApplySpec {
     /// The most bytes of a merged transaction's events: 64 KiB to 256 MiB, and no more than the
     /// queue holds.
     pub batch_bytes_max: u64,
-}
-
-/// Whom to tell about trouble.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AlertSpec {
-    /// The hooks, in the order of the file; their names are unique.
-    pub hooks: Vec<HookSpec>,
-}
-
-/// One way to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookSpec {
-    /// Its name.
-    pub name: HookName,
-    /// Its kind.
-    pub kind: HookKind,
-    /// Its address, http or https. Secret, since such addresses carry tokens.
-    pub url: Secret,
-}
-
-/// A kind of hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookKind {
-    /// An HTTP request.
-    Webhook,
 }
 
 /// Which Cores may run a pipeline's tasks.

@@ -19,6 +19,7 @@
 //! /towpath/drained/{core}
 //! /towpath/probes/{datasource}
 //! /towpath/alerts/{id}
+//! /towpath/seen
 //! /towpath/locks/{name}/exclusive-…, shared-…              ES
 //! ```
 //! E: ephemeral, S: sequential, P: persistent. Paths that end in `-` are prefixes: the directory
@@ -412,6 +413,11 @@ pub fn alert(id: &AlertId) -> NodePath {
     alerts().step(id.as_str())
 }
 
+/// [`Seen`](super::record::Seen).
+pub fn seen() -> NodePath {
+    NodePath::root().step("seen")
+}
+
 /// Parent of a lock's nodes.
 pub fn lock(name: &LockName) -> NodePath {
     NodePath::root().step("locks").step(name.as_str())
@@ -472,6 +478,7 @@ mod tests {
             (drain(&core), "drained/core-1"),
             (probe(&source), "probes/primary"),
             (alert(&id), "alerts/a1"),
+            (seen(), "seen"),
             (lock_exclusive(&name), "locks/orders.replica/exclusive-"),
             (lock_shared(&name), "locks/orders.replica/shared-"),
         ] {

@@ -404,9 +404,7 @@ fn emptied(tree: &Tree, core: &MemberId) -> Reached {
     }
     match left.as_slice() {
         [] => Reached::Yes(format!("{core} is drained: it has no work")),
-        [first, rest @ ..] if rest.is_empty() => {
-            Reached::NotYet(format!("{core} still has {first}"))
-        }
+        [first] => Reached::NotYet(format!("{core} still has {first}")),
         [first, rest @ ..] => {
             Reached::NotYet(format!("{core} still has {first} and {} more", rest.len()))
         }

@@ -137,8 +137,8 @@ impl<'a> Placing<'a> {
             let standbys = || kept.iter().enumerate().skip(1);
             let last = standbys()
                 .filter(|(_, core)| counts(core) && !self.task.in_sync.contains(*core))
-                .last()
-                .or_else(|| standbys().filter(|(_, core)| counts(core)).last())
+                .next_back()
+                .or_else(|| standbys().filter(|(_, core)| counts(core)).next_back())
                 .map(|(place, _)| place);
             match last {
                 Some(place) => drop(kept.remove(place)),

@@ -108,6 +108,18 @@ impl<'a> Document<'a> {
         self.blind && template::has_variables(raw)
     }
 
+    /// How many problems there are so far.
+    pub(super) fn reported(&self) -> usize {
+        self.problems.borrow().len()
+    }
+
+    /// Takes back the problems that were reported after the first `count`.
+    pub(super) fn take_since(&self, count: usize) -> Vec<SpecProblem> {
+        let mut problems = self.problems.borrow_mut();
+        let count = count.min(problems.len());
+        problems.split_off(count)
+    }
+
     /// Every problem, by line.
     pub(super) fn into_problems(self) -> Vec<SpecProblem> {
         let mut problems = self.problems.into_inner();

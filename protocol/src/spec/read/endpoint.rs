@@ -121,7 +121,7 @@ fn secret(document: &Document<'_>, raw: Raw<'_>) -> Option<Secret> {
 }
 
 /// Relative paths are relative to the pipeline file, wherever the process was started.
-fn beside(document: &Document<'_>, file: &str) -> PathBuf {
+pub(super) fn beside(document: &Document<'_>, file: &str) -> PathBuf {
     document
         .path
         .parent()

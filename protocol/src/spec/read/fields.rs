@@ -233,8 +233,75 @@ pub(super) const APPLY: &[Field] = &[
     },
 ];
 
-pub(super) const ALERT: &[Field] = &[Field {
+const fn alert_duration(range: std::ops::RangeInclusive<u64>, why: &'static str) -> Quantity {
+    Quantity {
+        name: "duration",
+        parse: units::parse_duration,
+        plain_numbers: false,
+        bound: Bound {
+            range,
+            show: units::duration_text,
+            why,
+        },
+    }
+}
+
+pub(super) const LAG_MS: Quantity = alert_duration(
+    1000..=86_400_000,
+    "below, every large transaction is an alert; above, nobody is told",
+);
+
+pub(super) const STALLED_MS: Quantity = alert_duration(
+    5000..=86_400_000,
+    "below, a large transaction looks stalled; above, nobody is told",
+);
+
+pub(super) const NOT_RUNNING_MS: Quantity = alert_duration(
+    1000..=3_600_000,
+    "below, a failover is an alert; above, nobody is told",
+);
+
+pub(super) const NO_STANDBY_MS: Quantity = alert_duration(
+    1000..=3_600_000,
+    "below, a restart of a Core is an alert; above, nobody is told",
+);
+
+pub(super) const COMMAND_MS: Quantity = alert_duration(
+    1000..=60_000,
+    "below, a program can't reach anything; above, it holds up what comes after",
+);
+
+const HOOK_TABLES: Field = Field {
     name: "hook",
+    next: "write a table [[alert.hook]]",
+};
+
+pub(super) const ALERT: &[Field] = &[
+    HOOK_TABLES,
+    Field {
+        name: "lag_max",
+        next: "write lag_max = \"30s\"",
+    },
+    Field {
+        name: "stalled_after",
+        next: "write stalled_after = \"60s\"",
+    },
+    Field {
+        name: "not_running_after",
+        next: "write not_running_after = \"10s\"",
+    },
+    Field {
+        name: "no_standby_after",
+        next: "write no_standby_after = \"30s\"",
+    },
+];
+
+/// `[alert]` in a file of hooks: the bounds are each pipeline's own.
+pub(super) const ALERT_HOOKS: &[Field] = &[HOOK_TABLES];
+
+/// A file of hooks.
+pub(super) const HOOKS_ROOT: &[Field] = &[Field {
+    name: "alert",
     next: "write a table [[alert.hook]]",
 }];
 
@@ -248,7 +315,35 @@ pub(super) const HOOK: &[Field] = &[
         next: "write kind = \"webhook\"",
     },
     Field {
+        name: "severity_min",
+        next: "write severity_min = \"info\", \"warning\" or \"critical\"",
+    },
+    Field {
         name: "url",
         next: "write url = \"http://127.0.0.1:9000/alerts\"",
+    },
+    Field {
+        name: "secret",
+        next: "write secret = \"${HOOK_SECRET}\"",
+    },
+    Field {
+        name: "headers",
+        next: "write headers = [\"Authorization: Bearer ${TOKEN}\"]",
+    },
+    Field {
+        name: "body",
+        next: "write body = '''{\"text\": \"{{text}}\"}'''",
+    },
+    Field {
+        name: "tls_ca",
+        next: TLS_CA_NEXT,
+    },
+    Field {
+        name: "command",
+        next: "write command = [\"/usr/local/bin/notify\", \"--urgent\"]",
+    },
+    Field {
+        name: "timeout",
+        next: "write timeout = \"10s\"",
     },
 ];

@@ -9,14 +9,18 @@ use std::path::Path;
 use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
-    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, PlacementSpec, QueueKind,
-    QueueSpec, RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
+    ApplySpec, Delivery, PipelineSpec, PlacementSpec, QueueKind, QueueSpec, RestartSpec, SinkSpec,
+    SnapshotMode, SourceSpec,
 };
 use super::tables::{TableFilter, TableRule};
-use super::{Environment, HookName, PipelineName, Secret, SinkName, SpecProblem, StartAt, units};
+use super::{
+    AlertReading, Environment, HookProblem, HookSpec, PipelineName, SinkName, SpecProblem, StartAt,
+    units,
+};
 
 mod fields;
 mod endpoint;
+mod alert;
 
 use endpoint::endpoint;
 use fields::*;
@@ -31,11 +35,12 @@ pub(super) fn pipeline(
     text: &str,
     path: &Path,
     env: Option<Environment<'_>>,
+    with_hooks: bool,
 ) -> Result<PipelineSpec, Vec<SpecProblem>> {
     let document = Document::new(text, path, env);
     let spec = document
         .parse()
-        .and_then(|tree| root(&Section::root(&document, &tree, ROOT)));
+        .and_then(|tree| root(&Section::root(&document, &tree, ROOT), with_hooks));
     let problems = document.into_problems();
     match spec {
         Some(spec) if problems.is_empty() => Ok(spec),
@@ -43,7 +48,40 @@ pub(super) fn pipeline(
     }
 }
 
-fn root(top: &Section<'_>) -> Option<PipelineSpec> {
+/// Reads as much of `[alert]` as can be used, and nothing else of a pipeline file.
+pub(super) fn alert_only(text: &str, path: &Path, env: Environment<'_>) -> AlertReading {
+    let document = Document::new(text, path, Some(env));
+    let Some(tree) = document.parse() else {
+        let problems = document.into_problems();
+        return AlertReading {
+            problems: vec![HookProblem::new(None, &problems)],
+            ..AlertReading::default()
+        };
+    };
+    let top = Section::root(&document, &tree, ROOT);
+    // Keys of a later version elsewhere in the file are no matter of a Monitor.
+    document.take_since(0);
+    alert::reading(&top)
+}
+
+/// Reads a file of hooks, or tells every problem.
+pub(super) fn hooks_file(
+    text: &str,
+    path: &Path,
+    env: Environment<'_>,
+) -> Result<Vec<HookSpec>, Vec<SpecProblem>> {
+    let document = Document::new(text, path, Some(env));
+    let hooks = document
+        .parse()
+        .map(|tree| alert::hooks_only(&Section::root(&document, &tree, HOOKS_ROOT)));
+    let problems = document.into_problems();
+    match hooks {
+        Some(hooks) if problems.is_empty() => Ok(hooks),
+        _ => Err(problems),
+    }
+}
+
+fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
     for required in ["name", "source", "sink"] {
         top.require(required);
     }
@@ -53,7 +91,7 @@ fn root(top: &Section<'_>) -> Option<PipelineSpec> {
     let queue = queue(top);
     let sinks = sinks(top, source.as_ref());
     let apply = apply(top, &queue);
-    let alert = AlertSpec { hooks: hooks(top) };
+    let alert = alert::alert(top, with_hooks);
     let placement = placement(top);
     let restart = restart(top);
     let (name, source, sinks) = (name?, source?, sinks?);
@@ -247,42 +285,6 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
         }
     }
     spec
-}
-
-fn hooks(top: &Section<'_>) -> Vec<HookSpec> {
-    let Some(alert) = top.table("alert", ALERT) else {
-        return Vec::new();
-    };
-    let mut names = BTreeSet::new();
-    let mut out = Vec::new();
-    for table in alert.tables("hook", HOOK).unwrap_or_default() {
-        for required in ["name", "kind", "url"] {
-            table.require(required);
-        }
-        let name = table.parsed("name", str::parse::<HookName>);
-        if let Some(name) = &name
-            && !names.insert(name.clone())
-        {
-            let message = "another hook has this name; give each its own";
-            table.document.report(&table.place_of("name"), message);
-        }
-        let kind = table.choice("kind", &[("webhook", HookKind::Webhook)]);
-        let url = table.text("url").map(|text| {
-            if !["http://", "https://"]
-                .iter()
-                .any(|scheme| text.value.starts_with(scheme))
-                && !table.document.unknown(text.raw)
-            {
-                let message = format!("neither http:// nor https://; {}", table.next("url"));
-                table.document.report(&text.place, message);
-            }
-            Secret::new(text.value)
-        });
-        if let (Some(name), Some(kind), Some(url)) = (name, kind, url) {
-            out.push(HookSpec { name, kind, url });
-        }
-    }
-    out
 }
 
 fn placement(top: &Section<'_>) -> PlacementSpec {

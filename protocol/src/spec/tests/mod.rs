@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use crate::tree::record::Severity;
 
 mod wrong_files;
+mod alert;
 
 use wrong_files::wrong_files;
 
@@ -133,9 +135,16 @@ fn the_complete_example_parses() {
         alert: AlertSpec {
             hooks: vec![HookSpec {
                 name: HookName::new("oncall").unwrap(),
-                kind: HookKind::Webhook,
-                url: Secret::new("http://127.0.0.1:9000/alerts"),
+                severity_min: Severity::Info,
+                kind: HookKind::Webhook(Webhook {
+                    url: Secret::new("http://127.0.0.1:9000/alerts"),
+                    secret: None,
+                    headers: vec![],
+                    body: None,
+                    tls_ca: None,
+                }),
             }],
+            ..AlertSpec::default()
         },
         placement: PlacementSpec {
             labels: Default::default(),
@@ -185,7 +194,7 @@ fn keys_that_are_left_out_have_defaults() {
     );
     assert_eq!(spec.sinks[0].delivery, Delivery::ExactlyOnce);
     assert_eq!(spec.sinks[0].endpoint.password, Secret::default());
-    assert!(spec.alert.hooks.is_empty());
+    assert_eq!(spec.alert, AlertSpec::default());
 }
 
 #[test]

@@ -226,13 +226,14 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
         (
             format!("{LEAST}[[alert.hook]]\nname = \"h\"\nkind = \"mail\"\nurl = \"hunter2\"\n[[alert.hook]]\nname = \"h\"\n[alert.x]"),
             &[
-                "10: alert.hook[1].kind: \"mail\" is not one of webhook",
+                "10: alert.hook[1].kind: \"mail\" is not one of webhook, command, log",
                 "11: alert.hook[1].url: neither http:// nor https://; write url = \
                  \"http://127.0.0.1:9000/alerts\"",
                 "12: alert.hook[2].kind: missing; write kind = \"webhook\"",
                 "12: alert.hook[2].url: missing; write url = \"http://127.0.0.1:9000/alerts\"",
                 "13: alert.hook[2].name: another hook has this name; give each its own",
-                "14: alert.x: unknown key; valid keys are hook",
+                "14: alert.x: unknown key; valid keys are hook, lag_max, stalled_after, \
+                 not_running_after, no_standby_after",
             ],
         ),
         (

@@ -45,7 +45,7 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Alert, AlertState, Severity};
+pub use alert::{Alert, AlertState, Notified, Seen, SeenHolder, Severity};
 pub use cluster::{Cluster, DataSource};
 pub use command::{Action, Answer, Command, Outcome, Taken};
 pub use config::{LimitsConfig, LogConfig};

@@ -44,6 +44,7 @@ fn examples_are_read_and_printed_again_and_newer_ones_too() {
     holds::<Committed>();
     holds::<Command>();
     holds::<Alert>();
+    holds::<Seen>();
     holds::<LockHolder>();
     holds::<PipelineStatus>();
     holds::<Journal>();
