@@ -36,8 +36,8 @@ pub use endpoint::{Endpoint, Secret, TlsMode, TlsModeParseError};
 pub use error::{SpecError, SpecProblem};
 pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
 pub use pipeline::{
-    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, QueueKind, QueueSpec,
-    SinkSpec, SnapshotMode, SourceSpec,
+    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, LimitsSpec, PipelineSpec, QueueKind,
+    QueueSpec, SinkSpec, SnapshotMode, SourceSpec,
 };
 pub use start::{StartAt, StartParseError};
 pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};

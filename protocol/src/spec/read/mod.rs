@@ -9,10 +9,12 @@ use std::path::Path;
 use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
-    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, QueueKind, QueueSpec,
-    SinkSpec, SnapshotMode, SourceSpec,
+    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, LimitsSpec, PipelineSpec, QueueKind,
+    QueueSpec, SinkSpec, SnapshotMode, SourceSpec,
 };
 use super::tables::{TableFilter, TableRule};
+use crate::tree::DataSourceName;
+
 use super::{Environment, HookName, PipelineName, Secret, SinkName, SpecProblem, StartAt, units};
 
 mod fields;
@@ -53,6 +55,7 @@ fn root(top: &Section<'_>) -> Option<PipelineSpec> {
     let sinks = sinks(top, source.as_ref());
     let apply = apply(top, &queue);
     let alert = AlertSpec { hooks: hooks(top) };
+    let limits = limits(top);
     let (name, source, sinks) = (name?, source?, sinks?);
     Some(PipelineSpec {
         name,
@@ -61,12 +64,14 @@ fn root(top: &Section<'_>) -> Option<PipelineSpec> {
         sinks,
         apply,
         alert,
+        limits,
     })
 }
 
 fn source(table: &Section<'_>) -> Option<SourceSpec> {
     table.require("tables");
     let endpoint = endpoint(table);
+    let datasource = table.parsed("datasource", str::parse::<DataSourceName>);
     let tables = tables(table);
     let start = table
         .parsed("start", str::parse::<StartAt>)
@@ -90,6 +95,7 @@ fn source(table: &Section<'_>) -> Option<SourceSpec> {
     let heartbeat_ms = table.quantity("heartbeat", &HEARTBEAT_MS);
     Some(SourceSpec {
         endpoint: endpoint?,
+        datasource,
         tables: tables?,
         start,
         snapshot: snapshot.unwrap_or_default(),
@@ -186,6 +192,7 @@ fn sink(table: &Section<'_>) -> Option<SinkSpec> {
     table.require("name");
     let name = table.parsed("name", str::parse::<SinkName>);
     let endpoint = endpoint(table);
+    let datasource = table.parsed("datasource", str::parse::<DataSourceName>);
     let delivery = table.choice(
         "delivery",
         &[
@@ -207,6 +214,7 @@ fn sink(table: &Section<'_>) -> Option<SinkSpec> {
     Some(SinkSpec {
         name: name?,
         endpoint: endpoint?,
+        datasource,
         delivery: delivery.unwrap_or_default(),
     })
 }
@@ -237,6 +245,16 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
         }
     }
     spec
+}
+
+fn limits(top: &Section<'_>) -> LimitsSpec {
+    let Some(table) = top.table("limits", LIMITS) else {
+        return LimitsSpec::default();
+    };
+    LimitsSpec {
+        rows_per_second_max: table.integer("rows_per_second_max", &ROWS_PER_SECOND),
+        bytes_per_second_max: table.quantity("bytes_per_second_max", &BYTES_PER_SECOND),
+    }
 }
 
 fn hooks(top: &Section<'_>) -> Vec<HookSpec> {
