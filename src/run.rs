@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use towpath_core::pipeline::progress::View;
-use towpath_core::pipeline::{self, Progress};
+use towpath_core::pipeline::{self, Controls, NoDirectory, Progress};
 use towpath_protocol::spec::PipelineSpec;
 use tracing::info;
 
@@ -38,7 +38,12 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
         .is_terminal()
         .then(|| tokio::spawn(show_status(spec.name.to_string(), Arc::clone(&progress))));
     info!(pipeline = %spec.name, file = %arguments.file.display(), "starting");
-    let result = pipeline::run(&spec, &owner(), &progress, stop).await;
+    let controls = Controls {
+        progress: Arc::clone(&progress),
+        limits: watch::channel(spec.limits).1,
+        stop,
+    };
+    let result = pipeline::run(&spec, &owner(), &mut NoDirectory, controls).await;
     if let Some(status) = status {
         status.abort();
         println!();
@@ -152,6 +157,12 @@ mod tests {
             }),
             gtids: Default::default(),
             lag_us: Some(1_500_000),
+            read_bytes: 0,
+            generation: Default::default(),
+            epoch: Default::default(),
+            commit_seq: 1,
+            waiting: false,
+            trouble: None,
         }
     }
 
