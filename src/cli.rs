@@ -35,6 +35,11 @@ pub(crate) enum Command {
     /// One Server on loopback needs no more than this. The ZooKeeper protocol is on its port.
     /// Stops in order on SIGTERM.
     Server(Server),
+    /// Run a Core: it moves the data of the pipelines that the directory assigns to it.
+    ///
+    /// Passwords in pipeline files are taken from this process's environment. Start two, and one
+    /// takes over from the other. Stops in order on SIGTERM.
+    Core(Core),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
@@ -94,6 +99,28 @@ pub(crate) struct Server {
     /// Listen without TLS on an address that isn't loopback: anybody there can read and command.
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// Arguments of `core`.
+#[derive(Debug, Args)]
+pub(crate) struct Core {
+    /// Where the directory is: a Server's port for clients, of several Servers any.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "TOWPATH_DIRECTORY",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub(crate) directory: Vec<String>,
+    /// Its name among the Cores; made of the machine's if not given.
+    #[arg(long)]
+    pub(crate) id: Option<MemberId>,
+    /// Labels, as NAME=VALUE[,…].
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
     #[command(flatten)]
     pub(crate) log: Log,
 }

@@ -4,6 +4,7 @@ mod cli;
 mod logging;
 mod run;
 mod server;
+mod core;
 mod check;
 mod tail;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Server(arguments) => server::server(arguments).await,
+            Command::Core(arguments) => core::core(arguments).await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }

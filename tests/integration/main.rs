@@ -11,3 +11,4 @@ mod zombie;
 mod ddl;
 mod run;
 mod dir;
+mod core;
