@@ -222,6 +222,11 @@ impl Candidate {
         self.renewer().renew().await
     }
 
+    /// The incarnation of the session in which it stands.
+    pub fn incarnation(&self) -> u64 {
+        self.owned.as_ref().map_or(0, |owned| owned.incarnation)
+    }
+
     /// The right to take further epochs, to be handed on.
     pub fn renewer(&self) -> Renewer {
         Renewer {
@@ -247,10 +252,12 @@ impl Candidate {
     /// [`CoordinationError`]; the node goes with the session then.
     pub async fn resign(mut self) -> Result<(), CoordinationError> {
         self.tasks.clear();
-        match self.owned.take() {
-            Some(owned) => owned.remove().await,
-            None => Ok(()),
+        // Who gives up waiting for this drops the candidate, by which the node is removed yet.
+        if let Some(owned) = &self.owned {
+            owned.remove().await?;
         }
+        self.owned = None;
+        Ok(())
     }
 }
 

@@ -49,6 +49,9 @@ use runner::Runner;
 
 /// Between two writes of our own node, and two looks at our load.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
+/// The tree is looked at again this long after the last look: others' progress changes it all the
+/// time, and an election has a watch of its own.
+const LOOK_PACE: Duration = Duration::from_millis(20);
 /// A runner that panicked is begun anew after this long, if its failure can't be written.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// All runners together may take this long to end at a stop; each has shorter bounds of its own.
@@ -200,6 +203,7 @@ async fn obey(
             });
         });
         let [a, b, c] = &mut changes;
+        let paced = tokio::time::Instant::now() + LOOK_PACE;
         tokio::select! {
             () = asked(stop) => break,
             changed = async { tokio::select! {
@@ -210,6 +214,8 @@ async fn obey(
                 return Err(CoordinationError::SessionEnded {
                     what: "following the tree".to_owned(),
                 });
+            } else {
+                tokio::time::sleep_until(paced).await;
             },
             _ = tick.tick() => {
                 member.load = load.look();
@@ -232,8 +238,8 @@ async fn asked(stop: &mut Stop) {
 /// One runner per task that is assigned to this Core.
 struct Runners {
     common: Common,
-    wanted: BTreeMap<TaskKey, Wanted>,
-    tasks: BTreeMap<TaskKey, (watch::Sender<Option<Wanted>>, JoinHandle<()>)>,
+    wanted: BTreeMap<TaskKey, Arc<Wanted>>,
+    tasks: BTreeMap<TaskKey, (watch::Sender<Option<Arc<Wanted>>>, JoinHandle<()>)>,
     /// Of tasks that went away; each ends in order.
     ending: Vec<JoinHandle<()>>,
 }
@@ -256,13 +262,13 @@ impl Runners {
                 sender.send_if_modified(|present| {
                     let changed = present.as_ref() != Some(wanted);
                     if changed {
-                        *present = Some(wanted.clone());
+                        *present = Some(Arc::clone(wanted));
                     }
                     changed
                 });
                 continue;
             }
-            let (sender, receiver) = watch::channel(Some(wanted.clone()));
+            let (sender, receiver) = watch::channel(Some(Arc::clone(wanted)));
             let task = tokio::spawn(supervise(self.common.clone(), key.clone(), receiver));
             self.tasks.insert(key.clone(), (sender, task));
         }
@@ -304,7 +310,7 @@ impl Runners {
 }
 
 /// Keeps a task's runner going: one that panicked is a failure of that task alone.
-async fn supervise(common: Common, key: TaskKey, wanted: watch::Receiver<Option<Wanted>>) {
+async fn supervise(common: Common, key: TaskKey, wanted: watch::Receiver<Option<Arc<Wanted>>>) {
     loop {
         let revision = wanted
             .borrow()
@@ -339,7 +345,7 @@ async fn write_failure(
     session: &Session,
     node: &NodePath,
     failure: Failure,
-    wanted: &watch::Receiver<Option<Wanted>>,
+    wanted: &watch::Receiver<Option<Arc<Wanted>>>,
 ) {
     let mut wanted = wanted.clone();
     let write = async {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use towpath_coordination::Nodes;
 use towpath_protocol::spec::PipelineName;
@@ -111,8 +112,8 @@ pub(super) struct Trees<'a> {
 pub(super) fn tasks(
     trees: Trees<'_>,
     core: &MemberId,
-    before: &BTreeMap<TaskKey, Wanted>,
-) -> BTreeMap<TaskKey, Wanted> {
+    before: &BTreeMap<TaskKey, Arc<Wanted>>,
+) -> BTreeMap<TaskKey, Arc<Wanted>> {
     let datasources = datasources(trees.datasources);
     let nodes = trees.pipelines;
     let mut out = BTreeMap::new();
@@ -160,7 +161,7 @@ pub(super) fn tasks(
                 datasources: datasources.clone(),
                 limits: limits.clone(),
             };
-            out.insert(key, wanted);
+            out.insert(key, Arc::new(wanted));
         }
     }
     out

@@ -86,7 +86,7 @@ impl Drop for Confirmer {
 pub(super) struct Runner {
     common: Common,
     key: TaskKey,
-    wanted: watch::Receiver<Option<Wanted>>,
+    wanted: watch::Receiver<Option<Arc<Wanted>>>,
     candidacy: Option<Candidacy>,
     run: Option<Run>,
     standby: Option<Standby>,
@@ -94,13 +94,15 @@ pub(super) struct Runner {
     confirmed: watch::Sender<bool>,
     /// Since when we want to stand and don't.
     waits_since: Option<Instant>,
+    /// What the spec came to, and of what.
+    resolved: Option<(Arc<Wanted>, Resolved)>,
 }
 
 impl Runner {
     pub(super) fn new(
         common: Common,
         key: TaskKey,
-        wanted: watch::Receiver<Option<Wanted>>,
+        wanted: watch::Receiver<Option<Arc<Wanted>>>,
     ) -> Self {
         Self {
             common,
@@ -112,6 +114,7 @@ impl Runner {
             report: None,
             confirmed: watch::channel(false).0,
             waits_since: None,
+            resolved: None,
         }
     }
 
@@ -119,7 +122,8 @@ impl Runner {
     pub(super) async fn run(mut self) {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
-            let Some(wanted) = wanted else {
+            // A sender that is gone can't want anything any more either.
+            let (Some(wanted), Ok(_)) = (wanted, self.wanted.has_changed()) else {
                 break;
             };
             self.turn(&wanted).await;
@@ -127,7 +131,7 @@ impl Runner {
         self.leave().await;
     }
 
-    async fn turn(&mut self, wanted: &Wanted) {
+    async fn turn(&mut self, wanted: &Arc<Wanted>) {
         let aim = wanted.aim();
         match aim {
             Aim::Stop => return self.rest(TaskPhase::Stopped, None).await,
@@ -137,7 +141,7 @@ impl Runner {
             }
             Aim::Run | Aim::Pause => {}
         }
-        let resolved = match resolve(&self.key, wanted, &*self.common.options.environment) {
+        let resolved = match self.resolve(wanted) {
             Ok(resolved) => resolved,
             Err(error) => return self.unresolved(wanted, &error).await,
         };
@@ -173,6 +177,20 @@ impl Runner {
         self.wait(wanted).await;
     }
 
+    /// The spec as it is run here; read anew only when something of it has changed.
+    fn resolve(&mut self, wanted: &Arc<Wanted>) -> Result<Resolved, ResolveError> {
+        if let Some((of, resolved)) = &self.resolved
+            && of.spec == wanted.spec
+            && of.assignment.server_id == wanted.assignment.server_id
+            && of.datasources == wanted.datasources
+        {
+            return Ok(resolved.clone());
+        }
+        let resolved = resolve(&self.key, wanted, &*self.common.options.environment)?;
+        self.resolved = Some((Arc::clone(wanted), resolved.clone()));
+        Ok(resolved)
+    }
+
     /// Waits for whatever comes next.
     async fn wait(&mut self, wanted: &Wanted) {
         let Some(candidacy) = &mut self.candidacy else {
@@ -184,7 +202,7 @@ impl Runner {
             _ = self.wanted.changed() => None,
             _ = candidacy.standings.changed() => None,
             () = readiness_changed(&mut self.standby) => None,
-            () = tokio::time::sleep(LOOK_EVERY), if self.run.is_some() => None,
+            () = tokio::time::sleep(LOOK_EVERY), if self.report.is_some() => None,
         };
         if let Some(ended) = ended {
             self.ended(wanted, ended).await;
@@ -570,7 +588,23 @@ impl Runner {
         board.set(&self.key, TaskPhase::Failed, detail, None);
         let node = path::failure(&self.key.pipeline, &self.key.task);
         let failure = self.common.failure(reason, wanted.spec.revision);
-        write_failure(&self.common.session, &node, failure, &self.wanted).await;
+        let write = write_failure(&self.common.session, &node, failure, &self.wanted);
+        match &self.candidacy {
+            None => write.await,
+            // Who finds the directory again after its session has ended must not speak for a task
+            // that another one runs by then.
+            Some(candidacy) => {
+                let incarnation = candidacy.candidate.incarnation();
+                let mut statuses = self.common.session.statuses();
+                tokio::select! {
+                    biased;
+                    _ = statuses.wait_for(|status| status.incarnation != incarnation) => {
+                        tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, "this failure is not told: our session has ended meanwhile");
+                    }
+                    () = write => {}
+                }
+            }
+        }
     }
 }
 
