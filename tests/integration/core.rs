@@ -193,6 +193,12 @@ impl Core {
     }
 }
 
+/// The ends of the Cores' logs, for an error message.
+fn tails(cores: &[Core]) -> String {
+    let tail = |core: &Core| core.process().tail();
+    cores.iter().map(tail).collect::<Vec<_>>().join("\n")
+}
+
 /// What befalls the Core that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
@@ -266,8 +272,7 @@ impl Scene {
     }
 
     fn tails(&self) -> String {
-        let tail = |core: &Core| core.process().tail();
-        self.cores.iter().map(tail).collect::<Vec<_>>().join("\n")
+        tails(&self.cores)
     }
 
     /// Does it to the one that runs; says how long it took until the other one committed. After
@@ -546,7 +551,10 @@ async fn a_failure_stops_one_task_and_a_lost_directory_holds_only_ddl() -> Resul
     })
     .await?;
     cluster.desire(&rows, DesiredState::Stopped).await?;
-    cluster.until_standing(&rows, &[]).await?;
+    cluster
+        .until_standing(&rows, &[])
+        .await
+        .with_context(|| tails(&cores))?;
     let place = rows.stored(&mut sink).await?;
     for table in ["offset", "offset_gtid"] {
         sink.query_drop(format!(
