@@ -351,7 +351,11 @@ impl Runner {
         if *aim == Aim::Pause {
             let last = self.end_run().await;
             self.say(InstanceState::Paused, None);
-            self.report().tell(TaskState::Paused, last.as_ref());
+            let report = self.report();
+            report.tell(TaskState::Paused, last.as_ref());
+            if let Some(last) = last {
+                report.last_commit(&last).await;
+            }
             return true;
         }
         let Some(candidacy) = self.candidacy.as_ref().map(|candidacy| candidacy.id) else {
@@ -506,9 +510,6 @@ impl Runner {
                 tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, "the run takes too long to stop; cut off");
             }
         }
-        if let Some(report) = &mut self.report {
-            report.last_commit(&run.progress).await;
-        }
         Some(Arc::clone(&run.progress))
     }
 
@@ -525,26 +526,18 @@ impl Runner {
         {
             report.tell(TaskState::Stopping, Some(&run.progress));
         }
-        self.end_run().await;
-        self.resign().await;
+        let last = self.end_run().await;
+        let candidacy = self.candidacy.take();
+        self.confirmed.send_replace(false);
+        // What others wait for, and what only tells of us, at the same time.
+        let tell = async {
+            if let (Some(report), Some(last)) = (&mut self.report, last) {
+                report.last_commit(&last).await;
+            }
+        };
+        tokio::join!(resign(&self.key, candidacy), tell);
         self.standby = None;
         self.end_report().await;
-    }
-
-    async fn resign(&mut self) {
-        let Some(candidacy) = self.candidacy.take() else {
-            return;
-        };
-        self.confirmed.send_replace(false);
-        match tokio::time::timeout(RESIGN_MAX, candidacy.candidate.resign()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, %error, "our place in the election goes only with our session");
-            }
-            Err(_) => {
-                tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, "our place in the election goes only with our session");
-            }
-        }
     }
 
     /// A run has ended by itself.
@@ -605,6 +598,20 @@ impl Runner {
                 }
             }
         }
+    }
+}
+
+/// Leaves the election.
+async fn resign(key: &TaskKey, candidacy: Option<Candidacy>) {
+    let Some(candidacy) = candidacy else {
+        return;
+    };
+    let resigned = tokio::time::timeout(RESIGN_MAX, candidacy.candidate.resign()).await;
+    if !matches!(resigned, Ok(Ok(()))) {
+        tracing::warn!(
+            pipeline = %key.pipeline, task = %key.task,
+            "our place in the election goes only with our session"
+        );
     }
 }
 

@@ -211,8 +211,15 @@ async fn begin(
     claim: &mut Claim,
     authority: &mut impl Authority,
 ) -> Result<Begun, PipelineError> {
-    let mut rows = Session::connect(&claim.sink, &sink.endpoint).await?;
-    let mut ddl = Session::connect(&claim.sink, &sink.endpoint).await?;
+    // All at once: a successor must be quick.
+    let sessions = async {
+        tokio::try_join!(
+            Session::connect(&claim.sink, &sink.endpoint),
+            Session::connect(&claim.sink, &sink.endpoint),
+        )
+        .map_err(PipelineError::from)
+    };
+    let ((mut rows, mut ddl), mut source) = tokio::try_join!(sessions, connect_source(spec))?;
     let sink_facts = rows.facts().await?;
     ddl.facts().await?;
 
@@ -221,7 +228,6 @@ async fn begin(
     let onlooker = read_offset(rows.conn(), &claim.pipeline, &claim.sink)
         .await
         .map_err(|error| SinkError::from_driver(&claim.sink, "look at the offset row", error))?;
-    let mut source = connect_source(spec).await?;
     let facts = SourceFacts::read(&mut source).await?;
     let source_uuid = parse_server_uuid(&facts)?;
     if let Offset::Stored(row) = &onlooker {
