@@ -94,6 +94,8 @@ pub(super) struct Runner {
     confirmed: watch::Sender<bool>,
     /// Since when we want to stand and don't.
     waits_since: Option<Instant>,
+    /// What had been done when it was paused.
+    held: Option<Arc<Progress>>,
     /// What the spec came to, and of what.
     resolved: Option<(Arc<Wanted>, Resolved)>,
 }
@@ -114,6 +116,7 @@ impl Runner {
             report: None,
             confirmed: watch::channel(false).0,
             waits_since: None,
+            held: None,
             resolved: None,
         }
     }
@@ -349,13 +352,14 @@ impl Runner {
             return false;
         }
         if *aim == Aim::Pause {
-            let last = self.end_run().await;
+            let ended = self.end_run().await;
             self.say(InstanceState::Paused, None);
-            let report = self.report();
-            report.tell(TaskState::Paused, last.as_ref());
-            if let Some(last) = last {
-                report.last_commit(&last).await;
+            if let Some(ended) = ended {
+                self.report().last_commit(&ended).await;
+                self.held = Some(ended);
             }
+            let held = self.held.clone();
+            self.report().tell(TaskState::Paused, held.as_ref());
             return true;
         }
         let Some(candidacy) = self.candidacy.as_ref().map(|candidacy| candidacy.id) else {
@@ -366,6 +370,7 @@ impl Runner {
             // Under another spec, at another address, or by the right of a session that is over.
             self.end_run().await;
         }
+        self.held = None;
         if self.run.is_none() && !self.begin_run(wanted, resolved, token).await {
             return false;
         }
@@ -537,6 +542,7 @@ impl Runner {
         };
         tokio::join!(resign(&self.key, candidacy), tell);
         self.standby = None;
+        self.held = None;
         self.end_report().await;
     }
 
