@@ -235,11 +235,14 @@ async fn asked(stop: &mut Stop) {
     }
 }
 
+/// Tells a runner what is wanted; nothing any more when it's `None`.
+type Wish = watch::Sender<Option<Arc<Wanted>>>;
+
 /// One runner per task that is assigned to this Core.
 struct Runners {
     common: Common,
     wanted: BTreeMap<TaskKey, Arc<Wanted>>,
-    tasks: BTreeMap<TaskKey, (watch::Sender<Option<Arc<Wanted>>>, JoinHandle<()>)>,
+    tasks: BTreeMap<TaskKey, (Wish, JoinHandle<()>)>,
     /// Of tasks that went away; each ends in order.
     ending: Vec<JoinHandle<()>>,
 }

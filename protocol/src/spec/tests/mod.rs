@@ -111,6 +111,7 @@ fn the_complete_example_parses() {
         name: PipelineName::new("orders").unwrap(),
         source: SourceSpec {
             endpoint: endpoint(3306, "repl", "p@ss:w/rd#?%41\"\n${x}"),
+            datasource: None,
             tables: TableFilter::parse(&["shop.*", "!shop.audit_*"]).unwrap(),
             start: StartAt::Now,
             snapshot: SnapshotMode::Never,
@@ -124,6 +125,7 @@ fn the_complete_example_parses() {
         sinks: vec![SinkSpec {
             name: SinkName::new("replica").unwrap(),
             endpoint: endpoint(3307, "app", ""),
+            datasource: None,
             delivery: Delivery::ExactlyOnce,
         }],
         apply: ApplySpec {
@@ -137,6 +139,7 @@ fn the_complete_example_parses() {
                 url: Secret::new("http://127.0.0.1:9000/alerts"),
             }],
         },
+        limits: LimitsSpec::default(),
     };
     assert_eq!(spec, expected);
 }
