@@ -46,6 +46,11 @@ pub(crate) enum Command {
     /// Several may run; one of them leads. Hooks of pipelines get their variables from this
     /// process's environment. Stops in order on SIGTERM.
     Monitor(Box<Monitor>),
+    /// Run a Core: it moves the data of the pipelines that the directory assigns to it.
+    ///
+    /// Passwords in pipeline files are taken from this process's environment. Start two, and one
+    /// takes over from the other. Stops in order on SIGTERM.
+    Core(Box<Core>),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
@@ -155,6 +160,23 @@ pub(crate) struct Member {
     pub(crate) allow_plaintext: bool,
     #[command(flatten)]
     pub(crate) supervised: Supervised,
+}
+
+/// Arguments of `core`.
+#[derive(Debug, Args)]
+pub(crate) struct Core {
+    #[command(flatten)]
+    pub(crate) directory: Directory,
+    /// Its name among the Cores; made of the machine's if not given.
+    #[arg(long)]
+    pub(crate) id: Option<MemberId>,
+    /// Labels, as NAME=VALUE[,…].
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) member: Member,
+    #[command(flatten)]
+    pub(crate) log: Log,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -5,6 +5,7 @@ mod process;
 mod run;
 mod server;
 mod monitor;
+mod core;
 mod check;
 mod tail;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             Command::Check(arguments) => check::check(arguments).await,
             Command::Server(arguments) => server::server(*arguments).await,
             Command::Monitor(arguments) => monitor::monitor(*arguments).await,
+            Command::Core(arguments) => core::core(*arguments).await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }

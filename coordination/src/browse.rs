@@ -86,6 +86,8 @@ pub struct TreeWatch {
     path: NodePath,
     mode: AddWatchMode,
     watcher: Option<(PersistentWatcher, u64)>,
+    /// The connection was another one when it was set.
+    is_deaf: bool,
 }
 
 impl TreeWatch {
@@ -95,9 +97,10 @@ impl TreeWatch {
     /// [`CoordinationError`]: when the session is closed, or the watch can't be set again after
     /// it had been lost.
     pub async fn next(&mut self) -> Result<TreeEvent, CoordinationError> {
+        if self.is_deaf || self.watcher.is_none() {
+            return self.set_again().await;
+        }
         let Some((watcher, incarnation)) = &mut self.watcher else {
-            let incarnation = self.session.connected().await?;
-            self.watcher = Some((self.set(incarnation).await?, incarnation));
             return Ok(self.gap());
         };
         loop {
@@ -119,12 +122,13 @@ impl TreeWatch {
                     self.session.connected().await?;
                     return Ok(self.gap());
                 }
-                // The client has set its watches again; what happened meanwhile isn't told
-                // (ZOOKEEPER-4698).
+                // What happened meanwhile isn't told (ZOOKEEPER-4698). And the client doesn't set
+                // persistent watches again: its `resend_watches` never counts their lists (0.11.2).
                 EventType::Session
                     if event.session_state == zookeeper_client::SessionState::SyncConnected =>
                 {
-                    return Ok(self.gap());
+                    self.is_deaf = true;
+                    return self.set_again().await;
                 }
                 EventType::Session => continue,
             };
@@ -133,6 +137,16 @@ impl TreeWatch {
                 Err(error) => tracing::warn!(%error, "the directory told of a change at no path"),
             }
         }
+    }
+
+    /// Sets the watch in the present session. The old one, if it's of this session, goes only then:
+    /// so the client doesn't ask for the removal of what was just set.
+    async fn set_again(&mut self) -> Result<TreeEvent, CoordinationError> {
+        let incarnation = self.session.connected().await?;
+        let watcher = self.set(incarnation).await?;
+        self.watcher = Some((watcher, incarnation));
+        self.is_deaf = false;
+        Ok(self.gap())
     }
 
     fn gap(&self) -> TreeEvent {
@@ -253,6 +267,7 @@ impl Session {
                 false => AddWatchMode::Persistent,
             },
             watcher: None,
+            is_deaf: false,
         };
         let watcher = match watch.set(incarnation).await {
             Err(CoordinationError::SessionEnded { .. }) => None,

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::spec::PipelineName;
-use towpath_protocol::tree::record::{Cluster, EpochHolder, Instance};
+use towpath_protocol::tree::record::{Cluster, EpochHolder, Instance, InstanceState};
 use towpath_protocol::tree::{MemberId, NodePath, Sequenced, TaskName, Versioned, path};
 use zookeeper_client::{Client, Error as Refusal, MultiWriteError, MultiWriteResult};
 
@@ -116,7 +116,9 @@ impl Election {
     ) -> Result<Candidate, CoordinationError> {
         let incarnation = session.connected().await?;
         let member = instance.member.clone();
-        let owned = Owned::create(session, incarnation, &self.prefix, instance).await?;
+        let owned = Owned::create(session, incarnation, &self.prefix, instance.clone()).await?;
+        let (state, states) = watch::channel(instance.state.clone());
+        let updates = update(owned.clone(), session.clone(), instance, states);
         let (publish, standing) = watch::channel(Standing::Standby);
         let (renew, renewals) = mpsc::channel(RENEWALS_MAX);
         let campaign = Campaign {
@@ -131,7 +133,11 @@ impl Election {
             owned: Some(owned),
             standing,
             renew,
-            task: Some(Attached(tokio::spawn(campaign.run(renewals)))),
+            state,
+            tasks: vec![
+                Attached(tokio::spawn(campaign.run(renewals))),
+                Attached(tokio::spawn(updates)),
+            ],
         })
     }
 }
@@ -144,7 +150,39 @@ pub struct Candidate {
     owned: Option<Owned>,
     standing: watch::Receiver<Standing>,
     renew: mpsc::Sender<Renewal>,
-    task: Option<Attached>,
+    state: watch::Sender<InstanceState>,
+    tasks: Vec<Attached>,
+}
+
+/// A candidate's right to take further epochs, for whoever works in its name. Ends with the
+/// candidate.
+#[derive(Clone, Debug)]
+pub struct Renewer {
+    standing: watch::Receiver<Standing>,
+    renew: mpsc::Sender<Renewal>,
+}
+
+impl Renewer {
+    /// Each change of where the candidate stands. Its sender is gone with the candidate.
+    pub fn standings(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// As [`Candidate::renew`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn renew(&self) -> Result<Token, CoordinationError> {
+        let unknown = || CoordinationError::Unknown {
+            what: "taking a new epoch".to_owned(),
+        };
+        if !matches!(*self.standing.borrow(), Standing::Leading(_)) {
+            return Err(unknown());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.renew.send(reply).await.map_err(|_| unknown())?;
+        answer.await.map_err(|_| unknown())?
+    }
 }
 
 impl Candidate {
@@ -181,15 +219,30 @@ impl Candidate {
     /// [`CoordinationError::Unknown`] if it doesn't lead now, or is disconnected meanwhile; the
     /// old token is then to be taken as superseded, and this asked again.
     pub async fn renew(&self) -> Result<Token, CoordinationError> {
-        let unknown = || CoordinationError::Unknown {
-            what: "taking a new epoch".to_owned(),
-        };
-        if !matches!(self.standing(), Standing::Leading(_)) {
-            return Err(unknown());
+        self.renewer().renew().await
+    }
+
+    /// The incarnation of the session in which it stands.
+    pub fn incarnation(&self) -> u64 {
+        self.owned.as_ref().map_or(0, |owned| owned.incarnation)
+    }
+
+    /// The right to take further epochs, to be handed on.
+    pub fn renewer(&self) -> Renewer {
+        Renewer {
+            standing: self.standing.clone(),
+            renew: self.renew.clone(),
         }
-        let (reply, answer) = oneshot::channel();
-        self.renew.send(reply).await.map_err(|_| unknown())?;
-        answer.await.map_err(|_| unknown())?
+    }
+
+    /// Says in our own node what we are ready for; returns at once. Of several changes in short
+    /// order the last one is written.
+    pub fn update(&self, state: InstanceState) {
+        self.state.send_if_modified(|present| {
+            let changed = *present != state;
+            *present = state;
+            changed
+        });
     }
 
     /// Leaves the election, and waits until the directory has confirmed that. Stop what only the
@@ -198,11 +251,13 @@ impl Candidate {
     /// # Errors
     /// [`CoordinationError`]; the node goes with the session then.
     pub async fn resign(mut self) -> Result<(), CoordinationError> {
-        self.task = None;
-        match self.owned.take() {
-            Some(owned) => owned.remove().await,
-            None => Ok(()),
+        self.tasks.clear();
+        // Who gives up waiting for this drops the candidate, by which the node is removed yet.
+        if let Some(owned) = &self.owned {
+            owned.remove().await?;
         }
+        self.owned = None;
+        Ok(())
     }
 }
 
@@ -210,6 +265,41 @@ impl Drop for Candidate {
     fn drop(&mut self) {
         if let Some(owned) = self.owned.take() {
             owned.abandon();
+        }
+    }
+}
+
+/// Writes each new state into our own node, until the session is over.
+async fn update(
+    owned: Owned,
+    session: Session,
+    mut instance: Instance,
+    mut states: watch::Receiver<InstanceState>,
+) {
+    while states.changed().await.is_ok() {
+        instance.state = states.borrow_and_update().clone();
+        let data = match encode(&owned.path, &Versioned::new(instance.clone())) {
+            Ok(data) => data,
+            Err(error) => {
+                tracing::warn!(node = %owned.path, %error, "can't say what we are ready for");
+                continue;
+            }
+        };
+        let (path, data) = (owned.path.as_str(), data.as_slice());
+        let written = session
+            .ask(owned.incarnation, &owned.path, |client| async move {
+                client.set_data(path, data, None).await
+            })
+            .await;
+        match written {
+            Ok(_) => {}
+            // Removed: the campaign finds that out, too.
+            Err(CoordinationError::SessionEnded { .. } | CoordinationError::NotFound { .. }) => {
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(node = %owned.path, %error, "can't say what we are ready for");
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ pub mod commands;
 
 pub use browse::{NodeStat, TreeChange, TreeEvent, TreeWatch};
 pub use commands::{CommandQueue, Inbox, Patience, TakenCommand};
-pub use election::{Candidate, Election, Loss, Standing, Token};
+pub use election::{Candidate, Election, Loss, Renewer, Standing, Token};
 pub use error::CoordinationError;
 pub use live_config::LiveConfig;
 pub use lock::{Lock, LockMode};

@@ -1,6 +1,7 @@
 //! Towpath's data path. The modules are in the order in which a change passes through them:
 //! a source's binlog is read, decoded, batched into chunks of whole transactions, queued, applied
-//! and committed together with the offset. `pipeline` is the only module that names all of them.
+//! and committed together with the offset. `pipeline` is the only module that names all of them;
+//! `agent` runs pipelines as the directory says.
 
 pub mod endpoint;
 pub mod source;
@@ -12,3 +13,4 @@ pub mod commit;
 pub mod pipeline;
 pub mod tail;
 pub mod check;
+pub mod agent;

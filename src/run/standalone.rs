@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use towpath_core::pipeline::progress::View;
-use towpath_core::pipeline::{self, Progress};
+use towpath_core::pipeline::{self, Controls, NoDirectory, Progress};
 use towpath_protocol::spec::PipelineSpec;
 use tracing::info;
 
@@ -40,7 +40,12 @@ pub(super) async fn run(arguments: &cli::Run, file: &Path) -> anyhow::Result<Exi
         .is_terminal()
         .then(|| tokio::spawn(show_status(spec.name.to_string(), Arc::clone(&progress))));
     info!(pipeline = %spec.name, file = %file.display(), "starting");
-    let result = pipeline::run(&spec, &owner(), &progress, stop).await;
+    let controls = Controls {
+        progress: Arc::clone(&progress),
+        limits: watch::channel(spec.limits).1,
+        stop,
+    };
+    let result = pipeline::run(&spec, &owner(), &mut NoDirectory, controls).await;
     if let Some(status) = status {
         status.abort();
         println!();
@@ -139,6 +144,12 @@ mod tests {
             }),
             gtids: Default::default(),
             lag_us: Some(1_500_000),
+            read_bytes: 0,
+            generation: Default::default(),
+            epoch: Default::default(),
+            commit_seq: 1,
+            waiting: false,
+            trouble: None,
         }
     }
 

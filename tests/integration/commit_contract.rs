@@ -8,7 +8,7 @@ use towpath_core::commit::SinkError;
 use towpath_core::commit::lock::Lane;
 use towpath_core::commit::offset::{Advance, OffsetWriter};
 use towpath_core::commit::session::Session;
-use towpath_core::commit::takeover::{Claim, Held, take_over};
+use towpath_core::commit::takeover::{Claim, Grant, Held, Right, take_over};
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
@@ -314,6 +314,7 @@ fn claim(held: Option<(Generation, Epoch)>) -> Claim {
         sink: SINK.into(),
         owner: "test".into(),
         held,
+        right: Right::RowPlusOne,
     }
 }
 
@@ -321,6 +322,14 @@ fn claim(held: Option<(Generation, Epoch)>) -> Claim {
 async fn own(
     server: &MysqlServer,
     held: Option<(Generation, Epoch)>,
+) -> Result<(Session, Session, Held), SinkError> {
+    own_as(server, &claim(held)).await
+}
+
+/// Takes the sink over by the library.
+async fn own_as(
+    server: &MysqlServer,
+    claim: &Claim,
 ) -> Result<(Session, Session, Held), SinkError> {
     let endpoint = Endpoint {
         host: "127.0.0.1".into(),
@@ -332,8 +341,67 @@ async fn own(
     };
     let mut rows = Session::connect(SINK, &endpoint).await?;
     let mut ddl = Session::connect(SINK, &endpoint).await?;
-    let held = take_over(&claim(held), &mut rows, &mut ddl).await?;
+    let held = take_over(claim, &mut rows, &mut ddl).await?;
     Ok((rows, ddl, held))
+}
+
+/// Clause 3: the directory's epochs, and whose row it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_s_epoch_must_be_above_the_row_s_and_of_the_row_s_directory() -> Result<()> {
+    let server = MysqlServer::builder().start().await?;
+    let mut conn = server.conn().await?;
+    let (ours, other) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
+    let granted = |cluster, generation, epoch| Claim {
+        right: Right::Granted(Grant {
+            cluster,
+            generation: Generation(generation),
+            epoch: Epoch(epoch),
+        }),
+        ..claim(None)
+    };
+    const ROW: &str =
+        "SELECT CONCAT_WS(' ', cluster, generation, epoch, commit_seq) FROM towpath.`offset`";
+    let refused = async |claim: &Claim, what: &str| match own_as(&server, claim).await {
+        Err(error) => Ok(error),
+        Ok((_, _, held)) => bail!("{what}: taken over with {held:?}"),
+    };
+
+    // A row without a directory is stamped by the first one.
+    let (_, _, held) = own(&server, None).await?;
+    ensure!((held.generation, held.epoch) == (Generation(0), Epoch(1)));
+    let (_, _, held) = own_as(&server, &granted(ours, 1, 7)).await?;
+    ensure!((held.generation, held.epoch) == (Generation(1), Epoch(7)));
+    let stamped = rows(&mut conn, ROW).await?;
+    ensure!(stamped == [format!("'{ours} 1 7 0'")], "{stamped:?}");
+
+    // Not above: equal, lower, a lower generation.
+    for (generation, epoch) in [(1, 7), (1, 6), (0, 900)] {
+        let error = refused(&granted(ours, generation, epoch), "not above").await?;
+        ensure!(
+            matches!(error, SinkError::Superseded { epoch: 7, .. }),
+            "{generation}/{epoch}: {error}"
+        );
+    }
+    // Another directory's, however high; and none at all.
+    let error = refused(&granted(other, 9, 900), "another directory").await?;
+    let said = error.to_string();
+    ensure!(matches!(error, SinkError::Cluster { .. }), "{said}");
+    for part in [&ours.to_string(), &other.to_string(), "towpath adopt"] {
+        ensure!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let error = refused(&claim(None), "no directory").await?;
+    ensure!(matches!(error, SinkError::Cluster { .. }), "{error}");
+    ensure!(
+        rows(&mut conn, ROW).await? == stamped,
+        "a refusal has changed the row"
+    );
+
+    // Above it is taken; a rebuilt directory's generation counts before its epoch.
+    for (generation, epoch) in [(1, 8), (2, 3)] {
+        let (_, _, held) = own_as(&server, &granted(ours, generation, epoch)).await?;
+        ensure!((held.generation.0, held.epoch.0) == (generation, epoch));
+    }
+    Ok(())
 }
 
 /// What is planted on the sink, the source's transaction that meets it, what the error must say,

@@ -1,6 +1,10 @@
 //! Tests of the program as a whole, against real servers.
 
-#![allow(clippy::indexing_slicing, reason = "in tests a panic is the report")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "in tests a panic is the report"
+)]
 
 mod harness;
 mod commit_proxy;
@@ -13,3 +17,4 @@ mod run;
 mod dir;
 mod ports;
 mod monitor;
+mod core;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use towpath_coordination::{CoordinationError, Expect, Mirror, Session, TreeChange};
+use towpath_coordination::{CoordinationError, Expect, Mirror, Session, SessionState, TreeChange};
 use towpath_protocol::tree::NodePath;
 
-use crate::support::{Server, soon};
+use crate::support::{Server, soon, state};
 
 fn path(text: &str) -> NodePath {
     NodePath::parse(text).unwrap()
@@ -112,6 +112,18 @@ async fn a_mirror_is_as_the_directory_is() {
         assert_eq!(children("/m/a"), ["c"]);
         assert!(children("/none").is_empty());
     });
+
+    // What happens while the connection breaks, and afterwards, in the same session.
+    let before = followed.status();
+    link.freeze(true);
+    state(&followed, SessionState::Disconnected).await;
+    put("/m/broken").await;
+    link.freeze(false);
+    state(&followed, SessionState::Connected).await;
+    equal(&mirror, &writer, &top).await;
+    put("/m/mended").await;
+    equal(&mirror, &writer, &top).await;
+    assert_eq!(followed.status(), before);
 
     // What happens while nothing comes through, even beyond the end of the session.
     link.freeze(true);

@@ -34,7 +34,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct BatchBuilder {
     tables: Vec<TableEffect>,
-    by_plan: HashMap<*const TablePlan, usize>,
+    by_plan: HashMap<usize, usize>,
     ordered: Vec<OrderedChange>,
     arena: Arena,
     bitmaps: HashMap<usize, Vec<u8>>,
@@ -164,10 +164,13 @@ impl BatchBuilder {
     }
 
     fn effect(&mut self, plan: &Arc<TablePlan>) -> usize {
-        *self.by_plan.entry(Arc::as_ptr(plan)).or_insert_with(|| {
-            self.tables.push(net::TableEffect::new(Arc::clone(plan)));
-            self.tables.len() - 1
-        })
+        *self
+            .by_plan
+            .entry(Arc::as_ptr(plan).addr())
+            .or_insert_with(|| {
+                self.tables.push(net::TableEffect::new(Arc::clone(plan)));
+                self.tables.len() - 1
+            })
     }
 
     /// Turns what was merged so far into statements; what comes later runs after them.

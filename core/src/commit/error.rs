@@ -83,6 +83,36 @@ pub enum SinkError {
         /// What is wrong and what to do.
         detail: String,
     },
+    /// The offset row belongs to another directory.
+    #[error(
+        "sink {sink}: the offset row of pipeline {pipeline} belongs to directory {row} (ours: {own}), whose \
+         Cores may be running it; {next}"
+    )]
+    Cluster {
+        /// The sink's name.
+        sink: String,
+        /// The pipeline's name.
+        pipeline: String,
+        /// The directory that the row belongs to: `id` of its `/towpath/cluster`.
+        row: String,
+        /// Our own directory, or "none".
+        own: String,
+        /// What to do.
+        next: &'static str,
+    },
+    /// The sink has no place, though the directory knows that the pipeline ran.
+    #[error(
+        "sink {sink}: it has no offset of pipeline {pipeline}, but the directory knows that the pipeline \
+         ran before (was the sink restored or renamed?); `start = \"now\"` would skip what was written \
+         since. Restore the row of towpath.offset with those of towpath.offset_gtid, or say where to begin \
+         with `start = \"gtid:…\"`, or delete the pipeline and apply it anew"
+    )]
+    RanBefore {
+        /// The sink's name.
+        sink: String,
+        /// The pipeline's name.
+        pipeline: String,
+    },
     /// The locks of the predecessor could not be had in time.
     #[error(
         "sink {sink}: lock {lock} is still held by connection {holder} after {waited_s} s; it is being \
@@ -164,9 +194,11 @@ impl SinkError {
             | SinkError::Fenced { .. }
             | SinkError::Answers { .. } => Advice::Retry,
             SinkError::Superseded { .. } => Advice::GiveUp,
-            SinkError::OffsetRow { .. } | SinkError::Diverged { .. } | SinkError::Ddl { .. } => {
-                Advice::Stop
-            }
+            SinkError::OffsetRow { .. }
+            | SinkError::Cluster { .. }
+            | SinkError::RanBefore { .. }
+            | SinkError::Diverged { .. }
+            | SinkError::Ddl { .. } => Advice::Stop,
         }
     }
 

@@ -102,6 +102,11 @@ impl OffsetWriter {
         self.ddl_seq
     }
 
+    /// Commits of this sink so far.
+    pub fn commit_seq(&self) -> u64 {
+        self.commit_seq
+    }
+
     /// The epoch that commits under.
     pub fn epoch(&self) -> Epoch {
         self.epoch

@@ -25,6 +25,27 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(120);
 /// One wait inside `GET_LOCK`, seconds; between two of them the offset row is looked at again.
 const LOCK_WAIT_STEP_S: u32 = 1;
 
+/// By which right a sink is taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Right {
+    /// There is no directory: the row's epoch plus one. Not for a row that a directory has.
+    #[default]
+    RowPlusOne,
+    /// What a directory has granted; it must be above the row's.
+    Granted(Grant),
+}
+
+/// The right that a directory has granted to the winner of an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The directory's identity. A row of another one is refused.
+    pub cluster: Uuid,
+    /// Of the directory when the epoch was taken.
+    pub generation: Generation,
+    /// zxid at which the winner's election node was confirmed.
+    pub epoch: Epoch,
+}
+
 /// Who takes over, and of what.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -37,6 +58,8 @@ pub struct Claim {
     /// The epoch that this process held until its connection was lost; `None` at its start. If the
     /// row is beyond it, somebody else has taken over and this process gives up.
     pub held: Option<(Generation, Epoch)>,
+    /// By which right.
+    pub right: Right,
 }
 
 /// A sink that was taken over: what its offset row said.
@@ -64,6 +87,7 @@ pub struct Held {
 
 struct Fence {
     pipeline_uuid: String,
+    cluster: Option<String>,
     generation: u64,
     epoch: u64,
     owner: String,
@@ -74,7 +98,8 @@ struct Fence {
 /// until they end.
 ///
 /// # Errors
-/// [`SinkError::Superseded`] if another owner was there since `claim.held`, [`SinkError::LockTimeout`],
+/// [`SinkError::Superseded`] if another owner was there since `claim.held`, or what was granted isn't above
+/// the row's, [`SinkError::Cluster`] for a row of another directory, [`SinkError::LockTimeout`],
 /// [`SinkError::OffsetRow`] for a row that can't be read, and those of the connections.
 pub async fn take_over(
     claim: &Claim,
@@ -83,7 +108,7 @@ pub async fn take_over(
 ) -> Result<Held, SinkError> {
     ensure_row(claim, rows).await?;
     let before = read_fence(claim, rows).await?;
-    refuse_if_superseded(claim, &before)?;
+    judge(claim, &before)?;
     let pipeline_uuid = parse_uuid(claim, "pipeline_uuid", &before.pipeline_uuid)?;
 
     for lane in 0..before.lanes.max(1) {
@@ -103,12 +128,18 @@ pub async fn take_over(
 
     // Nobody of an older epoch can commit now; the row may have moved while we waited.
     let now = read_fence(claim, rows).await?;
-    refuse_if_superseded(claim, &now)?;
-    let generation = Generation(now.generation);
-    let epoch = Epoch(now.epoch + 1);
+    let (generation, epoch) = judge(claim, &now)?;
+    // A row that no directory has had yet is stamped; one of another directory is never touched.
+    let (stamp, belongs) = match claim.right {
+        Right::RowPlusOne => (String::new(), "cluster IS NULL".to_owned()),
+        Right::Granted(Grant { cluster, .. }) => (
+            format!("cluster = '{cluster}', "),
+            format!("(cluster IS NULL OR cluster = '{cluster}')"),
+        ),
+    };
     let update = format!(
-        "UPDATE towpath.`offset` SET generation = {g}, epoch = {e}, owner = {owner}, lanes = 1 \
-         WHERE pipeline = {pipeline} AND sink = {sink} AND (generation, epoch) < ({g}, {e})",
+        "UPDATE towpath.`offset` SET {stamp}generation = {g}, epoch = {e}, owner = {owner}, lanes = 1 \
+         WHERE pipeline = {pipeline} AND sink = {sink} AND {belongs} AND (generation, epoch) < ({g}, {e})",
         g = generation.0,
         e = epoch.0,
         owner = quote(&claim.owner),
@@ -173,16 +204,18 @@ async fn ensure_row(claim: &Claim, session: &mut Session) -> Result<(), SinkErro
 
 async fn read_fence(claim: &Claim, session: &mut Session) -> Result<Fence, SinkError> {
     let sql = format!(
-        "SELECT pipeline_uuid, generation, epoch, owner, lanes FROM towpath.`offset` \
+        "SELECT pipeline_uuid, cluster, generation, epoch, owner, lanes FROM towpath.`offset` \
          WHERE pipeline = {} AND sink = {}",
         quote(&claim.pipeline),
         quote(&claim.sink)
     );
-    let row: Option<(String, u64, u64, String, u32)> =
+    let row: Option<(String, Option<String>, u64, u64, String, u32)> =
         session.first("read the offset row", &sql).await?;
-    let (pipeline_uuid, generation, epoch, owner, lanes) = row.ok_or_else(|| row_gone(claim))?;
+    let (pipeline_uuid, cluster, generation, epoch, owner, lanes) =
+        row.ok_or_else(|| row_gone(claim))?;
     Ok(Fence {
         pipeline_uuid,
+        cluster,
         generation,
         epoch,
         owner,
@@ -222,6 +255,37 @@ fn refuse_if_superseded(claim: &Claim, fence: &Fence) -> Result<(), SinkError> {
     }
 }
 
+/// Whether the claim is good for a row, and under which term it would be held.
+fn judge(claim: &Claim, fence: &Fence) -> Result<(Generation, Epoch), SinkError> {
+    refuse_if_superseded(claim, fence)?;
+    match (claim.right, &fence.cluster) {
+        (Right::RowPlusOne, None) => Ok((Generation(fence.generation), Epoch(fence.epoch + 1))),
+        (Right::RowPlusOne, Some(cluster)) => Err(SinkError::Cluster {
+            sink: claim.sink.clone(),
+            pipeline: claim.pipeline.clone(),
+            row: cluster.clone(),
+            own: "none".to_owned(),
+            next: "run it by a Core of that directory: towpath core --directory ADDR:PORT",
+        }),
+        (Right::Granted(grant), Some(cluster)) if *cluster != grant.cluster.to_string() => {
+            Err(SinkError::Cluster {
+                sink: claim.sink.clone(),
+                pipeline: claim.pipeline.clone(),
+                row: cluster.clone(),
+                own: grant.cluster.to_string(),
+                next: "if that directory is gone for good, a later version takes the row over with \
+                       `towpath adopt`; if it isn't, give this pipeline another name",
+            })
+        }
+        (Right::Granted(grant), _) => {
+            if (fence.generation, fence.epoch) >= (grant.generation.0, grant.epoch.0) {
+                return Err(superseded(claim, fence, grant.epoch));
+            }
+            Ok((grant.generation, grant.epoch))
+        }
+    }
+}
+
 fn superseded(claim: &Claim, fence: &Fence, own: Epoch) -> SinkError {
     SinkError::Superseded {
         sink: claim.sink.clone(),
@@ -254,7 +318,7 @@ async fn take_lock(claim: &Claim, session: &mut Session, name: &str) -> Result<(
             return Ok(());
         }
         let fence = read_fence(claim, session).await?;
-        refuse_if_superseded(claim, &fence)?;
+        judge(claim, &fence)?;
         let holder: Option<Option<u64>> = session
             .first(
                 "see who holds a lock",

@@ -14,8 +14,10 @@ use towpath_protocol::gtid::Gtid;
 use towpath_protocol::spec::{ApplySpec, PipelineSpec, TableFilter};
 use uuid::Uuid;
 
+use super::authority::Confirmed;
 use super::error::PipelineError;
 use super::lane_task::{Done, LaneTask};
+use super::pace::Pace;
 use super::plans::Plans;
 use super::progress::Progress;
 use super::{Stop, asked};
@@ -48,6 +50,18 @@ enum Outcome {
     Gathered,
     /// Its transaction was committed already, by itself.
     Committed,
+    /// It was not begun, since a stop was asked for; the next start reads it again.
+    Stopped,
+}
+
+/// What a consumer may have to wait for.
+pub(super) struct Waits {
+    /// Whether the right to write is confirmed now.
+    pub(super) confirmed: Confirmed,
+    /// Rows that may go into the sink.
+    pub(super) pace: Pace,
+    /// A stop that somebody asks for.
+    pub(super) stop: Stop,
 }
 
 /// Consumes one queue for one sink.
@@ -74,6 +88,7 @@ pub(super) struct Consumer {
     ddl_seq: u64,
     ddl_intent: Option<DdlIntent>,
     last_commit: Instant,
+    waits: Waits,
     progress: Arc<Progress>,
 }
 
@@ -90,6 +105,7 @@ impl Consumer {
         ddl: Session,
         facts: ServerFacts,
         queue: Receiver,
+        waits: Waits,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
@@ -111,6 +127,7 @@ impl Consumer {
             ddl_seq: held.ddl_seq,
             ddl_intent: held.ddl_intent,
             last_commit: Instant::now(),
+            waits,
             progress,
         }
     }
@@ -128,7 +145,9 @@ impl Consumer {
                 biased;
                 () = asked(&mut stop) => return self.stop().await,
                 done = self.lane.done(), if self.lane.is_busy() => self.done(done?),
-                message = self.queue.recv(), if !(self.is_full() && self.lane.is_busy()) => {
+                () = self.waits.pace.free(), if self.waits_for_pace() => {}
+                message = self.queue.recv(),
+                    if !(self.is_full() && (self.lane.is_busy() || !self.waits.pace.is_free())) => {
                     match message {
                         None => {
                             // The producer ended: what it queued is still good.
@@ -158,9 +177,18 @@ impl Consumer {
 
     /// Whether there is something to send and the lane is free for it.
     fn may_send(&self) -> bool {
-        if self.lane.is_busy() {
+        if self.lane.is_busy() || !self.waits.pace.is_free() {
             return false;
         }
+        self.has_something_to_send()
+    }
+
+    /// Whether only the bound on rows per second holds back what could be sent.
+    fn waits_for_pace(&self) -> bool {
+        !self.lane.is_busy() && !self.waits.pace.is_free() && self.has_something_to_send()
+    }
+
+    fn has_something_to_send(&self) -> bool {
         if self.inside {
             return self.is_full();
         }
@@ -174,7 +202,10 @@ impl Consumer {
     }
 
     fn is_full(&self) -> bool {
-        self.builder.changes() >= u64::from(self.bounds.batch_rows_max)
+        // Under a bound, a commit takes a second's rows at most, so that they go evenly.
+        let rows_max = u64::from(self.bounds.batch_rows_max);
+        let rows_max = rows_max.min(self.waits.pace.per_second().unwrap_or(u64::MAX));
+        self.builder.changes() >= rows_max
             || self.builder.bytes() as u64 >= self.bounds.batch_bytes_max
             || self.transactions >= TRANSACTIONS_MAX
     }
@@ -203,6 +234,7 @@ impl Consumer {
             self.last_commit = Instant::now();
             Some(std::mem::take(&mut self.advance))
         };
+        self.waits.pace.passed(batch.changes);
         self.lane.begin(batch, advance).await;
         Ok(())
     }
@@ -215,6 +247,7 @@ impl Consumer {
                 &advance.gtids,
                 advance.position.as_ref(),
                 advance.commit_time_us,
+                done.commit_seq,
             ),
             None => self.progress.applied(done.changes),
         }
@@ -271,7 +304,7 @@ impl Consumer {
         }
         if chunk.last {
             self.inside = false;
-            if outcome == Outcome::Committed {
+            if outcome != Outcome::Gathered {
                 return Ok(());
             }
             self.advance
@@ -365,6 +398,9 @@ impl Consumer {
         // A barrier: all that came before is committed.
         self.inside = false;
         self.drain().await?;
+        if !self.confirmed(&statement.gtid).await {
+            return Ok(Outcome::Stopped);
+        }
         let intent = match self.ddl_intent.take() {
             Some(intent) if intent.gtid == statement.gtid => intent,
             _ => {
@@ -410,6 +446,40 @@ impl Consumer {
         self.commit_now(advance).await?;
         self.plans.clear();
         Ok(Outcome::Committed)
+    }
+
+    /// Waits until the right to write is confirmed; `false` if a stop was asked for first. The sink
+    /// judges every commit of rows, but a DDL statement commits by itself (`commit`'s contract).
+    async fn confirmed(&mut self, gtid: &str) -> bool {
+        if *self.waits.confirmed.borrow() {
+            return true;
+        }
+        tracing::warn!(
+            pipeline = self.pipeline,
+            sink = self.sink,
+            gtid,
+            "a DDL statement waits until the directory confirms that this process still leads"
+        );
+        self.progress.waiting(true);
+        let (confirmed, stop) = (&mut self.waits.confirmed, &mut self.waits.stop);
+        let confirmed = tokio::select! {
+            confirmed = confirmed.wait_for(|confirmed| *confirmed) => confirmed.is_ok(),
+            () = asked(stop) => false,
+        };
+        if !confirmed {
+            // Nobody can confirm any more: whoever ended that ends this epoch, too.
+            asked(&mut self.waits.stop).await;
+        }
+        self.progress.waiting(false);
+        if confirmed {
+            tracing::info!(
+                pipeline = self.pipeline,
+                sink = self.sink,
+                gtid,
+                "confirmed; the DDL statement goes on"
+            );
+        }
+        confirmed
     }
 
     /// How an operator goes on behind a transaction that was dealt with by hand.

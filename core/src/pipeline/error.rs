@@ -70,6 +70,12 @@ pub enum PipelineError {
         /// Why.
         source: SourceError,
     },
+    /// The directory lets another one run, or its answer has ended with our session.
+    #[error("another Core may run this task now: {detail}")]
+    NotElected {
+        /// What the directory said.
+        detail: String,
+    },
     /// A task of the program itself failed.
     #[error("internal: a task ended unexpectedly: {0}")]
     Task(#[source] tokio::task::JoinError),
@@ -109,6 +115,7 @@ impl PipelineError {
             },
             PipelineError::QueueClosed | PipelineError::LostInside { .. } => Course::TakeOverAgain,
             PipelineError::NoSink
+            | PipelineError::NotElected { .. }
             | PipelineError::Endpoint(_)
             | PipelineError::NoServerUuid { .. }
             | PipelineError::Batch(_)
@@ -119,8 +126,11 @@ impl PipelineError {
         }
     }
 
-    /// Whether another owner has taken the sink over.
+    /// Whether another owner has taken the sink over, or may do so: no failure of this one.
     pub fn is_superseded(&self) -> bool {
-        matches!(self, PipelineError::Sink(SinkError::Superseded { .. }))
+        matches!(
+            self,
+            PipelineError::Sink(SinkError::Superseded { .. }) | PipelineError::NotElected { .. }
+        )
     }
 }

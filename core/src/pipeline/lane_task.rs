@@ -19,6 +19,8 @@ pub(super) struct Done {
     pub(super) changes: u64,
     /// How far the offset moved.
     pub(super) advance: Option<Advance>,
+    /// Commits of the sink, with this one.
+    pub(super) commit_seq: u64,
 }
 
 /// The consumer's handle of a lane.
@@ -40,6 +42,7 @@ impl LaneTask {
                 let done = result.map(|()| Done {
                     changes: batch.changes,
                     advance,
+                    commit_seq: lane.offset().commit_seq(),
                 });
                 if done_sender.send(done).await.is_err() || failed {
                     break;

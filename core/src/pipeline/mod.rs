@@ -3,8 +3,11 @@
 //! A pipeline lives in epochs. Each begins with a takeover of the sink, which says where to go on, and
 //! ends with a stop or with an error. What passes by itself (a lost connection, a restarted server) is
 //! followed by the next epoch after a pause; everything else ends the pipeline with what to do. Nothing
-//! is carried from one epoch to the next but the epoch's number: the place is in the sink.
+//! is carried from one epoch to the next but the epoch's number: the place is in the sink. The right to
+//! begin an epoch comes from an [`Authority`].
 
+pub mod authority;
+pub mod pace;
 pub mod progress;
 mod consumer;
 mod error;
@@ -18,11 +21,13 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use tokio::sync::watch;
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{PipelineSpec, SinkSpec};
+use towpath_protocol::spec::{PipelineSpec, SinkSpec, StartAt};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+pub use authority::{Authority, NoDirectory};
 pub use error::{Course, PipelineError};
+pub use pace::Limits;
 pub use progress::Progress;
 
 use crate::commit::SinkError;
@@ -30,9 +35,10 @@ use crate::commit::lane::Lane;
 use crate::commit::offset::OffsetWriter;
 use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
-use crate::commit::takeover::{Claim, Held, take_over};
+use crate::commit::takeover::{Claim, Held, Right, take_over};
 use crate::source::{Backoff, DumpOptions, SourceFacts, check_position, start};
-use consumer::Consumer;
+use consumer::{Consumer, Waits};
+use pace::Pace;
 use producer::Producer;
 
 /// A stop takes at most this long: more than the consumer needs to finish in order, less than the
@@ -42,6 +48,17 @@ const STOP_MAX: Duration = Duration::from_millis(850);
 /// A stop that somebody else asks for; `true` once it is asked for.
 pub type Stop = watch::Receiver<bool>;
 
+/// What others see of a running pipeline, and how they steer it.
+#[derive(Clone, Debug)]
+pub struct Controls {
+    /// What it has done so far.
+    pub progress: Arc<Progress>,
+    /// How fast it may go.
+    pub limits: Limits,
+    /// Asks it to stop.
+    pub stop: Stop,
+}
+
 /// Runs a pipeline until it is stopped.
 ///
 /// # Errors
@@ -49,8 +66,8 @@ pub type Stop = watch::Receiver<bool>;
 pub async fn run(
     spec: &PipelineSpec,
     owner: &str,
-    progress: &Arc<Progress>,
-    mut stop: Stop,
+    authority: &mut impl Authority,
+    mut controls: Controls,
 ) -> Result<(), PipelineError> {
     let Some(sink) = spec.sinks.first() else {
         return Err(PipelineError::NoSink);
@@ -60,11 +77,20 @@ pub async fn run(
         sink: sink.name.to_string(),
         owner: owner.to_owned(),
         held: None,
+        right: Right::default(),
     };
     let mut backoff = Backoff::new();
     loop {
-        let result = epoch(spec, sink, &mut claim, progress, &mut backoff, &mut stop).await;
-        progress.disconnected();
+        let result = epoch(
+            spec,
+            sink,
+            &mut claim,
+            authority,
+            &mut controls,
+            &mut backoff,
+        )
+        .await;
+        controls.progress.disconnected(result.as_ref().err());
         let error = match result {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -79,7 +105,7 @@ pub async fn run(
         );
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = asked(&mut stop) => return Ok(()),
+            () = asked(&mut controls.stop) => return Ok(()),
         }
     }
 }
@@ -112,12 +138,17 @@ async fn epoch(
     spec: &PipelineSpec,
     sink: &SinkSpec,
     claim: &mut Claim,
-    progress: &Arc<Progress>,
+    authority: &mut impl Authority,
+    controls: &mut Controls,
     backoff: &mut Backoff,
-    stop: &mut Stop,
 ) -> Result<(), PipelineError> {
+    let Controls {
+        progress,
+        limits,
+        stop,
+    } = controls;
     let begun = tokio::select! {
-        begun = begin(spec, sink, claim) => begun?,
+        begun = begin(spec, sink, claim, authority) => begun?,
         () = asked(stop) => return Ok(()),
     };
     backoff.connected(Instant::now());
@@ -130,6 +161,7 @@ async fn epoch(
         start_position: begun.held.position.clone(),
         gtids: begun.gtids,
         queue: sender,
+        pace: Pace::new(limits.clone(), |limits| limits.bytes_per_second_max),
         progress: Arc::clone(progress),
     };
     let consumer = Consumer::new(
@@ -140,6 +172,11 @@ async fn epoch(
         begun.ddl,
         begun.sink_facts,
         receiver,
+        Waits {
+            confirmed: authority.confirmed(),
+            pace: Pace::new(limits.clone(), |limits| limits.rows_per_second_max),
+            stop: stop.clone(),
+        },
         Arc::clone(progress),
     );
     let mut producer = tokio::spawn(producer.run());
@@ -172,9 +209,17 @@ async fn begin(
     spec: &PipelineSpec,
     sink: &SinkSpec,
     claim: &mut Claim,
+    authority: &mut impl Authority,
 ) -> Result<Begun, PipelineError> {
-    let mut rows = Session::connect(&claim.sink, &sink.endpoint).await?;
-    let mut ddl = Session::connect(&claim.sink, &sink.endpoint).await?;
+    // All at once: a successor must be quick.
+    let sessions = async {
+        tokio::try_join!(
+            Session::connect(&claim.sink, &sink.endpoint),
+            Session::connect(&claim.sink, &sink.endpoint),
+        )
+        .map_err(PipelineError::from)
+    };
+    let ((mut rows, mut ddl), mut source) = tokio::try_join!(sessions, connect_source(spec))?;
     let sink_facts = rows.facts().await?;
     ddl.facts().await?;
 
@@ -183,7 +228,6 @@ async fn begin(
     let onlooker = read_offset(rows.conn(), &claim.pipeline, &claim.sink)
         .await
         .map_err(|error| SinkError::from_driver(&claim.sink, "look at the offset row", error))?;
-    let mut source = connect_source(spec).await?;
     let facts = SourceFacts::read(&mut source).await?;
     let source_uuid = parse_server_uuid(&facts)?;
     if let Offset::Stored(row) = &onlooker {
@@ -191,6 +235,17 @@ async fn begin(
         refuse_another_source(claim, row.source_uuid, gtids, &facts, source_uuid)?;
     }
 
+    let has_no_place = match &onlooker {
+        Offset::Absent => true,
+        Offset::Stored(row) => row.gtids.is_none(),
+        Offset::Hidden | Offset::Unreadable(_) => false,
+    };
+    if has_no_place {
+        refuse_a_lost_place(spec, claim, authority).await?;
+    }
+
+    // The right is taken last: each step between it and the takeover is one in which it could age.
+    claim.right = authority.right().await?;
     let held = take_over(claim, &mut rows, &mut ddl).await?;
     claim.held = Some((held.generation, held.epoch));
     // The predecessor may have gone on until then, with transactions newer than the facts.
@@ -203,6 +258,10 @@ async fn begin(
         source_uuid,
     )?;
     let fresh = held.gtids.is_none();
+    if fresh && !has_no_place {
+        // An onlooker may have seen less than the owner does.
+        refuse_a_lost_place(spec, claim, authority).await?;
+    }
     let options = dump_options(spec, claim, &held);
     let gtids = match &held.gtids {
         Some(gtids) => gtids.clone(),
@@ -236,6 +295,22 @@ async fn begin(
         options,
         held,
     })
+}
+
+/// Clause 16: `now` would skip what was written since the pipeline ran last.
+async fn refuse_a_lost_place(
+    spec: &PipelineSpec,
+    claim: &Claim,
+    authority: &mut impl Authority,
+) -> Result<(), PipelineError> {
+    if spec.source.start == StartAt::Now && claim.held.is_none() && authority.ran_before().await? {
+        return Err(SinkError::RanBefore {
+            sink: claim.sink.clone(),
+            pipeline: claim.pipeline.clone(),
+        }
+        .into());
+    }
+    Ok(())
 }
 
 fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions {

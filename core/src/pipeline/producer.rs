@@ -10,6 +10,7 @@ use towpath_protocol::spec::{Endpoint, TableFilter};
 use tracing::warn;
 
 use super::error::PipelineError;
+use super::pace::Pace;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
 use crate::queue::Sender;
@@ -26,6 +27,8 @@ pub(super) struct Producer {
     /// What was queued, as whole transactions, beside what the sink had.
     pub(super) gtids: GtidSet,
     pub(super) queue: Sender,
+    /// Bytes that may be read.
+    pub(super) pace: Pace,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -103,10 +106,14 @@ impl Producer {
     }
 
     async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {
-        if let Message::Chunk(chunk) = &message
-            && chunk.last
-        {
-            self.gtids.add(&chunk.gtid);
+        if let Message::Chunk(chunk) = &message {
+            let bytes = chunk.events.len() as u64;
+            self.pace.free().await;
+            self.pace.passed(bytes);
+            self.progress.read(bytes);
+            if chunk.last {
+                self.gtids.add(&chunk.gtid);
+            }
         }
         self.queue
             .send(message)

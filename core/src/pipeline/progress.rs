@@ -4,9 +4,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::position::BinlogPosition;
 
+use super::PipelineError;
 use crate::commit::takeover::Held;
 
 /// Counters and the present place.
@@ -16,6 +18,7 @@ pub struct Progress {
     rows: AtomicU64,
     commits: AtomicU64,
     queued_bytes: AtomicU64,
+    read_bytes: AtomicU64,
     place: Mutex<Place>,
 }
 
@@ -27,6 +30,11 @@ struct Place {
     commit_time_us: Option<u64>,
     /// Nothing is queued or in flight, and the source said that it has nothing newer.
     caught_up: bool,
+    generation: Generation,
+    epoch: Epoch,
+    commit_seq: u64,
+    waiting: bool,
+    trouble: Option<String>,
 }
 
 /// A moment's view.
@@ -48,6 +56,18 @@ pub struct View {
     pub gtids: GtidSet,
     /// Age of the newest transaction that the sink holds, microseconds; 0 when it holds all.
     pub lag_us: Option<u64>,
+    /// Bytes of events read from the source and taken, since this process began.
+    pub read_bytes: u64,
+    /// Under which generation the sink was taken over last.
+    pub generation: Generation,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// Commits of the sink, of all owners.
+    pub commit_seq: u64,
+    /// A DDL statement waits until the directory confirms that this process still leads.
+    pub waiting: bool,
+    /// Why the last epoch ended, while the next one has not begun.
+    pub trouble: Option<String>,
 }
 
 impl Progress {
@@ -66,20 +86,33 @@ impl Progress {
     pub(super) fn connected(&self, held: &Held, gtids: &GtidSet) {
         let mut place = self.place();
         place.connected = true;
+        place.trouble = None;
+        (place.generation, place.epoch) = (held.generation, held.epoch);
+        place.commit_seq = held.commit_seq;
         place.gtids = gtids.clone();
         if held.position.is_some() {
             place.position = held.position.clone();
         }
     }
 
-    pub(super) fn disconnected(&self) {
+    pub(super) fn disconnected(&self, why: Option<&PipelineError>) {
         let mut place = self.place();
         place.connected = false;
+        place.waiting = false;
+        place.trouble = why.map(ToString::to_string);
         place.caught_up = false;
     }
 
     pub(super) fn queued(&self, bytes: u64) {
         self.queued_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn waiting(&self, waiting: bool) {
+        self.place().waiting = waiting;
     }
 
     /// Rows of a source transaction that is not complete yet.
@@ -94,11 +127,13 @@ impl Progress {
         gtids: &GtidSet,
         position: Option<&BinlogPosition>,
         commit_time_us: Option<u64>,
+        commit_seq: u64,
     ) {
         self.transactions.fetch_add(transactions, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.commits.fetch_add(1, Ordering::Relaxed);
         let mut place = self.place();
+        place.commit_seq = commit_seq;
         place.gtids.add_set(gtids);
         if let Some(position) = position {
             place.position = Some(position.clone());
@@ -110,6 +145,11 @@ impl Progress {
 
     pub(super) fn caught_up(&self, caught_up: bool) {
         self.place().caught_up = caught_up;
+    }
+
+    /// Row changes that were committed since this process began.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// A view of now.
@@ -133,6 +173,12 @@ impl Progress {
             } else {
                 place.commit_time_us.map(|us| now_us.saturating_sub(us))
             },
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            generation: place.generation,
+            epoch: place.epoch,
+            commit_seq: place.commit_seq,
+            waiting: place.waiting,
+            trouble: place.trouble.clone(),
         }
     }
 }

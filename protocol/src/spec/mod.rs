@@ -41,8 +41,8 @@ pub use hook::{
 };
 pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
 pub use pipeline::{
-    ApplySpec, Delivery, PipelineSpec, PlacementSpec, QueueKind, QueueSpec, RestartSpec, SinkSpec,
-    SnapshotMode, SourceSpec,
+    ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, QueueKind, QueueSpec,
+    RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
 };
 pub use start::{StartAt, StartParseError};
 pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};

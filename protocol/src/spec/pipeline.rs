@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::tree::DataSourceName;
+
 use super::{AlertSpec, Endpoint, PipelineName, SinkName, StartAt, TableFilter};
 
 /// A pipeline: one source, a queue, its sinks.
@@ -23,6 +25,17 @@ pub struct PipelineSpec {
     pub placement: PlacementSpec,
     /// How often what failed is tried again.
     pub restart: RestartSpec,
+    /// How fast it may go.
+    pub limits: LimitsSpec,
+}
+
+/// How fast a pipeline may go; `None` is as fast as it can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsSpec {
+    /// Most rows that go into the sink each second: at least 1.
+    pub rows_per_second_max: Option<u64>,
+    /// Most bytes that are read from the source each second: at least 64 KiB.
+    pub bytes_per_second_max: Option<u64>,
 }
 
 /// Where the binlog comes from.
@@ -30,6 +43,8 @@ pub struct PipelineSpec {
 pub struct SourceSpec {
     /// The server.
     pub endpoint: Endpoint,
+    /// The server's name in the directory: where its node says, else where `endpoint` does.
+    pub datasource: Option<DataSourceName>,
     /// Which tables are taken.
     pub tables: TableFilter,
     /// Where to begin, for a sink that has no offset yet.
@@ -82,6 +97,8 @@ pub struct SinkSpec {
     pub name: SinkName,
     /// The server.
     pub endpoint: Endpoint,
+    /// The server's name in the directory: where its node says, else where `endpoint` does.
+    pub datasource: Option<DataSourceName>,
     /// What a crash may do.
     pub delivery: Delivery,
 }

@@ -136,9 +136,8 @@ impl<'a> Placing<'a> {
         while kept.iter().filter(|core| counts(core)).count() > replicas {
             let standbys = || kept.iter().enumerate().skip(1);
             let last = standbys()
-                .filter(|(_, core)| counts(core) && !self.task.in_sync.contains(*core))
-                .next_back()
-                .or_else(|| standbys().filter(|(_, core)| counts(core)).next_back())
+                .rfind(|(_, core)| counts(core) && !self.task.in_sync.contains(*core))
+                .or_else(|| standbys().rfind(|(_, core)| counts(core)))
                 .map(|(place, _)| place);
             match last {
                 Some(place) => drop(kept.remove(place)),

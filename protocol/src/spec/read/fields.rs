@@ -72,6 +72,23 @@ pub(super) const RESTART_WINDOW_MS: Quantity = Quantity {
     },
 };
 
+pub(super) const ROWS_PER_SECOND: Bound = Bound {
+    range: 1..=1_000_000_000,
+    show: plain,
+    why: "below, nothing moves; above, it is no bound",
+};
+
+pub(super) const BYTES_PER_SECOND: Quantity = Quantity {
+    name: "size",
+    parse: units::parse_size,
+    plain_numbers: true,
+    bound: Bound {
+        range: (64 << 10)..=(64 << 30),
+        show: units::size_text,
+        why: "below, the source gives up on a reader that is so slow; above, it is no bound",
+    },
+};
+
 fn plain(number: u64) -> String {
     number.to_string()
 }
@@ -100,6 +117,10 @@ pub(super) const ROOT: &[Field] = &[
     Field {
         name: "alert",
         next: "write a table [[alert.hook]]",
+    },
+    Field {
+        name: "limits",
+        next: "write a table [limits]",
     },
     Field {
         name: "placement",
@@ -182,6 +203,10 @@ pub(super) const SOURCE: &[Field] = &[
         name: "heartbeat",
         next: "write heartbeat = \"1s\"",
     },
+    Field {
+        name: "datasource",
+        next: "write datasource = \"primary\", or leave it out",
+    },
 ];
 
 pub(super) const QUEUE: &[Field] = &[
@@ -220,6 +245,10 @@ pub(super) const SINK: &[Field] = &[
         name: "delivery",
         next: "write delivery = \"exactly-once\"",
     },
+    Field {
+        name: "datasource",
+        next: "write datasource = \"primary\", or leave it out",
+    },
 ];
 
 pub(super) const APPLY: &[Field] = &[
@@ -230,6 +259,17 @@ pub(super) const APPLY: &[Field] = &[
     Field {
         name: "batch_bytes_max",
         next: "write batch_bytes_max = \"4MiB\" (units KiB, MiB, GiB)",
+    },
+];
+
+pub(super) const LIMITS: &[Field] = &[
+    Field {
+        name: "rows_per_second_max",
+        next: "write rows_per_second_max = 50000",
+    },
+    Field {
+        name: "bytes_per_second_max",
+        next: "write bytes_per_second_max = \"32MiB\" (units KiB, MiB, GiB)",
     },
 ];
 

@@ -9,14 +9,15 @@ use std::path::Path;
 use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
-    ApplySpec, Delivery, PipelineSpec, PlacementSpec, QueueKind, QueueSpec, RestartSpec, SinkSpec,
-    SnapshotMode, SourceSpec,
+    ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, QueueKind, QueueSpec,
+    RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
 };
 use super::tables::{TableFilter, TableRule};
 use super::{
     AlertReading, Environment, HookProblem, HookSpec, PipelineName, SinkName, SpecProblem, StartAt,
     units,
 };
+use crate::tree::DataSourceName;
 
 mod fields;
 mod endpoint;
@@ -94,6 +95,7 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
     let alert = alert::alert(top, with_hooks);
     let placement = placement(top);
     let restart = restart(top);
+    let limits = limits(top);
     let (name, source, sinks) = (name?, source?, sinks?);
     Some(PipelineSpec {
         name,
@@ -104,12 +106,14 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
         alert,
         placement,
         restart,
+        limits,
     })
 }
 
 fn source(table: &Section<'_>) -> Option<SourceSpec> {
     table.require("tables");
     let endpoint = endpoint(table);
+    let datasource = table.parsed("datasource", str::parse::<DataSourceName>);
     let tables = tables(table);
     let start = table
         .parsed("start", str::parse::<StartAt>)
@@ -133,6 +137,7 @@ fn source(table: &Section<'_>) -> Option<SourceSpec> {
     let heartbeat_ms = table.quantity("heartbeat", &HEARTBEAT_MS);
     Some(SourceSpec {
         endpoint: endpoint?,
+        datasource,
         tables: tables?,
         start,
         snapshot: snapshot.unwrap_or_default(),
@@ -234,6 +239,7 @@ fn sink(table: &Section<'_>) -> Option<SinkSpec> {
     table.literal("name");
     let name = table.parsed("name", str::parse::<SinkName>);
     let endpoint = endpoint(table);
+    let datasource = table.parsed("datasource", str::parse::<DataSourceName>);
     let delivery = table.choice(
         "delivery",
         &[
@@ -255,6 +261,7 @@ fn sink(table: &Section<'_>) -> Option<SinkSpec> {
     Some(SinkSpec {
         name: name?,
         endpoint: endpoint?,
+        datasource,
         delivery: delivery.unwrap_or_default(),
     })
 }
@@ -285,6 +292,16 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
         }
     }
     spec
+}
+
+fn limits(top: &Section<'_>) -> LimitsSpec {
+    let Some(table) = top.table("limits", LIMITS) else {
+        return LimitsSpec::default();
+    };
+    LimitsSpec {
+        rows_per_second_max: table.integer("rows_per_second_max", &ROWS_PER_SECOND),
+        bytes_per_second_max: table.quantity("bytes_per_second_max", &BYTES_PER_SECOND),
+    }
 }
 
 fn placement(top: &Section<'_>) -> PlacementSpec {

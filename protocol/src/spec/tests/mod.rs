@@ -113,6 +113,7 @@ fn the_complete_example_parses() {
         name: PipelineName::new("orders").unwrap(),
         source: SourceSpec {
             endpoint: endpoint(3306, "repl", "p@ss:w/rd#?%41\"\n${x}"),
+            datasource: None,
             tables: TableFilter::parse(&["shop.*", "!shop.audit_*"]).unwrap(),
             start: StartAt::Now,
             snapshot: SnapshotMode::Never,
@@ -126,6 +127,7 @@ fn the_complete_example_parses() {
         sinks: vec![SinkSpec {
             name: SinkName::new("replica").unwrap(),
             endpoint: endpoint(3307, "app", ""),
+            datasource: None,
             delivery: Delivery::ExactlyOnce,
         }],
         apply: ApplySpec {
@@ -155,6 +157,7 @@ fn the_complete_example_parses() {
             max: 5,
             window_ms: 600_000,
         },
+        limits: LimitsSpec::default(),
     };
     assert_eq!(spec, expected);
 }

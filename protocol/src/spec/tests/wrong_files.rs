@@ -49,14 +49,14 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
             after(tables, "zzz = \"hunter2\""),
             &[
                 "5: source.zzz: unknown key; valid keys are url, password, tls, tls_ca, \
-                 tables, start, snapshot, server_id, heartbeat",
+                 tables, start, snapshot, server_id, heartbeat, datasource",
             ],
         ),
         (
             after(tables, "\"a b\" = \"hunter2\""),
             &[
                 "5: source.\"a b\": unknown key; valid keys are url, password, tls, tls_ca, \
-                 tables, start, snapshot, server_id, heartbeat",
+                 tables, start, snapshot, server_id, heartbeat, datasource",
             ],
         ),
         (
