@@ -5,7 +5,7 @@
 //! if the one who took it dies, it isn't begun again by another, and the asker is told who had it.
 //! A command that nobody takes in time is removed, and can't surprise anybody later.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -213,8 +213,8 @@ pub struct Inbox {
     session: Session,
     queue: CommandQueue,
     worker: String,
-    /// Nodes that can't be read, or aren't for us; looked at once.
-    passed: HashSet<String>,
+    /// Nodes that can't be read, aren't for us, or are done, and until when they aren't looked at.
+    passed: HashMap<String, Instant>,
 }
 
 impl Inbox {
@@ -224,7 +224,7 @@ impl Inbox {
             session: session.clone(),
             queue,
             worker: worker.into(),
-            passed: HashSet::new(),
+            passed: HashMap::new(),
         }
     }
 
@@ -253,12 +253,16 @@ impl Inbox {
                 })
                 .await?;
             let present: HashSet<&String> = names.iter().collect();
-            self.passed.retain(|name| present.contains(name));
+            self.passed.retain(|name, _| present.contains(name));
             for Sequenced { name, .. } in Sequenced::sorted(&names) {
                 let Some(path) = parent.listed(&name) else {
                     continue;
                 };
-                if self.passed.contains(&name) {
+                if self
+                    .passed
+                    .get(&name)
+                    .is_some_and(|until| Instant::now() < *until)
+                {
                     continue;
                 }
                 let entry = match session.read_in::<Command>(incarnation, &path).await {
@@ -266,7 +270,7 @@ impl Inbox {
                     Ok(None) => continue,
                     Err(error @ CoordinationError::Record { .. }) => {
                         tracing::warn!(%path, %error, "command left alone");
-                        self.passed.insert(name);
+                        self.pass(name);
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -281,11 +285,8 @@ impl Inbox {
                     }
                 }
                 let command = &entry.value.record;
-                if command.answer.is_some() {
-                    continue;
-                }
-                if command.taken.is_some() || !accepts(command) {
-                    self.passed.insert(name);
+                if command.answer.is_some() || command.taken.is_some() || !accepts(command) {
+                    self.pass(name);
                     continue;
                 }
                 if let Some(taken) = self.take(incarnation, path, entry).await? {
@@ -297,6 +298,12 @@ impl Inbox {
                 () = session.over(incarnation) => return Err(ended(node)),
             }
         }
+    }
+
+    /// Reads a command no more for as long as answers are kept: then it may be there to be removed.
+    fn pass(&mut self, name: String) {
+        self.passed
+            .insert(name, Instant::now() + ANSWERED_KEPT.unsigned_abs());
     }
 
     /// Writes that it's ours; `None` if another was first.

@@ -184,7 +184,6 @@ async fn obey(
         () = asked(stop) => return Ok(()),
     };
     let mut changes = [pipelines.changes(), datasources.changes(), config.changes()];
-    tracing::info!(core = %options.id, "ready");
     let mut load = LoadMeter::new(options.board.clone());
     let mut tick = tokio::time::interval(LOAD_EVERY);
     loop {
