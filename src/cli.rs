@@ -38,6 +38,10 @@ pub(crate) enum Command {
     /// One Server on loopback needs no more than this. The ZooKeeper protocol is on its port.
     /// Stops in order on SIGTERM.
     Server(Box<Server>),
+    /// Show the cluster live on this terminal: pipelines, Cores, alerts, the directory.
+    ///
+    /// Press ? there for its keys. Leaves everything running when it ends.
+    Console(towpath_console::Console),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.

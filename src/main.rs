@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Server(arguments) => server::server(*arguments).await,
+            Command::Console(console) => console.run().await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }
