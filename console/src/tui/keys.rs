@@ -131,20 +131,20 @@ pub(super) const KEYS: &[Binding] = keys![
     Scope::LINE,    [k(KeyCode::Backspace), ctrl('h')], "Backspace", Erase, "take a character back";
     Scope::LINE,    [ctrl('u')],                     "Ctrl-u", EraseAll, "take all back";
     // Views.
+    Scope::ANY_VIEW, [c('?')],                       "?",      Help,     "help", *;
     PICK,           [k(KeyCode::Enter)],             "Enter",  Open,     "open", *;
     Scope::OF_PIPELINES, [c('p')],                   "p",      Pause,    "pause", *;
     Scope::OF_PIPELINES, [c('r')],                   "r",      Resume,   "resume", *;
     Scope::OF_PIPELINES, [c('s')],                   "s",      Start,    "start", *;
     Scope::OF_PIPELINES, [c('x')],                   "x",      Stop,     "stop", *;
-    Scope::OF_PIPELINES, [c('m')],                   "m",      Move,     "move to a core", *;
+    Scope::OF_PIPELINES, [c('m')],                   "m",      Move,     "move", *;
     Scope::CLUSTER, [c('d')],                        "d",      Drain,    "drain/undrain", *;
     Scope::ALERTS,  [c('a')],                        "a",      Acknowledge, "acknowledge", *;
     SIDEWAYS,       [k(KeyCode::Tab)],               "Tab",    NextPart, "next part", *;
-    Scope::PIPELINES, [c('o')],                      "o",      Order,    "order by", *;
+    Scope::PIPELINES, [c('o')],                      "o",      Order,    "order", *;
     Scope::PIPELINES, [c('O')],                      "O",      Reverse,  "reverse the order";
-    Scope::LISTS,   [c('/')],                        "/",      Filter,   "filter (! inverts)", *;
+    Scope::LISTS,   [c('/')],                        "/",      Filter,   "filter", *;
     Scope::ANY_VIEW, [c(':')],                       ":",      Command,  "go to", *;
-    Scope::ANY_VIEW, [c('?')],                       "?",      Help,     "help", *;
     MOVING,         [k(KeyCode::Esc)],               "Esc",    Back,     "back", *;
     Scope::ANY_VIEW.and(Scope::HELP).and(Scope::CHOOSE), [c('q')], "q",  Quit, "quit", *;
     Scope(0x1ff & !(1 << 7)), [ctrl('c')],           "Ctrl-c", Quit,     "quit";

@@ -8,9 +8,8 @@ use std::cmp::Reverse;
 use serde::Serialize;
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{
-    Alert, AlertState, AppliedSpec, Assignment, Cluster, Committed, Desired, Drain, EpochHolder,
-    Failure, HistoryEvent, Instance, InstanceState, LifeState, Member, PipelineStatus, Progress,
-    Severity,
+    Alert, AlertState, AppliedSpec, Assignment, Cluster, Committed, Desired, Drain, Failure,
+    HistoryEvent, Instance, InstanceState, LifeState, Member, PipelineStatus, Progress, Severity,
 };
 use towpath_protocol::tree::{AlertId, MemberId, MemberKind, Sequenced, TaskName, path};
 
@@ -68,7 +67,6 @@ pub(super) struct Task {
     pub(super) instances: Vec<Instance>,
     pub(super) progress: Option<Progress>,
     pub(super) commit: Option<Committed>,
-    pub(super) epoch: Option<EpochHolder>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -314,18 +312,22 @@ impl Task {
             instances,
             progress: tree.record(&path::progress(pipeline, &name)),
             commit: tree.record(&path::commit(pipeline, &name)),
-            epoch: tree.record(&path::epoch(pipeline, &name)),
             failure: tree.record(&path::failure(pipeline, &name)),
             name,
         }
     }
 
-    /// The Core that has it.
+    /// The Core that has it; one that only stands by hasn't.
     pub(super) fn running(&self) -> Option<&MemberId> {
-        match (&self.progress, self.instances.first()) {
-            (Some(progress), _) => Some(&progress.core),
-            (None, first) => first.map(|instance| &instance.member),
+        if let Some(progress) = &self.progress {
+            return Some(&progress.core);
         }
+        let first = self.instances.first()?;
+        let waits = matches!(
+            first.state,
+            InstanceState::Provisioning | InstanceState::Standby | InstanceState::Failed
+        );
+        (!waits).then_some(&first.member)
     }
 
     /// The Cores that are ready to take it over.

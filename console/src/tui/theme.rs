@@ -154,7 +154,7 @@ mod tests {
         let values = [Some(0), Some(50), None, Some(u64::MAX / 2), Some(u64::MAX)];
         assert_eq!(theme.sparkline(&values), "▁▁ ▄█");
         assert_eq!(theme.sparkline(&[Some(0), Some(0)]), "▁▁");
-        assert_eq!(Theme::new(false, false).sparkline(&values), "__ =#");
+        assert_eq!(Theme::new(false, false).sparkline(&values), "__ -#");
     }
 
     #[test]

@@ -20,12 +20,13 @@ const SIGNS: [(Health, &str); 5] = [
 ];
 
 /// What a command line takes.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     (":pipelines", "all pipelines, worst first"),
     (":pipeline NAME", "one of them"),
     (":cluster", "Servers, Cores, Monitors"),
     (":alerts", "what fires, and what did"),
     (":dir [PATH]", "the directory's tree"),
+    ("/TEXT", "rows that hold it; !TEXT those that don't"),
     (":q", "quit; a command's beginning is enough"),
 ];
 
@@ -54,7 +55,7 @@ fn lines(model: &Model, theme: Theme) -> Vec<Line<'static>> {
         lines.push(row(format!("{:<16}", key.shown), key.what));
     }
     lines.push(Line::default());
-    lines.push(heading("COMMANDS".to_owned()));
+    lines.push(heading("LINES".to_owned()));
     for (command, what) in COMMANDS {
         lines.push(row(format!("{command:<16}"), what));
     }

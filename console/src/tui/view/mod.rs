@@ -116,24 +116,24 @@ fn header(model: &Model, theme: Theme, width: usize) -> Line<'static> {
         Span::styled("towpath", theme.title()),
         Span::raw(format!("  pipelines {}", picture.pipelines.len())),
     ];
-    for (health, word) in [(Health::Bad, "bad"), (Health::Warn, "to look at")] {
+    for (health, word) in [(Health::Bad, "bad"), (Health::Warn, "warn")] {
         let count = count(health);
         if count > 0 {
-            let text = format!("  {} {count} {word}", theme.sign(health));
+            let text = format!(" {} {count} {word}", theme.sign(health));
             spans.push(Span::styled(text, theme.health(health)));
         }
     }
     let lost = picture.lost_cores().len();
     spans.push(Span::raw(format!("  cores {}", picture.cores.len())));
     if lost > 0 {
-        let text = format!("  {} {lost} lost", theme.sign(Health::Bad));
+        let text = format!(" {} {lost} lost", theme.sign(Health::Bad));
         spans.push(Span::styled(text, theme.health(Health::Bad)));
     }
     let firing = picture.alerts_firing();
     if firing > 0 {
         let worst = picture.alerts.first().map(|(_, alert)| alert);
         let health = worst.map_or(Health::Warn, super::picture::alert_health);
-        let text = format!("  {} {firing} firing", theme.sign(health));
+        let text = format!("  alerts {} {firing}", theme.sign(health));
         spans.push(Span::styled(text, theme.health(health)));
     }
     let (word, health) = match model.lost {
@@ -187,14 +187,20 @@ fn title(model: &Model, theme: Theme, width: usize) -> Line<'static> {
         let text = format!("   only: {filter}  (Esc shows all)");
         spans.push(Span::styled(text, theme.health(Health::Warn)));
     }
-    if model.view == View::Pipelines {
-        let reversed = if model.reversed { ", reversed" } else { "" };
-        let text = format!("by {}{reversed}", model.order.column().to_lowercase());
-        let used: usize = spans.iter().map(Span::width).sum();
-        let gap = width.saturating_sub(used + text.len());
-        spans.push(Span::raw(" ".repeat(gap)));
-        spans.push(Span::styled(text, theme.faint()));
-    }
+    let reversed = if model.reversed { ", reversed" } else { "" };
+    let beside = match (&model.view, &model.picture.cluster) {
+        (View::Pipelines, _) => format!("by {}{reversed}", model.order.column().to_lowercase()),
+        (View::Cluster, Some(cluster)) => {
+            let id = cluster.id.to_string();
+            let id = id.get(..8).unwrap_or_default();
+            format!("cluster {id}, generation {}", cluster.generation)
+        }
+        _ => String::new(),
+    };
+    let used: usize = spans.iter().map(Span::width).sum();
+    let gap = width.saturating_sub(used + text::wide(&beside));
+    spans.push(Span::raw(" ".repeat(gap)));
+    spans.push(Span::styled(beside, theme.faint()));
     Line::from(spans)
 }
 
@@ -274,7 +280,7 @@ fn scrolled(
     let shown: Vec<_> = lines.into_iter().skip(scroll).take(rows).collect();
     frame.render_widget(Paragraph::new(shown), area);
     if below > 0 && area.height > 0 {
-        let text = format!(" {below} more lines: PgDn ");
+        let text = format!(" PgDn: {below} more ");
         let wide = u16::try_from(text.len()).unwrap_or(0).min(area.width);
         let corner = Rect::new(area.right() - wide, area.bottom() - 1, wide, 1);
         frame.render_widget(Paragraph::new(text).style(theme.cursor()), corner);

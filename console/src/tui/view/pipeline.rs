@@ -142,7 +142,11 @@ fn now(model: &Model, pipeline: &Pipeline, width: usize, theme: Theme) -> Vec<Li
     if !is_wide {
         lines.push(Line::default());
         lines.push(Line::styled("LAST EVENTS", theme.title()));
-        for event in model.picture.history(&pipeline.name).iter().take(EVENTS) {
+        let events = model.picture.history(&pipeline.name);
+        if events.is_empty() {
+            lines.push(Line::styled("none", theme.faint()));
+        }
+        for event in events.iter().take(EVENTS) {
             lines.extend(event_lines(event, width, theme));
         }
     }
