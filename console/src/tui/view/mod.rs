@@ -34,6 +34,8 @@ use text::{fit, wrap};
 
 /// The most rows of what a command came to.
 const STATUS_ROWS_MAX: usize = 3;
+/// With fewer columns, the directory's address isn't shown: it wouldn't be recognised.
+const PLACE_MIN: usize = 9;
 
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
@@ -142,12 +144,23 @@ fn header(model: &Model, theme: Theme, width: usize) -> Line<'static> {
     };
     let used: usize = spans.iter().map(Span::width).sum();
     let state = format!("{} {word}", theme.sign(health));
-    let room = width.saturating_sub(used + state.chars().count() + 3);
-    let place = fit(&model.directory, room.min(model.directory.len()), theme);
-    let gap = room.saturating_sub(Span::raw(&*place).width()) + 2;
-    spans.push(Span::raw(" ".repeat(gap)));
+    // The address goes first where there is no room.
+    let room = width.saturating_sub(used + text::wide(&state) + 3);
+    let place = match room {
+        0..PLACE_MIN => String::new(),
+        room => format!(
+            "{} ",
+            fit(
+                &model.directory,
+                room.min(text::wide(&model.directory)),
+                theme
+            )
+        ),
+    };
+    let gap = width.saturating_sub(used + text::wide(&place) + text::wide(&state));
+    spans.push(Span::raw(" ".repeat(gap.max(1))));
     spans.push(Span::styled(place, theme.faint()));
-    spans.push(Span::styled(format!(" {state}"), theme.health(health)));
+    spans.push(Span::styled(state, theme.health(health)));
     Line::from(spans)
 }
 
