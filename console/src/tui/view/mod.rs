@@ -69,10 +69,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
     }
     if let Some(lost) = model.lost {
         let age = format::age(model.now, lost);
-        let text = format!(
-            " NO DIRECTORY for {age}: all below is at least that old. Trying {} again ",
-            model.directory
-        );
+        let text =
+            format!(" NO DIRECTORY for {age}: what you see is at least that old. Trying again.");
         let text = fit(&text, area.width.into(), theme);
         frame.render_widget(Paragraph::new(text).style(theme.banner()), banner_row);
         frame.buffer_mut().set_style(title_row, theme.stale());
