@@ -51,6 +51,10 @@ pub(crate) enum Command {
     /// Passwords in pipeline files are taken from this process's environment. Start two, and one
     /// takes over from the other. Stops in order on SIGTERM.
     Core(Box<Core>),
+    /// Show the cluster live on this terminal: pipelines, Cores, alerts, the directory.
+    ///
+    /// Press ? there for its keys. Leaves everything running when it ends.
+    Console(towpath_console::Console),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             Command::Server(arguments) => server::server(*arguments).await,
             Command::Monitor(arguments) => monitor::monitor(*arguments).await,
             Command::Core(arguments) => core::core(*arguments).await,
+            Command::Console(console) => console.run().await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
         }

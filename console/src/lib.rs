@@ -1,4 +1,4 @@
-//! The operator's side: verbs of the command line.
+//! The operator's side: verbs of the command line, and the TUI.
 //!
 //! It reads and writes the directory, and nothing else: no source, no sink, no file but those
 //! that the user names.
@@ -6,6 +6,8 @@
 pub mod connect;
 pub mod dir;
 mod text;
+mod tui;
 
 pub use connect::Connect;
 pub use dir::Dir;
+pub use tui::Console;

@@ -35,6 +35,7 @@ fn spread(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes long"]
 async fn a_hundred_pipelines_on_three_cores() {
     let rig = Rig::start().await;
     let mut timings = crate::rig::timings();
