@@ -1,15 +1,17 @@
 //! A subtree, kept in memory as it is in the directory.
 //!
-//! One recursive watch tells which node changed, and that node is read again; after a gap in the
+//! One recursive watch tells which nodes changed, and these are read again, several at a time; after a gap in the
 //! watch the whole subtree is. So what is here is never older than what the directory told of
 //! last, and each node by itself is as it once was; two nodes together may be of different
 //! moments.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use towpath_protocol::tree::{NodePath, Record, Versioned};
 
 use crate::browse::{NodeStat, TreeChange, TreeEvent, TreeWatch};
@@ -21,6 +23,8 @@ use crate::session::{Session, ended};
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Nodes that are read at the same time.
 const READS_MAX: usize = 32;
+/// Changed nodes that are read before they are all shown.
+const GATHERED_MAX: usize = 1000;
 
 /// A node as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +136,43 @@ impl Mirror {
     }
 }
 
+fn cut_short() -> CoordinationError {
+    ended("reading the directory")
+}
+
+/// What a watch told of, each node once.
+#[derive(Default)]
+struct Told {
+    changed: BTreeSet<NodePath>,
+    gap: bool,
+}
+
+impl Told {
+    fn note(&mut self, event: TreeEvent) {
+        match event.change {
+            TreeChange::Gap => self.gap = true,
+            // Of a child that came or went, the watch of a subtree tells by itself.
+            TreeChange::Children => {}
+            TreeChange::Created | TreeChange::Deleted | TreeChange::Data => {
+                self.changed.insert(event.path);
+            }
+        }
+    }
+}
+
+/// Waits for a change, and takes all that were told besides: whoever is behind reads a node that
+/// changed ten times but once.
+async fn gather(watch: &mut TreeWatch) -> Result<Told, CoordinationError> {
+    let mut told = Told::default();
+    told.note(watch.next().await?);
+    while told.changed.len() < GATHERED_MAX
+        && let Some(event) = watch.next().now_or_never()
+    {
+        told.note(event?);
+    }
+    Ok(told)
+}
+
 struct Follower {
     session: Session,
     top: NodePath,
@@ -142,8 +183,8 @@ struct Follower {
 impl Follower {
     async fn run(self, mut watch: TreeWatch) {
         loop {
-            let result = match watch.next().await {
-                Ok(event) => self.follow(event).await,
+            let result = match gather(&mut watch).await {
+                Ok(told) => self.follow(told).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
@@ -165,22 +206,36 @@ impl Follower {
         }
     }
 
-    async fn follow(&self, event: TreeEvent) -> Result<(), CoordinationError> {
-        match event.change {
-            TreeChange::Gap => self.read_all().await?,
-            TreeChange::Children => return Ok(()),
-            TreeChange::Deleted => {
-                self.shared.nodes().0.remove(&event.path);
+    async fn follow(&self, told: Told) -> Result<(), CoordinationError> {
+        if told.gap {
+            return self.read_all().await;
+        }
+        let mut waiting = told.changed.into_iter();
+        let mut reads = JoinSet::new();
+        let mut read_nodes = Vec::new();
+        loop {
+            while reads.len() < READS_MAX
+                && let Some(path) = waiting.next()
+            {
+                let session = self.session.clone();
+                reads.spawn(async move { Ok((session.node(&path).await?, path)) });
             }
-            TreeChange::Created | TreeChange::Data => {
-                let node = self.session.node(&event.path).await?;
-                let mut nodes = self.shared.nodes();
+            match reads.join_next().await {
+                Some(read) => {
+                    let read: Result<_, CoordinationError> = read.map_err(|_| cut_short())?;
+                    read_nodes.push(read?);
+                }
+                None => break,
+            }
+        }
+        {
+            let mut nodes = self.shared.nodes();
+            for (node, path) in read_nodes {
                 match node {
-                    // Gone again: that is told, too.
-                    None => drop(nodes.0.remove(&event.path)),
+                    None => drop(nodes.0.remove(&path)),
                     Some((data, stat)) => {
                         let data = data.into();
-                        nodes.0.insert(event.path, MirroredNode { data, stat });
+                        nodes.0.insert(path, MirroredNode { data, stat });
                     }
                 }
             }
@@ -193,7 +248,7 @@ impl Follower {
     async fn read_all(&self) -> Result<(), CoordinationError> {
         let mut found = BTreeMap::new();
         let mut waiting = VecDeque::from([self.top.clone()]);
-        let mut reads = tokio::task::JoinSet::new();
+        let mut reads = JoinSet::new();
         loop {
             while reads.len() < READS_MAX
                 && let Some(path) = waiting.pop_front()
@@ -211,7 +266,7 @@ impl Follower {
             let Some(read) = reads.join_next().await else {
                 break;
             };
-            let (path, node, children) = read.map_err(|_| ended("reading the directory"))??;
+            let (path, node, children) = read.map_err(|_| cut_short())??;
             waiting.extend(children.iter().filter_map(|child| path.listed(child)));
             if let Some((data, stat)) = node {
                 let data = data.into();
