@@ -36,8 +36,8 @@ pub use endpoint::{Endpoint, Secret, TlsMode, TlsModeParseError};
 pub use error::{SpecError, SpecProblem};
 pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
 pub use pipeline::{
-    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, QueueKind, QueueSpec,
-    SinkSpec, SnapshotMode, SourceSpec,
+    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, PlacementSpec, QueueKind,
+    QueueSpec, RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
 };
 pub use start::{StartAt, StartParseError};
 pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};
@@ -72,7 +72,19 @@ impl PipelineSpec {
         path: &Path,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, SpecError> {
-        read::pipeline(text, path, env).map_err(|problems| SpecError::Invalid { problems })
+        read::pipeline(text, path, Some(env)).map_err(|problems| SpecError::Invalid { problems })
+    }
+
+    /// Parses the text of a pipeline file where its variables and the files that it names aren't:
+    /// on a Server. `origin` is named in errors. What depends on a variable isn't checked, and is
+    /// a placeholder or its default in the spec: no connection is to be made with it. What a
+    /// Server has to know (names, placement, restarts) may hold no variable.
+    ///
+    /// # Errors
+    /// `SpecError::Invalid` with every problem of the text.
+    pub fn parse_without_secrets(text: &str, origin: &str) -> Result<Self, SpecError> {
+        read::pipeline(text, Path::new(origin), None)
+            .map_err(|problems| SpecError::Invalid { problems })
     }
 }
 

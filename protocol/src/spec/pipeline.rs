@@ -1,5 +1,7 @@
 //! One pipeline, as its file describes it: resolved and valid.
 
+use std::collections::BTreeMap;
+
 use super::{Endpoint, HookName, PipelineName, Secret, SinkName, StartAt, TableFilter};
 
 /// A pipeline: one source, a queue, its sinks.
@@ -17,6 +19,10 @@ pub struct PipelineSpec {
     pub apply: ApplySpec,
     /// Whom to tell.
     pub alert: AlertSpec,
+    /// Which Cores may run it.
+    pub placement: PlacementSpec,
+    /// How often what failed is tried again.
+    pub restart: RestartSpec,
 }
 
 /// Where the binlog comes from.
@@ -126,4 +132,45 @@ pub struct HookSpec {
 pub enum HookKind {
     /// An HTTP request.
     Webhook,
+}
+
+/// Which Cores may run a pipeline's tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementSpec {
+    /// What a Core's labels must say; any Core will do if this is empty.
+    pub labels: BTreeMap<String, String>,
+    /// Cores per task: one runs, the others stand by. 1 to 5.
+    pub replicas: u8,
+    /// Whether work goes back to the preferred Core when it returns.
+    pub fail_back: bool,
+}
+
+impl Default for PlacementSpec {
+    /// Any Core, and a standby.
+    fn default() -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            replicas: 2,
+            fail_back: false,
+        }
+    }
+}
+
+/// How often a task that failed is tried again by itself; what can't get better by trying is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartSpec {
+    /// The most tries within the window: 0 to 100.
+    pub max: u32,
+    /// The window, in milliseconds: 10 s to 24 h.
+    pub window_ms: u64,
+}
+
+impl Default for RestartSpec {
+    /// 5 in 10 minutes.
+    fn default() -> Self {
+        Self {
+            max: 5,
+            window_ms: 600_000,
+        }
+    }
 }

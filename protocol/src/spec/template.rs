@@ -55,6 +55,15 @@ pub(super) fn pieces(raw: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
     Ok(out)
 }
 
+/// Whether a string's value depends on a variable.
+pub(super) fn has_variables(raw: &str) -> bool {
+    pieces(raw).is_ok_and(|pieces| {
+        pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Variable(_)))
+    })
+}
+
 /// A variable's value.
 pub(super) fn variable(name: &str, env: Environment<'_>) -> Result<String, TemplateError> {
     env(name).ok_or_else(|| TemplateError::Missing { name: name.into() })

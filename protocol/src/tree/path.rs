@@ -11,7 +11,7 @@
 //! /towpath/pipelines/{p}/tasks/{t}/instances/{core}-…      ES
 //! /towpath/pipelines/{p}/tasks/{t}/progress                E
 //! /towpath/pipelines/{p}/commands/c-…                      PS
-//! /towpath/pipelines/{p}/status
+//! /towpath/pipelines/{p}/status, journal
 //! /towpath/pipelines/{p}/history/h-…                       PS
 //! /towpath/pipelines/{p}/tasks/{t}/failure
 //! /towpath/commands/c-…                                    PS
@@ -341,6 +341,11 @@ pub fn status(name: &PipelineName) -> NodePath {
     pipeline(name).step("status")
 }
 
+/// [`Journal`](super::record::Journal).
+pub fn journal(name: &PipelineName) -> NodePath {
+    pipeline(name).step("journal")
+}
+
 /// Parent of what happened to a pipeline, and why.
 pub fn history(name: &PipelineName) -> NodePath {
     pipeline(name).step("history")
@@ -459,6 +464,7 @@ mod tests {
             (commit(&p, &t), "pipelines/orders/tasks/replica/commit"),
             (command(&p), "pipelines/orders/commands/c-"),
             (status(&p), "pipelines/orders/status"),
+            (journal(&p), "pipelines/orders/journal"),
             (history_event(&p), "pipelines/orders/history/h-"),
             (failure(&p, &t), "pipelines/orders/tasks/replica/failure"),
             (cluster_command(), "commands/c-"),

@@ -38,6 +38,8 @@ pub(super) struct Field {
 pub(super) struct Document<'a> {
     pub(super) path: &'a Path,
     pub(super) env: Environment<'a>,
+    /// Whether variables and files are elsewhere: a variable stands for its own name.
+    pub(super) blind: bool,
     text: &'a str,
     problems: RefCell<Vec<SpecProblem>>,
 }
@@ -56,10 +58,12 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(text: &'a str, path: &'a Path, env: Environment<'a>) -> Self {
+    /// `env` is `None` where the variables' values aren't known.
+    pub(super) fn new(text: &'a str, path: &'a Path, env: Option<Environment<'a>>) -> Self {
         Self {
             path,
-            env,
+            env: env.unwrap_or(&placeholder),
+            blind: env.is_none(),
             text,
             problems: RefCell::default(),
         }
@@ -96,6 +100,12 @@ impl<'a> Document<'a> {
             key: place.key.clone(),
             message: message.into(),
         });
+    }
+
+    /// Whether what is wrong with a string may be its placeholders' fault, so that it's neither
+    /// right nor wrong.
+    pub(super) fn unknown(&self, raw: &str) -> bool {
+        self.blind && template::has_variables(raw)
     }
 
     /// Every problem, by line.
@@ -157,6 +167,15 @@ impl<'a> Document<'a> {
             }
         }
     }
+}
+
+/// What a variable whose value isn't known stands for: a name of its own, so that two texts are
+/// the same exactly if they hold the same variables.
+fn placeholder(name: &str) -> Option<String> {
+    Some(format!(
+        "var-{}",
+        name.to_ascii_lowercase().replace('_', "-")
+    ))
 }
 
 /// The bounds of a number.

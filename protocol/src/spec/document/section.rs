@@ -1,5 +1,7 @@
 //! A table of the file: its keys, read as what they should be.
 
+use std::collections::BTreeMap;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -140,12 +142,66 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         match parse(&text.value) {
             Ok(value) => Some(value),
+            Err(_) if self.document.unknown(text.raw) => None,
             Err(error) => {
                 self.document
                     .report(&text.place, text.explain(&error, self.next(name)));
                 None
             }
         }
+    }
+
+    /// Reports a variable where a Server, which doesn't have its value, must know the string.
+    pub(in crate::spec) fn literal(&self, name: &str) {
+        if let Some(DeValue::String(text)) = self.value(name)
+            && self.document.unknown(text)
+        {
+            let message = format!(
+                "{} can't be known to the Servers, which don't have the variable; write it out",
+                quote(text)
+            );
+            self.document.report(&self.place_of(name), message);
+        }
+    }
+
+    /// True or false.
+    pub(in crate::spec) fn boolean(&self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        if let DeValue::Boolean(boolean) = value {
+            return Some(*boolean);
+        }
+        self.wrong_type(&self.place_of(name), name, "true or false", value);
+        None
+    }
+
+    /// A table of strings, whose keys are free.
+    pub(in crate::spec) fn strings(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let value = self.value(name)?;
+        let place = self.place_of(name);
+        let DeValue::Table(table) = value else {
+            self.wrong_type(&place, name, "a table of strings", value);
+            return None;
+        };
+        let mut out = BTreeMap::new();
+        for (key, value) in table {
+            let place = Place {
+                line: self.document.line(&key.span()),
+                key: format!("{}.{}", place.key, quote_key(key.get_ref())),
+            };
+            let DeValue::String(text) = value.get_ref() else {
+                self.wrong_type(&place, name, "a string", value.get_ref());
+                continue;
+            };
+            if self.document.unknown(text) {
+                let message = "can't be known to the Servers, which don't have the variable; \
+                               write it out";
+                self.document.report(&place, message);
+            }
+            if let Some(text) = self.document.resolve(Raw { place, text }) {
+                out.insert(key.get_ref().to_string(), text.value);
+            }
+        }
+        Some(out)
     }
 
     /// One of a few words.
@@ -157,6 +213,9 @@ impl<'a> Section<'a> {
         let text = self.text(name)?;
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.value) {
             return Some(*choice);
+        }
+        if self.document.unknown(text.raw) {
+            return None;
         }
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
         // Words are compared with what stands in the file: a variable may hold a secret.
@@ -221,6 +280,9 @@ impl<'a> Section<'a> {
             return self.integer(name, &quantity.bound);
         }
         let text = self.text(name)?;
+        if self.document.unknown(text.raw) {
+            return None;
+        }
         let shown = quote(text.raw);
         let Some(number) = (quantity.parse)(&text.value) else {
             let message = format!("{shown} is no {}; {}", quantity.name, self.next(name));

@@ -49,6 +49,29 @@ pub(super) const BATCH_BYTES: Quantity = Quantity {
     },
 };
 
+pub(super) const REPLICAS: Bound = Bound {
+    range: 1..=5,
+    show: plain,
+    why: "one has to run it; each standby keeps connections to source and sink open",
+};
+
+pub(super) const RESTARTS: Bound = Bound {
+    range: 0..=100,
+    show: plain,
+    why: "each try is kept in the directory until it's out of the window",
+};
+
+pub(super) const RESTART_WINDOW_MS: Quantity = Quantity {
+    name: "duration",
+    parse: units::parse_duration,
+    plain_numbers: false,
+    bound: Bound {
+        range: 10_000..=86_400_000,
+        show: units::duration_text,
+        why: "below, the tries never count; above, a failure of yesterday does",
+    },
+};
+
 fn plain(number: u64) -> String {
     number.to_string()
 }
@@ -77,6 +100,40 @@ pub(super) const ROOT: &[Field] = &[
     Field {
         name: "alert",
         next: "write a table [[alert.hook]]",
+    },
+    Field {
+        name: "placement",
+        next: "write a table [placement]",
+    },
+    Field {
+        name: "restart",
+        next: "write a table [restart]",
+    },
+];
+
+pub(super) const PLACEMENT: &[Field] = &[
+    Field {
+        name: "labels",
+        next: "write labels = { zone = \"a\" }",
+    },
+    Field {
+        name: "replicas",
+        next: "write replicas = 2, or 1 for no standby",
+    },
+    Field {
+        name: "fail_back",
+        next: "write fail_back = true or fail_back = false",
+    },
+];
+
+pub(super) const RESTART: &[Field] = &[
+    Field {
+        name: "max",
+        next: "write max = 5",
+    },
+    Field {
+        name: "window",
+        next: "write window = \"10m\" (units ms, s, m, h)",
     },
 ];
 

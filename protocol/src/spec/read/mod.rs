@@ -9,8 +9,8 @@ use std::path::Path;
 use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
-    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, QueueKind, QueueSpec,
-    SinkSpec, SnapshotMode, SourceSpec,
+    AlertSpec, ApplySpec, Delivery, HookKind, HookSpec, PipelineSpec, PlacementSpec, QueueKind,
+    QueueSpec, RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
 };
 use super::tables::{TableFilter, TableRule};
 use super::{Environment, HookName, PipelineName, Secret, SinkName, SpecProblem, StartAt, units};
@@ -30,7 +30,7 @@ const BATCH_BYTES_DEFAULT: u64 = 4 << 20;
 pub(super) fn pipeline(
     text: &str,
     path: &Path,
-    env: Environment<'_>,
+    env: Option<Environment<'_>>,
 ) -> Result<PipelineSpec, Vec<SpecProblem>> {
     let document = Document::new(text, path, env);
     let spec = document
@@ -47,12 +47,15 @@ fn root(top: &Section<'_>) -> Option<PipelineSpec> {
     for required in ["name", "source", "sink"] {
         top.require(required);
     }
+    top.literal("name");
     let name = top.parsed("name", str::parse::<PipelineName>);
     let source = top.table("source", SOURCE).and_then(|table| source(&table));
     let queue = queue(top);
     let sinks = sinks(top, source.as_ref());
     let apply = apply(top, &queue);
     let alert = AlertSpec { hooks: hooks(top) };
+    let placement = placement(top);
+    let restart = restart(top);
     let (name, source, sinks) = (name?, source?, sinks?);
     Some(PipelineSpec {
         name,
@@ -61,6 +64,8 @@ fn root(top: &Section<'_>) -> Option<PipelineSpec> {
         sinks,
         apply,
         alert,
+        placement,
+        restart,
     })
 }
 
@@ -99,7 +104,11 @@ fn source(table: &Section<'_>) -> Option<SourceSpec> {
 }
 
 fn tables(table: &Section<'_>) -> Option<TableFilter> {
-    let rules = table.parsed_array("tables", str::parse::<TableRule>)?;
+    let Some(rules) = table.parsed_array("tables", str::parse::<TableRule>) else {
+        // A rule that is a variable as a whole says nothing here, and nobody looks.
+        return (table.document.blind && table.has("tables"))
+            .then(|| TableFilter::parse(&["*.*"]).ok())?;
+    };
     match TableFilter::new(rules) {
         Ok(filter) => Some(filter),
         Err(error) => {
@@ -184,6 +193,7 @@ fn same_server(a: &Endpoint, b: &Endpoint) -> bool {
 
 fn sink(table: &Section<'_>) -> Option<SinkSpec> {
     table.require("name");
+    table.literal("name");
     let name = table.parsed("name", str::parse::<SinkName>);
     let endpoint = endpoint(table);
     let delivery = table.choice(
@@ -261,6 +271,7 @@ fn hooks(top: &Section<'_>) -> Vec<HookSpec> {
             if !["http://", "https://"]
                 .iter()
                 .any(|scheme| text.value.starts_with(scheme))
+                && !table.document.unknown(text.raw)
             {
                 let message = format!("neither http:// nor https://; {}", table.next("url"));
                 table.document.report(&text.place, message);
@@ -272,4 +283,36 @@ fn hooks(top: &Section<'_>) -> Vec<HookSpec> {
         }
     }
     out
+}
+
+fn placement(top: &Section<'_>) -> PlacementSpec {
+    let default = PlacementSpec::default();
+    let Some(table) = top.table("placement", PLACEMENT) else {
+        return default;
+    };
+    let replicas = table.integer("replicas", &REPLICAS);
+    PlacementSpec {
+        labels: table.strings("labels").unwrap_or_default(),
+        replicas: replicas
+            .and_then(|replicas| u8::try_from(replicas).ok())
+            .unwrap_or(default.replicas),
+        fail_back: table.boolean("fail_back").unwrap_or(default.fail_back),
+    }
+}
+
+fn restart(top: &Section<'_>) -> RestartSpec {
+    let default = RestartSpec::default();
+    let Some(table) = top.table("restart", RESTART) else {
+        return default;
+    };
+    table.literal("window");
+    let max = table.integer("max", &RESTARTS);
+    RestartSpec {
+        max: max
+            .and_then(|max| u32::try_from(max).ok())
+            .unwrap_or(default.max),
+        window_ms: table
+            .quantity("window", &RESTART_WINDOW_MS)
+            .unwrap_or(default.window_ms),
+    }
 }

@@ -137,6 +137,15 @@ fn the_complete_example_parses() {
                 url: Secret::new("http://127.0.0.1:9000/alerts"),
             }],
         },
+        placement: PlacementSpec {
+            labels: Default::default(),
+            replicas: 2,
+            fail_back: false,
+        },
+        restart: RestartSpec {
+            max: 5,
+            window_ms: 600_000,
+        },
     };
     assert_eq!(spec, expected);
 }
@@ -216,6 +225,82 @@ fn keys_that_are_given_count() {
         batch_bytes_max: 1 << 20,
     };
     assert_eq!(spec.apply, apply, "a batch is no larger than the queue");
+}
+
+#[test]
+fn placement_and_restarts_are_read() {
+    let text = format!(
+        "{LEAST}[placement]\nlabels = {{ zone = \"a\", \"disk type\" = \"ssd\" }}\nreplicas = 1\n\
+         fail_back = true\n[restart]\nmax = 0\nwindow = \"1h\"\n"
+    );
+    let spec = parse(&text).unwrap();
+    let labels = [("disk type", "ssd"), ("zone", "a")];
+    let placement = PlacementSpec {
+        labels: labels.map(|(k, v)| (k.into(), v.into())).into(),
+        replicas: 1,
+        fail_back: true,
+    };
+    assert_eq!(spec.placement, placement);
+    let restart = RestartSpec {
+        max: 0,
+        window_ms: 3_600_000,
+    };
+    assert_eq!(spec.restart, restart);
+}
+
+#[test]
+fn a_server_reads_a_file_without_its_secrets() {
+    let text = EXAMPLE
+        .replace("\"shop.*\"", "\"${RULE}\"")
+        .replace(
+            "start = \"now\"  ",
+            "start = \"${START}\"\nheartbeat = \"${BEAT}\"",
+        )
+        .replace(
+            "@127.0.0.1:3307\"",
+            "@${SINK_HOST}:${SINK_PORT}\"\ntls = \"${TLS}\"",
+        )
+        .replace("http://127.0.0.1:9000/alerts", "${HOOK}");
+    let spec = PipelineSpec::parse_without_secrets(&text, "orders").unwrap();
+    assert_eq!(spec.name.as_str(), "orders");
+    assert_eq!(spec.sinks[0].name.as_str(), "replica");
+    let text = format!("{LEAST}password = \"file:nowhere/${{SECRET}}\"\n");
+    assert!(PipelineSpec::parse_without_secrets(&text, "orders").is_ok());
+
+    let whole = least_with("\"mysql://u:hunter2@a\"", "\"${URL}\"");
+    assert!(PipelineSpec::parse_without_secrets(&whole, "orders").is_ok());
+
+    for (text, line) in [
+        (
+            least_with("\"p\"", "\"${NAME}\""),
+            "orders:1: name: \"${NAME}\" can't be known to the Servers, which don't have the \
+             variable; write it out",
+        ),
+        (
+            format!("{LEAST}[placement]\nlabels.zone = \"${{ZONE}}\"\n"),
+            "orders:9: placement.labels.zone: can't be known to the Servers, which don't have the \
+             variable; write it out",
+        ),
+        (
+            format!("{LEAST}[restart]\nwindow = \"${{WINDOW}}\"\n"),
+            "orders:9: restart.window: \"${WINDOW}\" can't be known to the Servers, which don't \
+             have the variable; write it out",
+        ),
+        (
+            least_with("[\"shop.*\"]", "[\"shop.*\", \"x\"]\nstart = \"soon\""),
+            "orders:5: source.start: \"soon\" is no start; write now, earliest, gtid:<set>, \
+             <file>:<offset>, or a time like 2026-01-31T08:00:00Z",
+        ),
+        (
+            least_with("\"mysql://u@b\"", "\"mysql://u:${SINK}@a\""),
+            "orders:7: sink[1].url: the same server as the source: rows would be written to the \
+             tables they come from; give another server",
+        ),
+    ] {
+        let error = PipelineSpec::parse_without_secrets(&text, "orders").unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    }
 }
 
 #[test]

@@ -66,6 +66,32 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
             ],
         ),
         (
+            format!(
+                "{LEAST}[placement]\nlabels = [1]\nreplicas = 6\nfail_back = 1\nlabel.zone = 1\n\
+                 [restart]\nmax = 101\nwindow = \"1s\"\n"
+            ),
+            &[
+                "9: placement.labels: expected a table of strings, found an array; write labels = \
+                 { zone = \"a\" }",
+                "10: placement.replicas: 6 is out of bounds; give 1 to 5 (one has to run it; each \
+                 standby keeps connections to source and sink open)",
+                "11: placement.fail_back: expected true or false, found an integer; write \
+                 fail_back = true or fail_back = false",
+                "12: placement.label: unknown key; did you mean \"labels\"?",
+                "14: restart.max: 101 is out of bounds; give 0 to 100 (each try is kept in the \
+                 directory until it's out of the window)",
+                "15: restart.window: \"1s\" is out of bounds; give 10s to 86400s (below, the \
+                 tries never count; above, a failure of yesterday does)",
+            ],
+        ),
+        (
+            format!("{LEAST}[placement.labels]\nzone = 1\n"),
+            &[
+                "9: placement.labels.zone: expected a string, found an integer; write labels = { \
+                 zone = \"a\" }",
+            ],
+        ),
+        (
             least_with("[[sink]]", "[sinks]"),
             &[
                 "1: sink: missing; write a table [[sink]] with name and url",

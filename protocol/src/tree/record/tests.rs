@@ -46,6 +46,7 @@ fn examples_are_read_and_printed_again_and_newer_ones_too() {
     holds::<Alert>();
     holds::<LockHolder>();
     holds::<PipelineStatus>();
+    holds::<Journal>();
     holds::<Failure>();
     holds::<HistoryEvent>();
     holds::<Drain>();
