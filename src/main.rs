@@ -9,7 +9,7 @@ mod tail;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches as _;
 
 use cli::{Cli, Command};
 
@@ -19,7 +19,12 @@ const EXIT_SUPERSEDED: u8 = 3;
 fn main() -> ExitCode {
     // One provider for all of rustls' users, whatever else is linked in.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let mut command = cli::command();
+    let matches = command.get_matches_mut();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command).exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -36,8 +41,14 @@ fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(arguments).await,
             Command::Server(arguments) => server::server(*arguments).await,
+            Command::Verb(verb) => verb.run().await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
+            Command::Completions(arguments) => {
+                let script = &mut std::io::stdout();
+                clap_complete::generate(arguments.shell, &mut command, "towpath", script);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     // A blocked write or a slow server must not hold the exit up.

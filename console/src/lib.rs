@@ -5,7 +5,15 @@
 
 pub mod connect;
 pub mod dir;
+pub mod screen;
+pub mod verb;
+mod tree;
+mod model;
+mod show;
+mod mask;
 mod text;
 
 pub use connect::Connect;
 pub use dir::Dir;
+pub use screen::Screen;
+pub use verb::Verb;
