@@ -96,6 +96,17 @@ impl Screen {
         self.show(&drawn)
     }
 
+    /// Leaves what was drawn where it is, and goes on below it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(crate) fn leave(&mut self) -> io::Result<()> {
+        match self.live {
+            true => self.show("\r\n"),
+            false => Ok(()),
+        }
+    }
+
     /// Says something about what is being done.
     pub(crate) fn say(&mut self, line: &str) {
         // Whoever closed it doesn't want to hear.

@@ -103,8 +103,14 @@ pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) 
     let far_max = (name.chars().count() / 2).clamp(1, 3);
     names
         .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .filter(|(distance, known)| *distance <= far_max || known.starts_with(name))
+        .filter_map(|known| {
+            // The beginning of a name is more than a slip of the hand.
+            let distance = match known.starts_with(name) {
+                true => 0,
+                false => strsim::damerau_levenshtein(name, known),
+            };
+            (distance <= far_max).then_some((distance, known))
+        })
         .min()
         .map(|(_, known)| known)
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::path::{self, MemberKind};
-use towpath_protocol::tree::record::{Alert, AlertState, DataSource, LogConfig, Member, Probe};
+use towpath_protocol::tree::record::{Alert, AlertState, DataSource, Member, Probe};
 use towpath_protocol::tree::{AlertId, DataSourceName, NodePath, Record, Sequenced, TaskName};
 
 use super::{PipelineView, TaskView, View, severity_rank};
@@ -19,7 +19,10 @@ pub(crate) fn is_shown(node: &NodePath) -> bool {
     };
     let steps: Vec<&str> = steps.collect();
     match *steps.as_slice() {
-        ["history" | "commands" | "locks" | "monitors-election", ..] => false,
+        [
+            "history" | "commands" | "config" | "locks" | "monitors-election",
+            ..,
+        ] => false,
         ["pipelines", _, "history" | "commands" | "journal", ..] => false,
         ["pipelines", _, "spec", _, ..] => false,
         _ => true,
@@ -133,7 +136,6 @@ impl View {
             .collect();
         let pipelines = names.into_iter().map(|name| reader.pipeline(name, &alerts));
         let pipelines = pipelines.collect();
-        let log = reader.record::<LogConfig>(&path::log_config());
         Self {
             now,
             pipelines,
@@ -143,7 +145,6 @@ impl View {
             drained: reader.all(&path::drained()),
             sources,
             alerts,
-            log_filter: log.map(|config| config.filter),
             unreadable: reader.unreadable,
         }
     }

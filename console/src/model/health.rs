@@ -93,7 +93,8 @@ impl View {
                 "no Monitor is registered: nobody raises alerts (towpath monitor)".to_owned(),
             );
         }
-        for pipeline in &self.pipelines {
+        let resting = |pipeline: &PipelineView| pipeline.state() == "stopped";
+        for pipeline in self.pipelines.iter().filter(|pipeline| !resting(pipeline)) {
             for task in &pipeline.tasks {
                 let assigned = task.assignment.iter().flat_map(|plan| &plan.cores);
                 for core in assigned.filter(|core| !self.cores.contains_key(core)) {

@@ -8,7 +8,7 @@ mod build;
 mod health;
 pub(crate) mod json;
 #[cfg(test)]
-mod example;
+pub(crate) mod example;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -39,8 +39,6 @@ pub(crate) struct View {
     pub(crate) sources: BTreeMap<DataSourceName, (DataSource, Option<Probe>)>,
     /// All, resolved ones too.
     pub(crate) alerts: BTreeMap<AlertId, Alert>,
-    /// The log filter of all processes, if one was set.
-    pub(crate) log_filter: Option<String>,
     /// Nodes whose record can't be read, each with the reason.
     pub(crate) unreadable: Vec<String>,
 }

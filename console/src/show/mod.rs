@@ -5,6 +5,8 @@ mod status;
 mod get;
 mod describe;
 mod history;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use describe::{Described, describe};
 pub(crate) use get::{alerts, cores, monitors, pipelines, servers, sources, tasks};

@@ -142,6 +142,17 @@ fn table(view: &View, pipelines: &[&PipelineView]) -> Table {
 
 /// Why a pipeline isn't as it should be.
 fn why(pipeline: &PipelineView) -> String {
+    let runs = matches!(&pipeline.status, Some(status) if status.state == LifeState::Running);
+    let idle = pipeline.tasks.iter().find(|task| task.running().is_none());
+    if let (None, true, Some(task)) = (pipeline.failure(), runs, idle) {
+        return match task.standby().next() {
+            Some(next) => format!(
+                "nobody runs {} now; {} is to take over",
+                task.name, next.member
+            ),
+            None => format!("nobody runs {} now, and nobody stands by", task.name),
+        };
+    }
     let cause = pipeline.status.as_ref().map(|status| &*status.cause);
     match (pipeline.failure(), cause) {
         (Some((task, failure)), _) => {

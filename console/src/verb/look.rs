@@ -129,11 +129,11 @@ impl Status {
                 } => if !changed {
                     bail!("the session with the directory ended");
                 },
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                _ = tokio::signal::ctrl_c() => return Ok(screen.leave()?),
             }
             tokio::select! {
                 () = tokio::time::sleep_until(drawn + REDRAW_PAUSE) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                _ = tokio::signal::ctrl_c() => return Ok(screen.leave()?),
             }
         }
     }
@@ -141,7 +141,7 @@ impl Status {
 
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(super) enum Kind {
     /// What is in force, and how it is.
     #[value(alias = "pipeline")]
     Pipelines,
