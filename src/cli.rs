@@ -68,7 +68,9 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["status", "get", "describe", "history", "alerts"]),
     (
         "Pipelines",
-        &["apply", "start", "stop", "pause", "resume", "move", "delete"],
+        &[
+            "apply", "start", "stop", "pause", "resume", "move", "delete",
+        ],
     ),
     (
         "Cluster",
@@ -242,7 +244,11 @@ mod tests {
     fn every_command_is_under_one_heading() {
         let command = command();
         command.clone().debug_assert();
-        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .copied()
+            .collect();
         grouped.retain(|name| *name != "help");
         grouped.sort_unstable();
         let mut shown: Vec<_> = command

@@ -11,4 +11,5 @@ mod zombie;
 mod ddl;
 mod run;
 mod dir;
+mod verbs;
 mod ports;

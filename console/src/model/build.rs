@@ -18,15 +18,15 @@ pub(crate) fn is_shown(node: &NodePath) -> bool {
         return false;
     };
     let steps: Vec<&str> = steps.collect();
-    match *steps.as_slice() {
+    let unwanted = matches!(
+        *steps.as_slice(),
         [
             "history" | "commands" | "config" | "locks" | "monitors-election",
-            ..,
-        ] => false,
-        ["pipelines", _, "history" | "commands" | "journal", ..] => false,
-        ["pipelines", _, "spec", _, ..] => false,
-        _ => true,
-    }
+            ..
+        ] | ["pipelines", _, "history" | "commands" | "journal", ..]
+            | ["pipelines", _, "spec", _, ..]
+    );
+    !unwanted
 }
 
 /// Reads records, and remembers those that can't be read.
