@@ -13,6 +13,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Where the directory is.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Directory")]
 pub struct Connect {
     /// Where the directory is: host:port of one or more Servers, separated by commas.
     #[arg(

@@ -124,12 +124,13 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// How a verb asks for a change.
 #[derive(Debug, Args)]
 pub(super) struct Order {
-    #[command(flatten)]
-    connect: Connect,
     /// Wait this long for the answer, as 500ms, 60s or 5m. What was begun goes on without us.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration,
         global = true)]
     timeout: Duration,
+    // Last: its heading in the help holds for what follows.
+    #[command(flatten)]
+    connect: Connect,
 }
 
 /// A duration as an operator writes it; a number alone is seconds.
