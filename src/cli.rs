@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use towpath_protocol::tree::MemberId;
 
 use crate::process::http::Http;
@@ -55,12 +55,80 @@ pub(crate) enum Command {
     ///
     /// Press ? there for its keys. Leaves everything running when it ends.
     Console(towpath_console::Console),
+    #[command(flatten)]
+    Verb(towpath_console::Verb),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
     ///
     /// Reads the source only; the sink and its offset are not touched. Stops with Ctrl-C.
     Tail(Tail),
+    /// Print a script that completes this program's words in a shell.
+    ///
+    /// For bash: towpath completions bash > ~/.local/share/bash-completion/completions/towpath
+    Completions(Completions),
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// The commands, as the help lists them: what belongs together under one heading.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Run", &["run", "check", "tail"]),
+    (
+        "Look",
+        &["status", "console", "get", "describe", "history", "alerts"],
+    ),
+    (
+        "Pipelines",
+        &[
+            "apply", "start", "stop", "pause", "resume", "move", "delete",
+        ],
+    ),
+    (
+        "Cluster",
+        &["ack", "drain", "undrain", "source", "log-level", "dir"],
+    ),
+    (
+        "Processes and shell",
+        &["server", "core", "monitor", "completions", "help"],
+    ),
+];
+
+/// The command line, with commands under headings.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command();
+    let shown = command.get_subcommands();
+    let shown: Vec<_> = shown.filter(|sub| !sub.is_hide_set()).collect();
+    let wide = shown.iter().map(|sub| sub.get_name().len()).max();
+    let wide = wide.unwrap_or_default();
+    let mut commands = String::new();
+    for (heading, names) in GROUPS {
+        commands.push_str(&format!("{heading}:\n"));
+        for name in names {
+            let about = shown.iter().find(|sub| sub.get_name() == *name);
+            let about = about.and_then(|sub| sub.get_about());
+            let about = match (about, *name) {
+                (Some(about), _) => about.to_string(),
+                (None, "help") => "Print the help of a command".to_owned(),
+                (None, _) => continue,
+            };
+            commands.push_str(&format!("  {name:wide$}  {about}\n"));
+        }
+        commands.push('\n');
+    }
+    // Names and texts are ours: no braces, which a template would take for its own.
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{commands}Options:\n{{options}}{{after-help}}"
+    )).after_help(
+        "Commands that look or change something find the directory by --directory, by \
+         TOWPATH_DIRECTORY, or by the towpath run of this user. They exit with 0 when it's done, 1 \
+         when it's refused, failed or nobody answers, 2 on wrong usage.",
+    )
 }
 
 /// Arguments of `run`.
@@ -244,5 +312,30 @@ impl LogFormat {
             Self::Text => "text",
             Self::Json => "json",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_under_one_heading() {
+        let command = command();
+        command.clone().debug_assert();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .copied()
+            .collect();
+        grouped.retain(|name| *name != "help");
+        grouped.sort_unstable();
+        let mut shown: Vec<_> = command
+            .get_subcommands()
+            .filter(|sub| !sub.is_hide_set())
+            .map(clap::Command::get_name)
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(grouped, shown);
     }
 }

@@ -11,7 +11,7 @@ mod tail;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches as _;
 
 use cli::{Cli, Command};
 
@@ -21,7 +21,12 @@ const EXIT_SUPERSEDED: u8 = 3;
 fn main() -> ExitCode {
     // One provider for all of rustls' users, whatever else is linked in.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let mut command = cli::command();
+    let matches = command.get_matches_mut();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command).exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -41,8 +46,14 @@ fn main() -> ExitCode {
             Command::Monitor(arguments) => monitor::monitor(*arguments).await,
             Command::Core(arguments) => core::core(*arguments).await,
             Command::Console(console) => console.run().await,
+            Command::Verb(verb) => verb.run().await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
+            Command::Completions(arguments) => {
+                let script = &mut std::io::stdout();
+                clap_complete::generate(arguments.shell, &mut command, "towpath", script);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     // A blocked write or a slow server must not hold the exit up.

@@ -5,9 +5,17 @@
 
 pub mod connect;
 pub mod dir;
+pub mod screen;
+pub mod verb;
+mod tree;
+mod model;
+mod show;
+mod mask;
 mod text;
 mod tui;
 
 pub use connect::Connect;
 pub use dir::Dir;
+pub use screen::Screen;
 pub use tui::Console;
+pub use verb::Verb;

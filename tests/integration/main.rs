@@ -15,6 +15,7 @@ mod zombie;
 mod ddl;
 mod run;
 mod dir;
+mod verbs;
 mod ports;
 mod monitor;
 mod core;
