@@ -173,6 +173,9 @@ pub(crate) struct Server {
     /// Where other machines reach that, if they use another address.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+    /// Host the directory, and plan nothing: pipelines that run go on, and nobody takes commands.
+    #[arg(long)]
+    pub(crate) directory_only: bool,
     /// Its name among the Servers.
     #[arg(long, default_value = "server-1")]
     pub(crate) id: MemberId,

@@ -26,6 +26,7 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
         listen,
         advertise: arguments.advertise,
         node_id: 1,
+        plans: !arguments.directory_only,
         tls: tls
             .tls_cert
             .clone()

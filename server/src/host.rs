@@ -78,7 +78,7 @@ impl Server {
         .await
         {
             Ok((session, registration)) => {
-                let (turn, mine) = watch::channel(true);
+                let (turn, mine) = watch::channel(options.plans);
                 let lead = Lead::start(session.clone(), id, mine, LeadTimings::default());
                 Ok(Self {
                     directory,

@@ -24,6 +24,8 @@ pub struct ServerOptions {
     pub tls: Option<Tls>,
     /// Whether an address that isn't loopback may be listened on without TLS.
     pub allow_plaintext: bool,
+    /// Whether it plans when its member leads. One that doesn't hosts the directory, and no more.
+    pub plans: bool,
     /// What a spec may ask for.
     pub labels: BTreeMap<String, String>,
 }

@@ -42,7 +42,8 @@ impl Cluster {
         let data = tempfile::tempdir()?;
         let server = TowpathProcess::builder()
             .program(TOWPATH)
-            .args(["server", "--listen", "127.0.0.1:0", "--data"])
+            .args(["server", "--directory-only", "--listen", "127.0.0.1:0"])
+            .arg("--data")
             .arg(data.path())
             .spawn()?;
         let ready = |line: &str| line.contains(r#""message":"ready""#);

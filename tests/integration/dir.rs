@@ -55,7 +55,7 @@ async fn an_operator_looks_around_and_changes_things() -> Result<()> {
     let data = TempDir::new()?;
     let (server, address) = server(&data, "127.0.0.1:0").await?;
     let dir = Dir(address.clone());
-    assert_eq!(dir.good("ls")?, "cluster\nservers\n");
+    assert_eq!(dir.good("ls")?, "cluster\ncommands\nservers\n");
     let cluster: Value = serde_json::from_str(&dir.good("get /towpath/cluster")?)?;
     assert_eq!(cluster["generation"], 1);
     let member: Value = serde_json::from_str(&dir.good("get /towpath/servers/server-1")?)?;

@@ -80,7 +80,10 @@ async fn a_server_and_its_operators_show_certificates() -> Result<()> {
     let shown = dir(&directory, &tls)?;
     let error = String::from_utf8(shown.stderr)?;
     ensure!(shown.status.success(), "{error}");
-    assert_eq!(String::from_utf8(shown.stdout)?, "cluster\nservers\n");
+    assert_eq!(
+        String::from_utf8(shown.stdout)?,
+        "cluster\ncommands\nservers\n"
+    );
     for (arguments, said) in [
         (vec!["ls"], "TLS"),
         (vec!["ls", "--tls-ca", &ca], "client certificate"),
