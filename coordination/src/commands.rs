@@ -102,8 +102,15 @@ impl Session {
             let incarnation = self.connected().await?;
             let Some((entry, watcher)) = self.look(incarnation, &path).await? else {
                 // Removed by one who found it too old, or by an operator.
-                return Err(CoordinationError::NobodyTook {
-                    after: patience.take,
+                return Err(match taken {
+                    None => CoordinationError::NobodyTook {
+                        after: patience.take,
+                    },
+                    Some(taken) => CoordinationError::Unanswered {
+                        by: taken.by,
+                        path,
+                        after: patience.answer,
+                    },
                 });
             };
             let command = entry.value.record;

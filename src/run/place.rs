@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -67,7 +67,12 @@ impl Place {
         }
         let text = format!("{directory}\n{}\n", std::process::id());
         let unfinished = file.with_extension(std::process::id().to_string());
-        File::create(&unfinished)
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)
             .and_then(|mut out| out.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&unfinished, &file))
             .with_context(|| format!("{}: can't be written", file.display()))?;

@@ -27,6 +27,8 @@ pub(crate) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// Between two looks, and two heartbeats.
 const PACE: Duration = Duration::from_millis(100);
+/// After a look, at least.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Core {
     session: Session,
@@ -84,6 +86,8 @@ impl Core {
         let task = tokio::spawn(async move {
             loop {
                 agent.look().await;
+                // A look reads the whole tree: not at each of its changes.
+                tokio::time::sleep(PAUSE).await;
                 let mut changes = agent.mirror.changes();
                 let _ = tokio::time::timeout(PACE, changes.changed()).await;
             }

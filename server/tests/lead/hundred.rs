@@ -8,7 +8,7 @@ use towpath_protocol::tree::record::{Action, Assignment, LifeState, PipelineStat
 
 use crate::rig::{Rig, member, pipeline, replica, spec};
 
-const PIPELINES: usize = 20;
+const PIPELINES: usize = 100;
 
 fn name(number: usize) -> String {
     format!("p{number:03}")

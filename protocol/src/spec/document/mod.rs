@@ -108,6 +108,11 @@ impl<'a> Document<'a> {
         self.blind && template::has_variables(raw)
     }
 
+    /// Whether variables have no values here.
+    pub(super) fn is_blind(&self) -> bool {
+        self.blind
+    }
+
     /// How many problems there are so far.
     pub(super) fn reported(&self) -> usize {
         self.problems.borrow().len()

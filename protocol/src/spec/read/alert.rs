@@ -182,7 +182,7 @@ fn webhook(table: &Section<'_>) -> Option<Webhook> {
     table.require("url");
     let url = webhook_url(table);
     let secret = table.text("secret").map(|text| {
-        if text.value.is_empty() {
+        if text.value.is_empty() && !table.document.unknown(text.raw) {
             let message = "empty, so anybody could sign; give a secret, or remove the key";
             table.document.report(&text.place, message);
         }
@@ -230,7 +230,9 @@ fn webhook_url(table: &Section<'_>) -> Option<Secret> {
             }
         }
     };
-    if let Some(problem) = problem {
+    if let Some(problem) = problem
+        && !table.document.unknown(text.raw)
+    {
         let message = format!("{problem}; {}", table.next("url"));
         table.document.report(&text.place, message);
     }
@@ -276,10 +278,10 @@ fn command(table: &Section<'_>) -> Option<CommandHook> {
         .unwrap_or(COMMAND_MS_DEFAULT);
     let argv = argv?;
     bounded(table, "command", argv.len());
-    if argv
+    let nameless = argv
         .first()
-        .is_none_or(|program| program.expose().is_empty())
-    {
+        .is_none_or(|program| program.expose().is_empty());
+    if nameless && !table.document.is_blind() {
         let message = format!("it names no program; {}", table.next("command"));
         table.document.report(&table.place_of("command"), message);
     }

@@ -279,6 +279,12 @@ fn a_server_reads_a_file_without_its_secrets() {
     let text = format!("{LEAST}password = \"file:nowhere/${{SECRET}}\"\n");
     assert!(PipelineSpec::parse_without_secrets(&text, "orders").is_ok());
 
+    let hooks = format!(
+        "{LEAST}[[alert.hook]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"${{HOOK}}\"\nsecret = \"${{S}}\"\n\
+         headers = [\"${{HEADER}}\"]\n[[alert.hook]]\nname = \"b\"\nkind = \"command\"\ncommand = [\"${{PROGRAM}}\"]\n"
+    );
+    PipelineSpec::parse_without_secrets(&hooks, "orders").unwrap();
+
     let whole = least_with("\"mysql://u:hunter2@a\"", "\"${URL}\"");
     assert!(PipelineSpec::parse_without_secrets(&whole, "orders").is_ok());
 
