@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use towpath_protocol::tree::record::{Action, LifeState, Outcome};
+use towpath_protocol::tree::path;
+use towpath_protocol::tree::record::{Action, Assignment, LifeState, Outcome};
 
-use crate::rig::{Rig, member, spec};
+use crate::rig::{Rig, member, pipeline, replica, spec};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn applied_assigned_and_run() {
@@ -127,8 +128,9 @@ async fn drained_moved_and_undrained() {
         (moved.outcome, &*moved.text),
         (Outcome::Done, "orders/replica is on a")
     );
-    rig.until("a standby again", |_| {
-        let assignment = rig.assigned("orders")?;
+    let node = path::assignment(&pipeline("orders"), &replica());
+    rig.until("a standby again", |nodes| {
+        let assignment = nodes.record::<Assignment>(&node)?;
         (assignment.cores.len() == 2 && assignment.cores[0] == member("a")).then_some(())
     })
     .await;

@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use towpath_coordination::Expect;
 use towpath_protocol::tree::path;
-use towpath_protocol::tree::record::{Action, AppliedSpec, Journal, LifeState, Operation, Outcome};
+use towpath_protocol::tree::record::{
+    Action, AppliedSpec, Assignment, Journal, LifeState, Operation, Outcome,
+};
 
-use crate::rig::{Rig, member, pipeline, spec};
+use crate::rig::{Rig, member, pipeline, replica, spec};
 
 /// Waits until the revision in force has run well.
 async fn good(rig: &Rig, name: &str, revision: u64) {
@@ -211,10 +213,14 @@ async fn two_leaders_at_once_do_no_harm() {
         assert_eq!(assigned.count(), 1, "{history:?}");
     }
     a.kill().await;
-    rig.until("nobody waits for a", |_| {
-        let all = (1..=6).map(|number| rig.assigned(&format!("p{number}")).unwrap());
-        all.into_iter()
-            .all(|assignment| !assignment.cores.contains(&member("a")))
+    rig.until("nobody waits for a", |nodes| {
+        (1..=6)
+            .all(|number| {
+                let node = path::assignment(&pipeline(&format!("p{number}")), &replica());
+                nodes
+                    .record::<Assignment>(&node)
+                    .is_some_and(|assignment| !assignment.cores.contains(&member("a")))
+            })
             .then_some(())
     })
     .await;
