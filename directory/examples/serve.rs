@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.listen = listen.parse()?;
     config.super_digest = arguments.next();
     if let Some(entries) = arguments.next() {
-        config.limits.snapshot_entries = entries.parse()?;
+        config.limits.snapshot_commands = entries.parse()?;
         config.limits.snapshot_keep_entries = 0;
     }
     let directory = Directory::start(config).await?;

@@ -102,9 +102,9 @@ pub struct Limits {
     pub outstanding_bytes_max: usize,
     /// Bytes that wait for a client to read them; one that doesn't is dropped.
     pub outbox_bytes_max: usize,
-    /// Entries after which the log is folded into a snapshot; more if the tree has more than
+    /// Commands after which the log is folded into a snapshot; more if the tree has more than
     /// twice as many nodes. What isn't folded is read back at the start.
-    pub snapshot_entries: u64,
+    pub snapshot_commands: u64,
     /// Entries that are kept when a snapshot is taken, for followers that lag.
     pub snapshot_keep_entries: u64,
 }
@@ -118,7 +118,7 @@ impl Default for Limits {
             outstanding_max: 1_000,
             outstanding_bytes_max: 256 << 20,
             outbox_bytes_max: 64 << 20,
-            snapshot_entries: 10_000,
+            snapshot_commands: 10_000,
             snapshot_keep_entries: 1_000,
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! * Nothing is acknowledged before it's on disk.
-//! * zxid = index in the log: it only grows, gaps mean nothing.
+//! * zxid = number of the command, counted over all entries of the log: it only grows.
 //! * The state is a function of the log: no clock, no randomness, no I/O in `state`, `tree`,
 //!   `session::table` and `watch`.
 //! * Only the member that leads serves clients.

@@ -95,22 +95,21 @@ fn run(
     state: &mut State,
     kind: Kind<'_>,
 ) -> Result<towpath_directory::state::Outcome, towpath_directory::code::Code> {
-    let zxid = state.zxid + 1;
     let command = Command {
-        time_ms: zxid * 10,
+        time_ms: (state.zxid + 1) * 10,
         origin: Origin {
             life: 0,
             request: 0,
         },
         kind,
     };
-    state.apply(zxid, &command, &mut Vec::new())
+    state.apply(&command, &mut Vec::new())
 }
 
 fn write(opcode: i32, body: &[u8]) -> Kind<'_> {
     Kind::Write {
         session: 1,
-        ids: vec![],
+        ids: vec![].into(),
         opcode,
         body,
     }

@@ -46,7 +46,7 @@ fn replay(mut data: &[u8]) -> State {
         assert_eq!(Command::decode(&bytes).as_ref(), Ok(&command));
         let before = state.tree.len();
         let mut changes = Vec::new();
-        let outcome = state.apply(state.zxid + 1, &command, &mut changes);
+        let outcome = state.apply(&command, &mut changes);
         if outcome.is_err() {
             assert!(
                 changes.is_empty() && state.tree.len() == before,
@@ -67,6 +67,6 @@ fn apply(state: &mut State, kind: Kind<'_>) {
         kind,
     };
     state
-        .apply(state.zxid + 1, &command, &mut Vec::new())
+        .apply(&command, &mut Vec::new())
         .expect("it's known to work");
 }

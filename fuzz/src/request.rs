@@ -22,6 +22,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use towpath_directory::front::{Front, Proposal};
 use towpath_directory::wire::jute::JuteWrite as _;
 use towpath_directory::wire::listen::{self, Listen};
+use towpath_directory::state::batch::Batch;
 use towpath_directory::{Limits, Timers};
 
 use crate::{answer, chunk, whole};
@@ -121,7 +122,7 @@ async fn serve(
             Box::pin(listen::connection(pipe, peer, &listen))
         })
         .collect();
-    let mut zxid = 0;
+    let mut batch = Batch::default();
     std::future::poll_fn(|context| {
         // By turns, so that what they do is a function of the bytes.
         for _ in 0..connections.len() {
@@ -134,8 +135,8 @@ async fn serve(
         }
         // The log: what one turn proposed is committed after it.
         while let Ok(proposal) = proposals.try_recv() {
-            zxid += 1;
-            front.apply(zxid, &proposal.entry);
+            batch.push(&proposal.command);
+            front.apply(&batch.take());
         }
         if connections.is_empty() {
             return Poll::Ready(());

@@ -81,7 +81,7 @@ pub fn entries() -> Vec<Vec<u8>> {
 pub fn snapshots() -> Vec<Vec<u8>> {
     let mut state = State::default();
     let mut files = vec![image(&state)];
-    for (at, kind) in [Kind::Open {
+    for kind in [Kind::Open {
         session: SESSION,
         timeout_ms: 1500,
         password: [1; 16],
@@ -89,11 +89,10 @@ pub fn snapshots() -> Vec<Vec<u8>> {
     .into_iter()
     .chain(changes().iter().map(|(opcode, body)| Kind::Write {
         session: SESSION,
-        ids: vec![],
+        ids: vec![].into(),
         opcode: *opcode,
         body,
     }))
-    .enumerate()
     {
         let command = Command {
             time_ms: 1,
@@ -103,7 +102,7 @@ pub fn snapshots() -> Vec<Vec<u8>> {
             },
             kind,
         };
-        let _ = state.apply(at as i64 + 1, &command, &mut Vec::new());
+        let _ = state.apply(&command, &mut Vec::new());
     }
     files.push(image(&state));
     let mut seeds = Vec::new();

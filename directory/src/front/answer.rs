@@ -214,7 +214,7 @@ impl Scope<'_> {
             }
             Read::WhoAmI => {
                 out.count(ids.len());
-                for id in ids {
+                for id in &**ids {
                     out.ustring(&id.scheme);
                     out.ustring(
                         id.id

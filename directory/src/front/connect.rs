@@ -46,7 +46,7 @@ impl Front {
         core.last_conn += 1;
         let id = core.last_conn;
         let outbox = Arc::new(Outbox::default());
-        let ids = vec![Id::new("ip", &peer.ip().to_canonical().to_string())];
+        let ids = Arc::new([Id::new("ip", &peer.ip().to_canonical().to_string())]);
         let conn = Conn {
             outbox: outbox.clone(),
             peer,

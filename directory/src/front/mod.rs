@@ -16,6 +16,7 @@ mod outbox;
 mod answer;
 mod connect;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,11 +31,11 @@ pub use outbox::Outbox;
 use crate::code::Code;
 use crate::config::{Limits, Timers};
 use crate::session::lease::Leases;
-use crate::state::{Command, Kind, Origin, Outcome, State};
+use crate::state::{Command, Kind, Origin, Outcome, State, batch};
 use crate::tree::acl::{self, Id};
 use crate::tree::op::{Change, ChangeKind};
 use crate::watch::{EventKind, Watches};
-use crate::wire::jute::Reader;
+use crate::wire::jute::{JuteError, Reader};
 use crate::wire::reply;
 use crate::wire::request::{Read, Request, decode};
 
@@ -42,6 +43,10 @@ use crate::wire::request::{Read, Request, decode};
 const IDS_MAX: usize = 64;
 /// What a read takes while it waits, against its frame: a path of few bytes becomes a string.
 const READ_BYTES_FACTOR: usize = 8;
+
+/// Most commands that are applied while nobody else gets at the state: some tenths of a
+/// millisecond.
+const APPLIED_TOGETHER: usize = 128;
 
 /// A connection's number within this process's life.
 pub type ConnId = u64;
@@ -52,8 +57,8 @@ pub type ConnId = u64;
 pub struct Proposal {
     /// Which request it is.
     pub request: i64,
-    /// What is logged.
-    pub entry: Bytes,
+    /// What is to be logged.
+    pub command: Bytes,
 }
 
 /// The one place where connections, sessions and the replicated state meet.
@@ -75,7 +80,7 @@ struct Core {
     conns: HashMap<ConnId, Conn>,
     by_session: HashMap<i64, ConnId>,
     waiting: HashMap<i64, (Waiting, usize)>,
-    /// Bytes of the entries that are waited for.
+    /// Bytes of the commands that are waited for.
     waiting_bytes: usize,
     proposals: mpsc::UnboundedSender<Proposal>,
     last_conn: ConnId,
@@ -120,7 +125,7 @@ struct Conn {
     outbox: Arc<Outbox>,
     peer: SocketAddr,
     session: Option<i64>,
-    ids: Vec<Id>,
+    ids: Arc<[Id]>,
     /// Writes that are not applied yet, and what came after the first of them.
     queue: VecDeque<Item>,
 }
@@ -209,9 +214,10 @@ impl Front {
         core.stats.received += 1;
         match request {
             Request::Write => {
+                let ids = conn.ids.clone();
                 let kind = Kind::Write {
                     session,
-                    ids: conn.ids.clone(),
+                    ids: Cow::Borrowed(&ids),
                     opcode,
                     body,
                 };
@@ -239,11 +245,8 @@ impl Front {
                 );
                 let code = match shown {
                     Ok(ids) if conn.ids.len() + ids.len() <= IDS_MAX => {
-                        for id in ids {
-                            if !conn.ids.contains(&id) {
-                                conn.ids.push(id);
-                            }
-                        }
+                        let new = ids.into_iter().filter(|id| !conn.ids.contains(id));
+                        conn.ids = conn.ids.iter().cloned().chain(new).collect();
                         None
                     }
                     Ok(_) => Some(Code::AuthFailed),
@@ -287,36 +290,37 @@ impl Front {
         }
     }
 
-    /// Applies entries, each with its number: changes the state, fires watches, answers. Entries
-    /// without a command have numbers, too.
-    pub fn apply(&self, entries: &[(i64, Option<Bytes>)]) {
-        let answered = {
-            let mut core = self.core();
-            for (zxid, entry) in entries {
-                match entry {
-                    Some(entry) => self.apply_one(&mut core, *zxid, entry),
-                    None => core.state.zxid = *zxid,
+    /// Applies an entry of the log, a [`batch`] of commands: changes the state, fires watches,
+    /// answers.
+    pub fn apply(&self, entry: &[u8]) {
+        let mut commands = batch::commands(entry).peekable();
+        while commands.peek().is_some() {
+            let answered = {
+                let mut core = self.core();
+                for command in commands.by_ref().take(APPLIED_TOGETHER) {
+                    self.apply_one(&mut core, command);
                 }
+                std::mem::take(&mut core.answered)
+            };
+            for outbox in answered {
+                outbox.wake();
             }
-            std::mem::take(&mut core.answered)
-        };
-        for outbox in answered {
-            outbox.wake();
         }
     }
 
-    fn apply_one(&self, core: &mut Core, zxid: i64, entry: &[u8]) {
-        let command = match Command::decode(entry) {
+    fn apply_one(&self, core: &mut Core, command: Result<&[u8], JuteError>) {
+        let command = match command.and_then(Command::decode) {
             Ok(command) => command,
             Err(error) => {
                 // Every member does the same with it: nothing.
-                tracing::error!(zxid, %error, "skipped a log entry that no version of this program has written");
-                core.state.zxid = zxid;
+                core.state.zxid += 1;
+                tracing::error!(zxid = core.state.zxid, %error, "skipped a log entry that no version of this program has written");
                 return;
             }
         };
         let mut changes = Vec::new();
-        let outcome = core.state.apply(zxid, &command, &mut changes);
+        let outcome = core.state.apply(&command, &mut changes);
+        let zxid = core.state.zxid;
         for change in &changes {
             core.tell(self.limits.outbox_bytes_max, change);
         }
@@ -437,6 +441,11 @@ impl Front {
         self.core().state.clone()
     }
 
+    /// Number of the last command that was applied.
+    pub fn zxid(&self) -> i64 {
+        self.core().state.zxid
+    }
+
     /// Nodes of the tree now.
     pub fn nodes(&self) -> usize {
         self.core().state.tree.len()
@@ -486,11 +495,11 @@ impl Core {
             origin: Origin { life, request },
             kind,
         };
-        let entry = command.encode();
-        self.waiting_bytes += entry.len();
-        self.waiting.insert(request, (waiting, entry.len()));
+        let command = command.encode();
+        self.waiting_bytes += command.len();
+        self.waiting.insert(request, (waiting, command.len()));
         // Without a log the process is ending, and connections with it.
-        let _ = self.proposals.send(Proposal { request, entry });
+        let _ = self.proposals.send(Proposal { request, command });
         request
     }
 

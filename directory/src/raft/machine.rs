@@ -14,13 +14,9 @@ use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StoredMembership};
 
 use super::log_redb::LogStore;
-use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types, zxid};
+use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
 use crate::front::Front;
 use crate::state::{State, snapshot};
-
-/// Most entries that are applied while nobody else gets at the state: some tenths of a
-/// millisecond.
-const APPLIED_TOGETHER: usize = 128;
 
 type Current = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
@@ -38,14 +34,20 @@ pub(super) struct Machine {
     dir: PathBuf,
     applied: Option<EntryId>,
     membership: Membership,
-    /// Where the last snapshot was taken.
-    snapshot_at: u64,
+    /// The zxid of the last snapshot.
+    snapshot_at: i64,
+    snapshot_commands: u64,
     snapshot_now: bool,
 }
 
 impl Machine {
-    /// Over an empty state; snapshots are kept in `dir`.
-    pub(super) fn new(front: Arc<Front>, log: LogStore, dir: PathBuf) -> io::Result<Self> {
+    /// Over an empty state; snapshots are kept in `dir`, and taken after `snapshot_commands`.
+    pub(super) fn new(
+        front: Arc<Front>,
+        log: LogStore,
+        dir: PathBuf,
+        snapshot_commands: u64,
+    ) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
         Ok(Self {
             front,
@@ -54,6 +56,7 @@ impl Machine {
             applied: None,
             membership: Membership::default(),
             snapshot_at: 0,
+            snapshot_commands,
             snapshot_now: false,
         })
     }
@@ -61,10 +64,6 @@ impl Machine {
     /// The next snapshot that is asked for is taken, whatever it costs.
     pub(super) fn snapshot_now(&mut self) {
         self.snapshot_now = true;
-    }
-
-    fn applied_index(&self) -> u64 {
-        self.applied.map_or(0, |id| id.index)
     }
 
     /// A consistent view of the state with its place in the log.
@@ -160,51 +159,34 @@ impl RaftStateMachine<Types> for Machine {
         Ok((self.applied, self.membership.clone()))
     }
 
-    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
     where
         Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut together = entries.ready_chunks(APPLIED_TOGETHER);
-        while let Some(chunk) = together.next().await {
-            let mut commands = Vec::with_capacity(chunk.len());
-            let mut responders = Vec::with_capacity(chunk.len());
-            let mut failed = None;
-            for item in chunk {
-                let (entry, responder) = match item {
-                    Ok(item) => item,
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
-                    }
-                };
-                self.applied = Some(entry.log_id);
-                let command = match entry.payload {
-                    EntryPayload::Blank => None,
-                    EntryPayload::Normal(Payload(bytes)) => Some(bytes),
-                    EntryPayload::Membership(membership) => {
-                        self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                        None
-                    }
-                };
-                commands.push((zxid(&entry.log_id), command));
-                responders.extend(responder);
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            self.applied = Some(entry.log_id);
+            match entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Normal(Payload(batch)) => self.front.apply(&batch),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                }
             }
-            self.front.apply(&commands);
-            for responder in responders {
+            if let Some(responder) = responder {
                 responder.send(());
-            }
-            if let Some(error) = failed {
-                return Err(error);
             }
         }
         Ok(())
     }
 
-    /// A snapshot costs as much as the tree is large, so one of a large tree waits until half as
-    /// many entries are in the log: writing snapshots never costs more than a fixed share.
+    /// An entry holds one command or a thousand, so commands are what counts. A snapshot costs as
+    /// much as the tree is large, so one of a large tree waits until half as many commands are in
+    /// the log: writing snapshots never costs more than a fixed share.
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        let entries = self.applied_index().saturating_sub(self.snapshot_at);
-        if !force && !self.snapshot_now && entries < self.front.nodes() as u64 / 2 {
+        let since = self.front.zxid().saturating_sub(self.snapshot_at);
+        let enough = self.snapshot_commands.max(self.front.nodes() as u64 / 2);
+        if !force && !self.snapshot_now && since.unsigned_abs() < enough {
             return None;
         }
         Some(self.get_snapshot_builder().await)
@@ -212,7 +194,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         self.snapshot_now = false;
-        self.snapshot_at = self.applied_index();
+        self.snapshot_at = self.front.zxid();
         Builder {
             view: Some(Arc::new(self.view())),
             log: self.log.clone(),
@@ -243,9 +225,9 @@ impl RaftStateMachine<Types> for Machine {
         }
         adopt(&self.log, &self.dir, name).await?;
         self.applied = view.meta.last_log_id;
-        self.snapshot_at = self.applied_index();
         self.membership = view.meta.last_membership;
         self.front.install(view.state);
+        self.snapshot_at = self.front.zxid();
         Ok(())
     }
 

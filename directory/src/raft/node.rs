@@ -18,12 +18,17 @@ use super::network::Alone;
 use super::types::{Payload, Types};
 use crate::config::Config;
 use crate::front::{Front, Proposal};
+use crate::state::batch::Batch;
 
-/// Most proposals handed to the log at once.
-const PROPOSALS_MAX: usize = 1024;
-/// Requests on their way to the log and back beside which further ones may go: few clients get
-/// low latency from it, many get large transactions.
-const ALONGSIDE: usize = 32;
+/// Most commands of one entry.
+const BATCH_MAX: usize = 1024;
+/// An entry with so many bytes takes no further command.
+const BATCH_BYTES: usize = 1 << 20;
+/// Entries on their way to the log and back at once: while one is being written, another is on its
+/// way there and a third is applied.
+const ALONGSIDE: usize = 3;
+/// After so many entries it's asked whether enough commands are in the log for a snapshot.
+const SNAPSHOT_LOOK_ENTRIES: u64 = 500;
 const IN_USE_RETRY: Duration = Duration::from_millis(20);
 const INSTALL_SNAPSHOT: Duration = Duration::from_secs(30);
 
@@ -105,8 +110,13 @@ impl Node {
         };
         std::fs::create_dir_all(&config.data_dir).map_err(files)?;
         let (log, closed) = open_log(config).await?;
-        let machine = Machine::new(front.clone(), log.clone(), snapshots_path(&config.data_dir))
-            .map_err(files)?;
+        let machine = Machine::new(
+            front.clone(),
+            log.clone(),
+            snapshots_path(&config.data_dir),
+            config.limits.snapshot_commands,
+        )
+        .map_err(files)?;
         let node_id = u64::from(config.node_id);
         let raft = Raft::new(node_id, Arc::new(settings(config)?), Alone, log, machine)
             .await
@@ -266,7 +276,7 @@ fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
         install_snapshot_timeout: ms(INSTALL_SNAPSHOT),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.limits.snapshot_entries),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_LOOK_ENTRIES),
         max_in_snapshot_log_to_keep: config.limits.snapshot_keep_entries,
         ..openraft::Config::default()
     };
@@ -275,49 +285,41 @@ fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
         .map_err(|error| RaftError::Timers(error.to_string()))
 }
 
-/// Hands proposals to the log, as many at once as there are. A transaction of the log costs about
-/// as much as ten requests, so while [`ALONGSIDE`] or more are on their way, the next ones wait
-/// and go together. What was applied has told who waited; what was not is told here.
+/// Hands proposals to the log: all that have come while [`ALONGSIDE`] entries were on their way
+/// become the next entry. What was applied has told who waited; what was not is told here.
 async fn propose(
     raft: Raft<Types, Machine>,
     front: Arc<Front>,
     mut proposals: mpsc::UnboundedReceiver<Proposal>,
 ) {
-    let mut batch = Vec::with_capacity(PROPOSALS_MAX);
+    let mut batch = Batch::default();
     let mut under_way = FuturesUnordered::new();
-    let mut count = 0;
     loop {
         let first = tokio::select! {
-            Some(finished) = under_way.next() => {
-                count -= finished;
-                continue;
-            }
-            first = proposals.recv(), if count < ALONGSIDE => first,
+            Some(()) = under_way.next() => continue,
+            first = proposals.recv(), if under_way.len() < ALONGSIDE => first,
         };
         let Some(first) = first else { return };
-        batch.push(first);
+        batch.push(&first.command);
+        let mut requests = vec![first.request];
         // Connections that have something to read now may still join.
         tokio::task::yield_now().await;
-        while batch.len() < PROPOSALS_MAX
+        while requests.len() < BATCH_MAX
+            && batch.len() < BATCH_BYTES
             && let Ok(next) = proposals.try_recv()
         {
-            batch.push(next);
+            batch.push(&next.command);
+            requests.push(next.request);
         }
-        let (requests, entries): (Vec<i64>, Vec<Payload>) = batch
-            .drain(..)
-            .map(|proposal| (proposal.request, Payload(proposal.entry)))
-            .unzip();
-        match raft.client_write_many(entries).await {
-            Ok(mut results) => {
-                count += requests.len();
+        match raft.client_write_many([Payload(batch.take())]).await {
+            Ok(mut outcome) => {
                 let front = &front;
                 under_way.push(async move {
-                    for request in &requests {
-                        if !matches!(results.next().await, Some(Ok(Ok(_)))) {
-                            front.proposal_failed(*request);
-                        }
+                    if !matches!(outcome.next().await, Some(Ok(Ok(_)))) {
+                        requests
+                            .into_iter()
+                            .for_each(|request| front.proposal_failed(request));
                     }
-                    requests.len()
                 });
             }
             Err(error) => {

@@ -17,7 +17,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         let dir = TempDir::new().unwrap();
         let (log, _) = LogStore::open(&dir.path().join("log.redb")).unwrap();
         let (front, _) = Front::new(1, Timers::default(), Limits::default(), None);
-        let machine = Machine::new(front, log.clone(), dir.path().join("snapshots")).unwrap();
+        let machine = Machine::new(front, log.clone(), dir.path().join("snapshots"), 1).unwrap();
         Ok((dir, log, machine))
     }
 }

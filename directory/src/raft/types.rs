@@ -94,11 +94,6 @@ pub(super) fn decode(index: u64, row: &[u8]) -> io::Result<Entry> {
     })
 }
 
-/// The number of an entry as clients know it.
-pub(super) fn zxid(id: &EntryId) -> i64 {
-    i64::try_from(id.index).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,8 @@
 //! What is in the log: a version byte, when and by whom it was proposed, and what. A client's
 //! change is logged as it came over the wire, operation and body, so there's one codec for both.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::session::table::Password;
@@ -24,7 +26,7 @@ pub struct Origin {
     pub request: i64,
 }
 
-/// One entry of the log.
+/// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command<'a> {
     /// The proposer's clock, milliseconds since 1970: the only time that the state machine knows.
@@ -57,7 +59,7 @@ pub enum Kind<'a> {
         /// Who asks.
         session: i64,
         /// What the connection has proven.
-        ids: Vec<Id>,
+        ids: Cow<'a, [Id]>,
         /// The wire's number of the operation.
         opcode: i32,
         /// The wire's body.
@@ -142,7 +144,7 @@ impl<'a> Command<'a> {
             CLOSE => Kind::Close { session: r.i64()? },
             WRITE => Kind::Write {
                 session: r.i64()?,
-                ids: r.vector(id)?,
+                ids: Cow::Owned(r.vector(id)?),
                 opcode: r.i32()?,
                 body: r.rest(),
             },
@@ -172,7 +174,7 @@ mod tests {
             Kind::Close { session: -1 },
             Kind::Write {
                 session: 5,
-                ids: vec![Id::new("ip", "::1")],
+                ids: vec![Id::new("ip", "::1")].into(),
                 opcode: 1,
                 body: b"body",
             },

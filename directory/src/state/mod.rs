@@ -1,6 +1,7 @@
-//! The whole replicated state: the tree, the sessions, and the number of the last entry. One
-//! command in, one outcome out; deterministic, like the tree within.
+//! The whole replicated state: the tree, the sessions, and the number of the last command.
+//! One command in, one outcome out; deterministic, like the tree within.
 
+pub mod batch;
 mod command;
 pub mod snapshot;
 
@@ -19,7 +20,7 @@ pub struct State {
     pub tree: Tree,
     /// The sessions.
     pub sessions: Sessions,
-    /// Index of the last entry: the zxid.
+    /// Number of the last command.
     pub zxid: i64,
 }
 
@@ -37,17 +38,17 @@ pub enum Outcome {
 }
 
 impl State {
-    /// Applies the command of the entry `zxid`; what happened to nodes is added to `changes`.
+    /// Applies the next command; what happened to nodes is added to `changes`.
     ///
     /// # Errors
-    /// The protocol's codes. An entry that failed has still had its number.
+    /// The protocol's codes. A command that failed has still had its number.
     pub fn apply(
         &mut self,
-        zxid: i64,
         command: &Command<'_>,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Code> {
-        self.zxid = zxid;
+        self.zxid += 1;
+        let zxid = self.zxid;
         match &command.kind {
             Kind::Open {
                 session,

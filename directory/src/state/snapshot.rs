@@ -358,18 +358,16 @@ mod tests {
 
     fn sample() -> State {
         let mut state = State::default();
-        let mut zxid = 0;
-        let mut run = |state: &mut State, kind: Kind<'_>| {
-            zxid += 1;
+        let run = |state: &mut State, kind: Kind<'_>| {
             let command = Command {
-                time_ms: 1000 + zxid,
+                time_ms: 1001 + state.zxid,
                 origin: Origin {
                     life: 0,
                     request: 0,
                 },
                 kind,
             };
-            state.apply(zxid, &command, &mut Vec::new()).unwrap();
+            state.apply(&command, &mut Vec::new()).unwrap();
         };
         run(
             &mut state,
@@ -394,7 +392,7 @@ mod tests {
                 &mut state,
                 Kind::Write {
                     session: 9,
-                    ids: vec![],
+                    ids: vec![].into(),
                     opcode: 1,
                     body: &body,
                 },

@@ -43,7 +43,7 @@ async fn a_restart_keeps_nodes_and_sessions() {
     let dir = TempDir::new().unwrap();
     let mut config = Config::new(dir.path());
     // Several snapshots and purges on the way.
-    config.limits.snapshot_entries = 50;
+    config.limits.snapshot_commands = 50;
     config.limits.snapshot_keep_entries = 10;
     let mut session: Option<(i64, Vec<u8>)> = None;
     let mut last_zxid = 0;
@@ -131,7 +131,7 @@ async fn a_backup_restores_elsewhere() {
 async fn snapshots_of_a_large_tree_wait_for_more_entries() {
     let dir = TempDir::new().unwrap();
     let mut config = Config::new(dir.path());
-    config.limits.snapshot_entries = 20;
+    config.limits.snapshot_commands = 20;
     let directory = Directory::start(config).await.unwrap();
     let mut raw = Raw::open(directory.address()).await;
     let mut taken = std::collections::BTreeSet::new();
