@@ -276,7 +276,9 @@ fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
         install_snapshot_timeout: ms(INSTALL_SNAPSHOT),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_LOOK_ENTRIES),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(
+            config.limits.snapshot_commands.min(SNAPSHOT_LOOK_ENTRIES),
+        ),
         max_in_snapshot_log_to_keep: config.limits.snapshot_keep_entries,
         ..openraft::Config::default()
     };
