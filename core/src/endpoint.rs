@@ -1,8 +1,13 @@
 //! From an endpoint of a pipeline file to a connection of mysql_async, for all SQL that is not
 //! the dump.
 
+use std::time::Duration;
+
 use mysql_async::{Conn, OptsBuilder, SslOpts};
 use towpath_protocol::spec::{Endpoint, TlsMode};
+
+/// Longest login. MySQL's own `connect_timeout` is 10 s.
+pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// An endpoint that can't be used as it is written.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +65,26 @@ pub fn sql_opts(endpoint: &Endpoint) -> Result<OptsBuilder, EndpointError> {
     Ok(builder)
 }
 
-/// Opens a connection; with `preferred` in plain text if the server doesn't offer TLS.
+/// Opens a connection, within [`CONNECT_MAX`]; with `preferred` in plain text if the server doesn't
+/// offer TLS.
 ///
 /// # Errors
 /// Those of mysql_async.
 pub async fn connect(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_async::Error> {
+    match tokio::time::timeout(CONNECT_MAX, open(options, tls)).await {
+        Ok(opened) => opened,
+        Err(_) => {
+            let what = format!(
+                "no login within {} s; does something between here and the server hold packets back?",
+                CONNECT_MAX.as_secs()
+            );
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
+            Err(mysql_async::IoError::Io(error).into())
+        }
+    }
+}
+
+async fn open(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_async::Error> {
     match Conn::new(options.clone()).await {
         Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer))
             if tls == TlsMode::Preferred =>

@@ -585,7 +585,7 @@ async fn a_lost_answer_to_commit_is_neither_repeated_nor_forgotten() -> Result<(
         )
         .await?;
     let proxy = CommitProxy::start(pair.sink.port()).await?;
-    pipeline.sink_port = proxy.port();
+    pipeline.sink_port = proxy.port().to_string();
     pipeline.sink_parameters = "?ssl-mode=disabled".into();
     let (mut source, mut sink) = pair.conns().await?;
     let process = pipeline.run()?;

@@ -26,6 +26,8 @@ const TOWPATH: &str = env!("CARGO_BIN_EXE_towpath");
 const FAILOVER_MAX: Duration = Duration::from_secs(3);
 /// From SIGTERM to the successor's first commit, on a machine that has other things to do.
 const HANDOVER_MAX: Duration = Duration::from_millis(1500);
+/// From the moment at which the Core that runs loses a server to the successor's first commit.
+const UNREACHED_MAX: Duration = Duration::from_secs(12);
 /// How often each trouble is repeated when it's measured, if `TOWPATH_FAILOVERS` doesn't say.
 const REPETITIONS: usize = 20;
 
@@ -60,13 +62,14 @@ impl Cluster {
         })
     }
 
-    /// A Core with a proxy of its own between it and the directory.
-    async fn core(&self, id: &str) -> Result<Core> {
-        let proxy = TcpProxy::start(self.port).await?;
+    /// A Core with proxies of its own between it and the others.
+    async fn core(&self, id: &str, pair: &Pair) -> Result<Core> {
         let mut core = Core {
             id: id.to_owned(),
             process: None,
-            proxy,
+            directory: TcpProxy::start(self.port).await?,
+            source: TcpProxy::start(pair.source.port()).await?,
+            sink: TcpProxy::start(pair.sink.port()).await?,
         };
         core.start()?;
         Ok(core)
@@ -172,18 +175,22 @@ fn names(pipeline: &Pipeline) -> (PipelineName, TaskName) {
 struct Core {
     id: String,
     process: Option<TowpathProcess>,
-    proxy: TcpProxy,
+    directory: TcpProxy,
+    source: TcpProxy,
+    sink: TcpProxy,
 }
 
 impl Core {
     fn start(&mut self) -> Result<()> {
-        let directory = format!("127.0.0.1:{}", self.proxy.port());
+        let directory = format!("127.0.0.1:{}", self.directory.port());
         let process = TowpathProcess::builder()
             .program(TOWPATH)
             .args(["core", "--directory", &directory, "--id", &self.id])
             .args(["--labels", "zone=a"])
             // What the pipeline files here leave to the environment.
             .env("SINK_PASSWORD", "app")
+            .env("SOURCE_PORT", self.source.port().to_string())
+            .env("SINK_PORT", self.sink.port().to_string())
             .spawn()?;
         self.process = Some(process);
         Ok(())
@@ -211,10 +218,21 @@ enum Trouble {
     Frozen,
     /// Nothing passes between it and the directory, until another has taken over.
     CutOff,
+    /// Likewise between it and the source.
+    NoSource,
+    /// Likewise between it and the sink.
+    NoSink,
 }
 
 impl Trouble {
-    const ALL: [Self; 4] = [Self::Killed, Self::Terminated, Self::Frozen, Self::CutOff];
+    const ALL: [Self; 6] = [
+        Self::Killed,
+        Self::Terminated,
+        Self::Frozen,
+        Self::CutOff,
+        Self::NoSource,
+        Self::NoSink,
+    ];
 }
 
 /// Two Cores, a bank and a load on it.
@@ -239,7 +257,12 @@ impl Scene {
         bank.create(&mut sink).await?;
         pipeline.start = format!("gtid:{}", gtid_executed(&mut source).await?);
         pipeline.sink_user = "app:${SINK_PASSWORD}".into();
-        let cores = [cluster.core("core-1").await?, cluster.core("core-2").await?];
+        pipeline.source_port = "${SOURCE_PORT}".into();
+        pipeline.sink_port = "${SINK_PORT}".into();
+        let cores = [
+            cluster.core("core-1", &pair).await?,
+            cluster.core("core-2", &pair).await?,
+        ];
         let settings = LoadSettings {
             rate_max: Some(200),
             ..LoadSettings::default()
@@ -285,7 +308,9 @@ impl Scene {
             Trouble::Killed => drop(victim.process().kill9()?),
             Trouble::Terminated => victim.process().terminate()?,
             Trouble::Frozen => victim.process().freeze()?,
-            Trouble::CutOff => victim.proxy.stall(),
+            Trouble::CutOff => victim.directory.stall(),
+            Trouble::NoSource => victim.source.stall(),
+            Trouble::NoSink => victim.sink.stall(),
         }
         let before = self.pipeline.row(sink).await?;
         let pipeline = &self.pipeline;
@@ -310,7 +335,9 @@ impl Scene {
                 victim.start()?;
             }
             Trouble::Frozen => victim.process().thaw()?,
-            Trouble::CutOff => victim.proxy.resume(),
+            Trouble::CutOff => victim.directory.resume(),
+            Trouble::NoSource => victim.source.resume(),
+            Trouble::NoSink => victim.sink.resume(),
         }
         self.running = 1 - self.running;
         self.settled()
@@ -352,6 +379,7 @@ async fn a_task_goes_from_core_to_core_and_pauses() -> Result<()> {
         let bound = match trouble {
             Trouble::Terminated => HANDOVER_MAX,
             Trouble::Killed | Trouble::Frozen | Trouble::CutOff => FAILOVER_MAX,
+            Trouble::NoSource | Trouble::NoSink => UNREACHED_MAX,
         };
         ensure!(took <= bound, "{trouble:?}: {took:?}; {}", scene.tails());
     }
@@ -469,7 +497,10 @@ async fn failovers_measured() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_stops_one_task_and_a_lost_directory_holds_only_ddl() -> Result<()> {
     let (pair, cluster) = tokio::try_join!(Pair::start(), Cluster::start())?;
-    let cores = [cluster.core("core-1").await?, cluster.core("core-2").await?];
+    let cores = [
+        cluster.core("core-1", &pair).await?,
+        cluster.core("core-2", &pair).await?,
+    ];
     let both = ["core-1", "core-2"];
     let schema = ["CREATE TABLE t (id INT PRIMARY KEY)"];
     let conflict = pair.pipeline("conflict", &schema).await?;

@@ -63,9 +63,9 @@ impl Pair {
         let pipeline = Pipeline {
             name: name.to_owned(),
             file: self.dir.path().join(format!("{name}.toml")),
-            source_port: self.source.port(),
+            source_port: self.source.port().to_string(),
             source_user: "repl:repl".to_owned(),
-            sink_port: self.sink.port(),
+            sink_port: self.sink.port().to_string(),
             sink_user: "app:app".to_owned(),
             sink_parameters: String::new(),
             tables: format!("{name}.*"),
@@ -82,9 +82,10 @@ impl Pair {
 pub(crate) struct Pipeline {
     pub(crate) name: String,
     pub(crate) file: PathBuf,
-    pub(crate) source_port: u16,
+    /// A port, or a variable that each Core has for itself.
+    pub(crate) source_port: String,
     pub(crate) source_user: String,
-    pub(crate) sink_port: u16,
+    pub(crate) sink_port: String,
     pub(crate) sink_user: String,
     /// Behind the sink's URL, with its question mark.
     pub(crate) sink_parameters: String,

@@ -141,7 +141,7 @@ async fn what_cannot_go_on_says_how_to() -> Result<()> {
         .await?;
     conn.query_drop("INSERT INTO p.t VALUES (7)").await?;
     let foreign = Pipeline {
-        source_port: other.port(),
+        source_port: other.port().to_string(),
         start: "now".into(),
         ..pipeline.clone()
     };

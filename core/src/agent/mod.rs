@@ -18,6 +18,7 @@
 //! process: what it writes into the tree and into logs is made of texts that hold no secret.
 
 mod plan;
+mod reach;
 mod resolve;
 mod failure;
 mod standby;

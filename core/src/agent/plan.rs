@@ -98,6 +98,14 @@ impl Wanted {
         };
         self.assignment.fail_back && preferred != core && self.instances.iter().any(ready)
     }
+
+    /// Whether another one than `core` could take over at once.
+    pub(super) fn has_standby(&self, core: &MemberId) -> bool {
+        let stands_by = |(member, state): &(MemberId, InstanceState)| {
+            member != core && *state == InstanceState::Standby
+        };
+        self.instances.iter().any(stands_by)
+    }
 }
 
 /// The subtrees that a Core looks at.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::elected::Elected;
 use super::failure::Reason;
 use super::plan::{Aim, Wanted};
+use super::reach::Reach;
 use super::report::Report;
 use super::resolve::{ResolveError, Resolved, resolve};
 use super::standby::{Readiness, Standby};
@@ -49,6 +50,7 @@ struct Run {
     stop: watch::Sender<bool>,
     limits: watch::Sender<LimitsSpec>,
     progress: Arc<Progress>,
+    reach: Option<Reach>,
     resolved: Resolved,
     /// In whose name it runs.
     candidacy: Uuid,
@@ -374,8 +376,24 @@ impl Runner {
         if self.run.is_none() && !self.begin_run(wanted, resolved, token).await {
             return false;
         }
+        if let Some(why) = self.cut_off(wanted) {
+            tracing::warn!(
+                pipeline = %self.key.pipeline, task = %self.key.task, why,
+                "cut off here; handing over to the Core that stands by"
+            );
+            self.leave().await;
+            return false;
+        }
         self.look(wanted);
         true
+    }
+
+    /// Why this run should be another Core's, if one stands ready for it.
+    fn cut_off(&mut self, wanted: &Wanted) -> Option<String> {
+        let run = self.run.as_mut()?;
+        let view = run.progress.view();
+        let why = run.reach.as_mut()?.cut_off(&view)?;
+        wanted.has_standby(&self.common.options.id).then_some(why)
     }
 
     /// Begins a run, unless a failure says that nobody is to.
@@ -420,6 +438,7 @@ impl Runner {
             stop: stopped,
         };
         let (spec, owner) = (resolved.spec.clone(), self.common.owner());
+        let sink = spec.sinks.first().map(|sink| sink.endpoint.clone());
         let task =
             tokio::spawn(
                 async move { pipeline::run(&spec, &owner, &mut authority, controls).await },
@@ -433,6 +452,7 @@ impl Runner {
             stop,
             limits,
             progress,
+            reach: sink.map(Reach::watch),
             resolved,
             candidacy: candidacy.id,
             mended: false,

@@ -18,11 +18,13 @@ use crate::endpoint;
 use crate::source::{Needs, SourceFacts};
 
 /// Both servers are asked for a sign of life this often.
-const PING_EVERY: Duration = Duration::from_secs(3);
+const PING_EVERY: Duration = Duration::from_secs(1);
 /// Settings and privileges are looked at again this often.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
-/// A server that has not answered for this long is not ready.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// A server that has not answered a ping for this long is not ready.
+const PING_MAX: Duration = Duration::from_secs(2);
+/// A look at settings and privileges has this long, with its logins.
+const CHECK_MAX: Duration = Duration::from_secs(10);
 
 /// What a standby knows of its readiness.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +79,10 @@ async fn run(spec: PipelineSpec, publish: watch::Sender<Readiness>) {
     let mut checked_at = Instant::now();
     loop {
         let due = checked_at.elapsed() >= CHECK_EVERY;
+        let answer_max = match &warm {
+            Some(_) if !due => PING_MAX,
+            _ => CHECK_MAX,
+        };
         let look = async {
             match warm.as_mut() {
                 Some(warm) if !due => ping(warm).await,
@@ -89,9 +95,9 @@ async fn run(spec: PipelineSpec, publish: watch::Sender<Readiness>) {
                 }
             }
         };
-        let looked = match tokio::time::timeout(ANSWER_MAX, look).await {
+        let looked = match tokio::time::timeout(answer_max, look).await {
             Ok(looked) => looked,
-            Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", answer_max.as_secs())),
         };
         let readiness = match looked {
             Ok(()) => Readiness::Ready,

@@ -60,6 +60,7 @@ impl Producer {
             }
             assembler.reset();
             self.progress.caught_up(false);
+            self.progress.source_lost(Some(&source));
             let pause = backoff.failed(Instant::now(), rand::random());
             warn!(
                 pipeline = self.options.pipeline, error = %source,
@@ -94,6 +95,7 @@ impl Producer {
         let mut stream =
             EventStream::open(&self.endpoint, &self.options, DumpFrom::Gtid(&self.gtids)).await?;
         backoff.connected(Instant::now());
+        self.progress.source_lost(None);
         loop {
             while let Some(event) = stream.try_next()? {
                 let message = assembler.push(&event.header, event.body, event.file, event.end)?;

@@ -10,6 +10,7 @@ use towpath_protocol::position::BinlogPosition;
 
 use super::PipelineError;
 use crate::commit::takeover::Held;
+use crate::source::SourceError;
 
 /// Counters and the present place.
 #[derive(Debug, Default)]
@@ -35,6 +36,7 @@ struct Place {
     commit_seq: u64,
     waiting: bool,
     trouble: Option<String>,
+    source_trouble: Option<String>,
 }
 
 /// A moment's view.
@@ -66,7 +68,8 @@ pub struct View {
     pub commit_seq: u64,
     /// A DDL statement waits until the directory confirms that this process still leads.
     pub waiting: bool,
-    /// Why the last epoch ended, while the next one has not begun.
+    /// Why nothing moves, if so: the last epoch ended and the next one has not begun, or the source
+    /// is lost.
     pub trouble: Option<String>,
 }
 
@@ -87,6 +90,7 @@ impl Progress {
         let mut place = self.place();
         place.connected = true;
         place.trouble = None;
+        place.source_trouble = None;
         (place.generation, place.epoch) = (held.generation, held.epoch);
         place.commit_seq = held.commit_seq;
         place.gtids = gtids.clone();
@@ -101,6 +105,11 @@ impl Progress {
         place.waiting = false;
         place.trouble = why.map(ToString::to_string);
         place.caught_up = false;
+    }
+
+    /// The source doesn't answer; `None`: it does again.
+    pub(super) fn source_lost(&self, why: Option<&SourceError>) {
+        self.place().source_trouble = why.map(ToString::to_string);
     }
 
     pub(super) fn queued(&self, bytes: u64) {
@@ -178,7 +187,11 @@ impl Progress {
             epoch: place.epoch,
             commit_seq: place.commit_seq,
             waiting: place.waiting,
-            trouble: place.trouble.clone(),
+            trouble: place
+                .trouble
+                .as_ref()
+                .or(place.source_trouble.as_ref())
+                .cloned(),
         }
     }
 }
