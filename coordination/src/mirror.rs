@@ -108,6 +108,19 @@ impl Mirror {
     /// # Errors
     /// [`CoordinationError`], of the first reading.
     pub async fn follow(session: &Session, top: NodePath) -> Result<Self, CoordinationError> {
+        Self::follow_only(session, top, |_| true).await
+    }
+
+    /// Likewise, but for nodes that `wants` doesn't: these, with all below them, are neither read nor
+    /// told of.
+    ///
+    /// # Errors
+    /// [`CoordinationError`], of the first reading.
+    pub async fn follow_only(
+        session: &Session,
+        top: NodePath,
+        wants: fn(&NodePath) -> bool,
+    ) -> Result<Self, CoordinationError> {
         let watch = session.watch_tree(&top, true).await?;
         let (publish, changes) = watch::channel(0);
         let shared = Arc::new(Shared::default());
@@ -116,6 +129,7 @@ impl Mirror {
             top,
             shared: shared.clone(),
             publish,
+            wants,
         };
         follower.read_all().await?;
         Ok(Self {
@@ -148,13 +162,15 @@ struct Told {
 }
 
 impl Told {
-    fn note(&mut self, event: TreeEvent) {
+    fn note(&mut self, event: TreeEvent, wants: fn(&NodePath) -> bool) {
         match event.change {
             TreeChange::Gap => self.gap = true,
             // Of a child that came or went, the watch of a subtree tells by itself.
             TreeChange::Children => {}
             TreeChange::Created | TreeChange::Deleted | TreeChange::Data => {
-                self.changed.insert(event.path);
+                if wants(&event.path) {
+                    self.changed.insert(event.path);
+                }
             }
         }
     }
@@ -162,13 +178,16 @@ impl Told {
 
 /// Waits for a change, and takes all that were told besides: whoever is behind reads a node that
 /// changed ten times but once.
-async fn gather(watch: &mut TreeWatch) -> Result<Told, CoordinationError> {
+async fn gather(
+    watch: &mut TreeWatch,
+    wants: fn(&NodePath) -> bool,
+) -> Result<Told, CoordinationError> {
     let mut told = Told::default();
-    told.note(watch.next().await?);
+    told.note(watch.next().await?, wants);
     while told.changed.len() < GATHERED_MAX
         && let Some(event) = watch.next().now_or_never()
     {
-        told.note(event?);
+        told.note(event?, wants);
     }
     Ok(told)
 }
@@ -178,12 +197,13 @@ struct Follower {
     top: NodePath,
     shared: Arc<Shared>,
     publish: watch::Sender<u64>,
+    wants: fn(&NodePath) -> bool,
 }
 
 impl Follower {
     async fn run(self, mut watch: TreeWatch) {
         loop {
-            let result = match gather(&mut watch).await {
+            let result = match gather(&mut watch, self.wants).await {
                 Ok(told) => self.follow(told).await,
                 Err(error) => Err(error),
             };
@@ -209,6 +229,9 @@ impl Follower {
     async fn follow(&self, told: Told) -> Result<(), CoordinationError> {
         if told.gap {
             return self.read_all().await;
+        }
+        if told.changed.is_empty() {
+            return Ok(());
         }
         let mut waiting = told.changed.into_iter();
         let mut reads = JoinSet::new();
@@ -267,7 +290,8 @@ impl Follower {
                 break;
             };
             let (path, node, children) = read.map_err(|_| cut_short())??;
-            waiting.extend(children.iter().filter_map(|child| path.listed(child)));
+            let below = children.iter().filter_map(|child| path.listed(child));
+            waiting.extend(below.filter(|path| (self.wants)(path)));
             if let Some((data, stat)) = node {
                 let data = data.into();
                 found.insert(path, MirroredNode { data, stat });

@@ -17,5 +17,6 @@ mod run;
 mod dir;
 mod verbs;
 mod ports;
+mod many;
 mod monitor;
 mod core;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use futures_util::{StreamExt as _, stream};
 use similar::{ChangeTag, TextDiff};
 use towpath_coordination::{CommandQueue, Session};
 use towpath_protocol::spec::{FILE_BYTES_MAX, PipelineName, PipelineSpec};
@@ -16,6 +17,8 @@ use super::{Order, pipeline_names};
 use crate::screen::{Paint, Screen, Tone};
 use crate::{mask, text};
 
+/// Files that are under way at the same time: an answer comes when the pipeline runs.
+const ASKED_TOGETHER: usize = 16;
 /// Unchanged lines that are shown around a change.
 const CONTEXT_LINES: usize = 3;
 
@@ -125,17 +128,18 @@ impl Apply {
             bail!("nothing was applied; --yes says yes where nobody can be asked");
         }
         let mut code = ExitCode::SUCCESS;
-        for candidate in candidates {
-            let name = candidate.name.clone();
+        let asked = candidates.into_iter().map(|candidate| async move {
             let action = Action::Apply {
                 revision: candidate.revision(),
                 text: candidate.text,
             };
-            match self
-                .order
-                .ask(session, &CommandQueue::Cluster, None, action)
-                .await
-            {
+            let queue = CommandQueue::Cluster;
+            let answer = self.order.ask(session, &queue, None, action).await;
+            (candidate.name, answer)
+        });
+        let mut answers = stream::iter(asked).buffered(ASKED_TOGETHER);
+        while let Some((name, answer)) = answers.next().await {
+            match answer {
                 Ok(text) => screen.show(&format!("{name}: {text}\n"))?,
                 Err(error) => {
                     screen.say(&format!("towpath: {name}: {error:#}"));

@@ -175,7 +175,7 @@ async fn obey(
     let config = path::log_config().parent().unwrap_or_else(path::root);
     let mirrors = async {
         tokio::try_join!(
-            Mirror::follow(session, path::pipelines()),
+            Mirror::follow_only(session, path::pipelines(), plan::concerns),
             Mirror::follow(session, path::datasources()),
             Mirror::follow(session, config),
         )

@@ -108,6 +108,21 @@ impl Wanted {
     }
 }
 
+/// Whether a Core looks at a node: not at what only people and Servers read, which is most of what
+/// changes.
+pub(super) fn concerns(node: &NodePath) -> bool {
+    let steps: Vec<&str> = match node.below(&path::pipelines()) {
+        Some(steps) => steps.collect(),
+        None => return true,
+    };
+    !matches!(
+        &*steps,
+        [_, "commands" | "status" | "journal" | "history", ..]
+            | [_, "spec", "history", ..]
+            | [_, "tasks", _, "progress" | "commit" | "epoch", ..]
+    )
+}
+
 /// The subtrees that a Core looks at.
 #[derive(Clone, Copy)]
 pub(super) struct Trees<'a> {
@@ -243,5 +258,37 @@ mod tests {
         assert!(wanted.hands_over(&second) && !wanted.hands_over(&first));
         wanted.instances = stands(InstanceState::Provisioning);
         assert!(!wanted.hands_over(&second));
+    }
+
+    #[test]
+    fn a_core_looks_at_what_it_decides_by() {
+        let (pipeline, task) = ("status".parse().unwrap(), "commit".parse().unwrap());
+        let core = "core-1".parse().unwrap();
+        for node in [
+            path::pipelines(),
+            path::pipeline(&pipeline),
+            path::spec(&pipeline),
+            path::desired(&pipeline),
+            path::tasks(&pipeline),
+            path::task(&pipeline, &task),
+            path::assignment(&pipeline, &task),
+            path::failure(&pipeline, &task),
+            path::instances(&pipeline, &task),
+            path::instance(&pipeline, &task, &core),
+        ] {
+            assert!(concerns(&node), "{node}");
+        }
+        for node in [
+            path::spec_revision(&pipeline, 3),
+            path::status(&pipeline),
+            path::journal(&pipeline),
+            path::command(&pipeline),
+            path::history_event(&pipeline),
+            path::progress(&pipeline, &task),
+            path::commit(&pipeline, &task),
+            path::epoch(&pipeline, &task),
+        ] {
+            assert!(!concerns(&node), "{node}");
+        }
     }
 }
