@@ -20,9 +20,9 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedReceiver;
 use towpath_directory::front::{Front, Proposal};
+use towpath_directory::state::batch::Batch;
 use towpath_directory::wire::jute::JuteWrite as _;
 use towpath_directory::wire::listen::{self, Listen};
-use towpath_directory::state::batch::Batch;
 use towpath_directory::{Limits, Timers};
 
 use crate::{answer, chunk, whole};

@@ -63,7 +63,7 @@ pub fn entries() -> Vec<Vec<u8>> {
         let ids = vec![Id::new("ip", "127.0.0.1"), Id::new("digest", "user:x")];
         add(Kind::Write {
             session: SESSION,
-            ids,
+            ids: ids.into(),
             opcode,
             body: &body,
         });
@@ -92,8 +92,7 @@ pub fn snapshots() -> Vec<Vec<u8>> {
         ids: vec![].into(),
         opcode: *opcode,
         body,
-    }))
-    {
+    })) {
         let command = Command {
             time_ms: 1,
             origin: Origin {

@@ -307,7 +307,7 @@ async fn propose(
         // Connections that have something to read now may still join.
         tokio::task::yield_now().await;
         while requests.len() < BATCH_MAX
-            && batch.len() < BATCH_BYTES
+            && batch.bytes() < BATCH_BYTES
             && let Ok(next) = proposals.try_recv()
         {
             batch.push(&next.command);

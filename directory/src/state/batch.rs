@@ -21,7 +21,7 @@ impl Batch {
     }
 
     /// Bytes so far.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.0.len()
     }
 
@@ -60,7 +60,7 @@ mod tests {
             batch.push(command);
         }
         let entry = batch.take();
-        assert_eq!(batch.len(), 0);
+        assert_eq!(batch.bytes(), 0);
         let back: Result<Vec<_>, _> = commands(&entry).collect();
         assert_eq!(back, Ok(vec![&b"one"[..], b"", b"three"]));
         let cut: Vec<_> = commands(entry.get(..9).unwrap()).collect();
