@@ -77,7 +77,10 @@ impl Roles {
         let shown: [u8; 32] = Sha256::digest(token.get(1..)?).into();
         // Every token is compared wholly, so that the time that it takes tells nothing.
         let matches = self.tokens.iter().fold(false, |found, (role, known)| {
-            let differs = known.iter().zip(&shown).fold(0, |all, (a, b)| all | (a ^ b));
+            let differs = known
+                .iter()
+                .zip(&shown)
+                .fold(0, |all, (a, b)| all | (a ^ b));
             found | ((differs == 0) & (role == name))
         });
         Some(match matches {

@@ -10,8 +10,8 @@ use towpath_coordination::{
     self as client, ConnectOptions, CoordinationError, Credentials, Registration, Secret, Session,
 };
 use towpath_directory::{Config, Directory, Roles, StartError, Tls};
-use towpath_protocol::tree::access::{self, Role};
 use towpath_protocol::tree::MemberId;
+use towpath_protocol::tree::access::{self, Role};
 use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{Load, Member};
 

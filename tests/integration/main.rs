@@ -17,5 +17,6 @@ mod run;
 mod dir;
 mod verbs;
 mod ports;
+mod security;
 mod monitor;
 mod core;

@@ -500,9 +500,7 @@ impl Front {
 
 /// Whether the roles, if there are any, let the connection make this change.
 fn may_write(roles: Option<&Roles>, ids: &[Id], opcode: i32, body: &[u8]) -> bool {
-    roles.is_none_or(|roles| {
-        decode_write(opcode, body).is_ok_and(|op| roles.allow_write(ids, &op))
-    })
+    roles.is_none_or(|roles| decode_write(opcode, body).is_ok_and(|op| roles.allow_write(ids, &op)))
 }
 
 impl Core {
