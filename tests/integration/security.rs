@@ -343,13 +343,13 @@ async fn replication_runs_and_fails_over_and_no_token_is_seen() -> Result<()> {
     source.query_drop("INSERT INTO roles.t VALUES (2)").await?;
     arrived(&mut sink, 2).await.with_context(|| second.tail())?;
     // Commands to a pipeline, and the Server's answer.
-    let paused = place.verb(Role::Operator, &address, &["pause", "roles", "--yes"])?;
+    let paused = place.verb(Role::Operator, &address, &["pause", "roles"])?;
     ensure!(paused.status.success(), "{paused:?}");
 
     let mut shown = String::new();
     for words in [
         &["dir", "tree", "/", "--json"][..],
-        &["describe", "pipeline", "roles"],
+        &["describe", "roles"],
         &["status", "--json"],
         &["history", "roles"],
     ] {
