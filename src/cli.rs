@@ -9,6 +9,7 @@ use towpath_protocol::tree::MemberId;
 use crate::process::http::Http;
 use crate::process::stop::Supervised;
 use crate::process::tls::Tls;
+use crate::process::tokens::Tokens;
 
 /// Replicates a MySQL binlog into another database: exactly once, in order, across any crash.
 #[derive(Debug, Parser)]
@@ -176,6 +177,10 @@ pub(crate) struct Server {
     /// Host the directory, and plan nothing: pipelines that run go on, and nobody takes commands.
     #[arg(long)]
     pub(crate) directory_only: bool,
+    /// Demand a role of every client of the directory, by its certificate where there are no tokens.
+    /// With tokens it's always demanded.
+    #[arg(long)]
+    pub(crate) roles: bool,
     /// Its name among the Servers.
     #[arg(long, default_value = "server-1")]
     pub(crate) id: MemberId,
@@ -229,8 +234,11 @@ pub(crate) struct Member {
     #[command(flatten)]
     pub(crate) tls: Tls,
     #[command(flatten)]
+    pub(crate) tokens: Tokens,
+    #[command(flatten)]
     pub(crate) http: Http,
-    /// Listen without TLS where it isn't loopback: anybody on that network can read and command.
+    /// Listen without TLS, or without knowing who asks, where it isn't loopback: anybody on that
+    /// network can read along, and without tokens command.
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use towpath_coordination::{ConnectOptions, Session, SessionState};
 use towpath_core::agent::{self, AgentOptions, AgentStatus, TaskStatus};
 use towpath_core::pipeline::progress::View;
-use towpath_protocol::tree::MemberId;
+use towpath_protocol::tree::{MemberId, Role};
 
 use crate::cli;
 use crate::process::exposition::{Family, Sample};
@@ -37,6 +37,7 @@ pub(crate) async fn core(arguments: cli::Core) -> anyhow::Result<ExitCode> {
     };
     let mut connect = ConnectOptions::new(arguments.directory.directory);
     connect.tls = member.tls.to_directory();
+    connect.credentials = Some(member.tokens.credentials(Role::Core)?);
     let session = {
         let mut stopped = stopped.clone();
         tokio::select! {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use towpath_monitor::{ConnectOptions, HookStatus, Monitor, MonitorOptions, MonitorStatus};
 use towpath_protocol::spec::AlertSpec;
+use towpath_protocol::tree::Role;
 
 use crate::cli;
 use crate::process::exposition::{Family, Sample};
@@ -20,6 +21,7 @@ pub(crate) async fn monitor(arguments: cli::Monitor) -> anyhow::Result<ExitCode>
     let member = arguments.member;
     let mut connect = ConnectOptions::new(arguments.directory.directory);
     connect.tls = member.tls.to_directory();
+    connect.credentials = Some(member.tokens.credentials(Role::Monitor)?);
     let mut options = MonitorOptions::new(arguments.id.clone(), connect);
     if let Some(file) = arguments.hooks {
         let environment = |name: &str| std::env::var(name).ok();

@@ -37,6 +37,8 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
                 client_ca: tls.tls_ca.clone(),
             }),
         allow_plaintext: member.allow_plaintext,
+        tokens: member.tokens.all()?,
+        demand_roles: arguments.roles,
         labels: arguments.labels.into_iter().collect(),
     })
     .await

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use towpath_coordination::{ConnectOptions, Identity, Session, Tls};
+use towpath_coordination::{
+    ConnectOptions, Credentials, CredentialsError, Identity, Session, Tls, credentials,
+};
+use towpath_protocol::tree::Role;
 
 /// A person waits for the answer.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -24,6 +27,10 @@ pub struct Connect {
         global = true
     )]
     pub directory: Vec<String>,
+    /// The folder of the roles' tokens: the file operator, and admin for dir set and dir rm.
+    /// TOWPATH_OPERATOR_TOKEN and TOWPATH_ADMIN_TOKEN go first.
+    #[arg(long, value_name = "DIR", env = "TOWPATH_TOKENS", global = true)]
+    pub tokens: Option<PathBuf>,
     /// The cluster's authority, a PEM file: the directory speaks TLS, and it has signed its certificate.
     #[arg(long, value_name = "FILE", env = "TOWPATH_TLS_CA", global = true)]
     pub tls_ca: Option<PathBuf>,
@@ -84,6 +91,31 @@ impl Connect {
     /// # Errors
     /// Nobody said where it is, or it doesn't answer.
     pub async fn session(&self) -> anyhow::Result<Session> {
+        self.session_as(&[Role::Operator, Role::Admin]).await
+    }
+
+    /// A session in which the tree may be changed by hand, if there is an admin's token.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn session_of_admin(&self) -> anyhow::Result<Session> {
+        self.session_as(&[Role::Admin, Role::Operator]).await
+    }
+
+    /// What is shown to the directory: the first of these roles of which there is a token.
+    fn credentials(&self, roles: &[Role]) -> Result<Credentials, CredentialsError> {
+        for role in roles {
+            if let Some(token) = credentials::tokens(*role, self.tokens.as_deref())?.first() {
+                return Ok(Credentials {
+                    role: *role,
+                    token: Some(token.clone()),
+                });
+            }
+        }
+        Credentials::load(Role::Operator, self.tokens.as_deref())
+    }
+
+    async fn session_as(&self, roles: &[Role]) -> anyhow::Result<Session> {
         let mut addresses = self.directory.clone();
         addresses.retain(|address| !address.is_empty());
         if addresses.is_empty() {
@@ -98,6 +130,7 @@ impl Connect {
         let mut options = ConnectOptions::new(addresses);
         options.connect_timeout = CONNECT_MAX;
         options.tls = self.tls()?;
+        options.credentials = Some(self.credentials(roles)?);
         // A console holds nothing that another should get soon.
         options.session_timeout = Duration::from_secs(10);
         Ok(Session::connect(options).await?)

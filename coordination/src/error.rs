@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use towpath_protocol::tree::{NodePath, RecordError};
+use towpath_protocol::tree::{NodePath, RecordError, Role};
 
 /// Why something wasn't done.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,44 @@ pub enum CoordinationError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The directory has roles, and this process shows none.
+    #[error(
+        "the directory wants to know the role of its clients, and nothing shows it this one's, {role}: \
+         set {}, or --tokens to the folder with the file {role}, or use a client certificate of the \
+         name {role}.role.towpath",
+        .role.variable()
+    )]
+    NoRole {
+        /// The role of this process.
+        role: Role,
+    },
+    /// The directory doesn't know the token.
+    #[error(
+        "the directory refuses the token of role {role}: the one in {} or in the file {role} of \
+         --tokens isn't among those that its Server was started with",
+        .role.variable()
+    )]
+    WrongToken {
+        /// The role of this process.
+        role: Role,
+    },
+    /// What this process shows is another role's.
+    #[error("this process needs the role {role}, and its credentials are those of {shown}")]
+    WrongRole {
+        /// The role of this process.
+        role: Role,
+        /// What it has shown.
+        shown: String,
+    },
+    /// These credentials don't allow it.
+    #[error(
+        "the directory doesn't allow {path} to be used so with the credentials of this process; \
+         docs/security.md says which role may do what"
+    )]
+    Forbidden {
+        /// What was asked for.
+        path: NodePath,
     },
     /// No session within the time for it.
     #[error("no session with the directory within {}: {found}", seconds(.after))]
@@ -122,6 +160,7 @@ impl CoordinationError {
         use zookeeper_client::Error;
         let path = path.clone();
         match source {
+            Error::NoAuth => Self::Forbidden { path },
             Error::NoNode => Self::NotFound { path },
             Error::NodeExists => Self::Exists { path },
             Error::BadVersion => Self::Changed { path },

@@ -19,6 +19,7 @@
 
 pub mod error;
 mod tls;
+pub mod credentials;
 mod probe;
 pub mod session;
 pub mod store;
@@ -36,6 +37,7 @@ pub mod commands;
 
 pub use browse::{NodeStat, TreeChange, TreeEvent, TreeWatch};
 pub use commands::{CommandQueue, Inbox, Patience, TakenCommand};
+pub use credentials::{Credentials, CredentialsError, Secret};
 pub use election::{Candidate, Election, Loss, Renewer, Standing, Token};
 pub use error::CoordinationError;
 pub use live_config::LiveConfig;

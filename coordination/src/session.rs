@@ -16,9 +16,10 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use towpath_protocol::tree::NodePath;
+use towpath_protocol::tree::{NodePath, Role};
 use zookeeper_client::{Acls, Client, Error as Refusal, SessionState as Raw};
 
+use crate::credentials::{Credentials, Secret};
 use crate::error::{CoordinationError, is_broken};
 use crate::probe;
 use crate::tls::{Certificates, Tls};
@@ -46,6 +47,9 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// `user:password` for the digest scheme. Nodes are then made for this user alone.
     pub digest: Option<String>,
+    /// The role of this process, and what proves it. Its nodes are made for everybody: by role the
+    /// directory itself says who may do what.
+    pub credentials: Option<Credentials>,
     /// Certificates; none means plain TCP.
     pub tls: Option<Tls>,
 }
@@ -58,6 +62,7 @@ impl ConnectOptions {
             session_timeout: Duration::from_millis(1500),
             connect_timeout: Duration::from_secs(10),
             digest: None,
+            credentials: None,
             tls: None,
         }
     }
@@ -91,6 +96,7 @@ impl fmt::Debug for ConnectOptions {
             .field("addresses", &self.addresses)
             .field("session_timeout", &self.session_timeout)
             .field("digest", &self.digest.is_some())
+            .field("credentials", &self.credentials)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
@@ -140,7 +146,9 @@ impl Session {
     /// Connects to one of the Servers.
     ///
     /// # Errors
-    /// [`CoordinationError::Address`] and [`CoordinationError::Certificate`] at once, or
+    /// [`CoordinationError::Address`] and [`CoordinationError::Certificate`] at once;
+    /// [`CoordinationError::NoRole`], [`CoordinationError::WrongToken`] and
+    /// [`CoordinationError::WrongRole`] as soon as a Server answers; or
     /// [`CoordinationError::Unreachable`] after `connect_timeout`.
     pub async fn connect(options: ConnectOptions) -> Result<Self, CoordinationError> {
         let cluster = options.cluster()?;
@@ -152,10 +160,20 @@ impl Session {
             let left = deadline.saturating_duration_since(Instant::now());
             let refusal =
                 match timeout(left, establish(&options, &cluster, certificates.as_ref())).await {
-                    Ok(Ok(client)) => break client,
+                    Ok(Ok(client)) => match timeout(left, admitted(&client, &options)).await {
+                        Ok(Ok(None)) => break client,
+                        Ok(Ok(Some(refused))) => return Err(refused),
+                        Ok(Err(refusal)) => refusal,
+                        Err(_) => Refusal::Timeout,
+                    },
                     Ok(Err(refusal)) => refusal,
                     Err(_) => Refusal::Timeout,
                 };
+            if let (Refusal::AuthFailed, Some(credentials)) = (&refusal, &options.credentials) {
+                return Err(CoordinationError::WrongToken {
+                    role: credentials.role,
+                });
+            }
             let fatal = matches!(refusal, Refusal::AuthFailed | Refusal::BadArguments(_));
             if fatal || Instant::now() + backoff >= deadline {
                 let found = probe::look(&options.addresses, certificates.as_ref(), probing).await;
@@ -315,6 +333,10 @@ async fn establish(
     if let Some(digest) = &options.digest {
         connector = connector.with_auth("digest", digest.as_bytes());
     }
+    if let Some((role, token)) = options.credentials.as_ref().and_then(shown) {
+        let credentials = format!("{role}:{}", token.expose());
+        connector = connector.with_auth("digest", credentials.as_bytes());
+    }
     match certificates {
         None => connector.connect(cluster).await,
         Some(certificates) => {
@@ -323,6 +345,43 @@ async fn establish(
                 .secure_connect(cluster)
                 .await
         }
+    }
+}
+
+fn shown(credentials: &Credentials) -> Option<(Role, &Secret)> {
+    Some((credentials.role, credentials.token.as_ref()?))
+}
+
+/// Whether the directory takes us for what we are: says why not.
+async fn admitted(
+    client: &Client,
+    options: &ConnectOptions,
+) -> Result<Option<CoordinationError>, Refusal> {
+    let users = client.list_auth_users().await?;
+    let roles = || {
+        let roles = users.iter().filter(|user| user.scheme() == "role");
+        roles.map(zookeeper_client::AuthUser::user)
+    };
+    // Who says nothing of its role is somebody's tool: an operator's at most.
+    let credentials = options.credentials.as_ref();
+    let role = credentials.map_or(Role::Operator, |credentials| credentials.role);
+    if roles().next().is_some() {
+        let mut known = roles().filter_map(|name| name.parse::<Role>().ok());
+        let fits = credentials.is_none() || known.any(|shown| shown.covers(role));
+        return Ok((!fits).then(|| CoordinationError::WrongRole {
+            role,
+            shown: roles().collect::<Vec<_>>().join(", "),
+        }));
+    }
+    match client.check_stat("/").await {
+        Ok(_) => {
+            if credentials.and_then(shown).is_some() {
+                tracing::warn!(%role, "the directory has no roles: anybody who reaches it may do all");
+            }
+            Ok(None)
+        }
+        Err(Refusal::NoAuth) => Ok(Some(CoordinationError::NoRole { role })),
+        Err(refusal) => Err(refusal),
     }
 }
 

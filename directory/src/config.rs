@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::roles::Roles;
+
 /// How a member of the directory is to run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Digest id (`super:base64`) of the one who may do all, whatever the access lists say.
     pub super_digest: Option<String>,
+    /// Who may do what by role; none means that access lists alone decide, as in ZooKeeper.
+    pub roles: Option<Roles>,
 }
 
 impl Config {
@@ -34,6 +38,7 @@ impl Config {
             limits: Limits::default(),
             tls: None,
             super_digest: None,
+            roles: None,
         }
     }
 }

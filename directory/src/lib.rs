@@ -23,6 +23,7 @@ pub mod state;
 pub mod tree;
 pub mod session;
 pub mod watch;
+pub mod roles;
 mod tls;
 
 use std::io;
@@ -40,10 +41,12 @@ pub use config::{Config, Limits, Timers, Tls};
 pub use front::Status;
 pub use raft::RaftError;
 pub use raft::restore::{RestoreError, restore};
+pub use roles::Roles;
 pub use tls::TlsError;
 
 use front::Front;
 use raft::Node;
+use roles::Access;
 use wire::listen::{self, Listen};
 
 /// Why a directory doesn't start.
@@ -99,7 +102,10 @@ impl Directory {
             config.node_id,
             config.timers,
             config.limits,
-            config.super_digest.clone(),
+            Access {
+                super_digest: config.super_digest.clone(),
+                roles: config.roles.clone().map(Arc::new),
+            },
         );
         let node = Node::start(&config, &front, proposals).await?;
         let (stop, stopped) = signal::channel(false);

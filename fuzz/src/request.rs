@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedReceiver;
 use towpath_directory::front::{Front, Proposal};
+use towpath_directory::roles::Access;
 use towpath_directory::state::batch::Batch;
 use towpath_directory::wire::jute::JuteWrite as _;
 use towpath_directory::wire::listen::{self, Listen};
@@ -62,7 +63,11 @@ pub fn check(data: &[u8]) {
         .collect();
     let step = if mode & SLOWLY == 0 { usize::MAX } else { 3 };
     let limits = Limits::default();
-    let (front, proposals) = Front::new(1, Timers::default(), limits, Some("super:x".into()));
+    let access = Access {
+        super_digest: Some("super:x".into()),
+        roles: None,
+    };
+    let (front, proposals) = Front::new(1, Timers::default(), limits, access);
     front.begin_serving();
     let outputs = RUNTIME.with(|runtime| runtime.block_on(serve(&front, proposals, &inputs, step)));
     for (input, output) in inputs.iter().zip(&outputs) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use towpath_coordination::{
-    self as client, ConnectOptions, CoordinationError, Registration, Session,
+    self as client, ConnectOptions, CoordinationError, Credentials, Registration, Secret, Session,
 };
-use towpath_directory::{Config, Directory, StartError, Tls};
+use towpath_directory::{Config, Directory, Roles, StartError, Tls};
 use towpath_protocol::tree::MemberId;
+use towpath_protocol::tree::access::{self, Role};
 use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{Load, Member};
 
@@ -31,6 +32,16 @@ pub enum ServerError {
          --allow-plaintext if this network is trusted"
     )]
     Plaintext(std::net::SocketAddr),
+    /// Everybody who reaches it could read and command.
+    #[error(
+        "{0} isn't loopback, and nothing shows who a client is: give --tokens with the folder of the \
+         roles' tokens, or --tls-ca to demand client certificates, or --allow-plaintext if this network \
+         is trusted"
+    )]
+    Stranger(std::net::SocketAddr),
+    /// Nobody could prove a role.
+    #[error("--roles without --tokens and --tls-ca would let nobody in: give one of the two")]
+    NoProof,
     /// The directory doesn't start.
     #[error(transparent)]
     Directory(#[from] StartError),
@@ -61,9 +72,30 @@ impl Server {
         if !loopback && options.tls.is_none() && !options.allow_plaintext {
             return Err(ServerError::Plaintext(options.listen));
         }
+        let has_authority = options
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_ca.is_some());
+        let is_guarded = has_authority || !options.tokens.is_empty();
+        if !loopback && !is_guarded && !options.allow_plaintext {
+            return Err(ServerError::Stranger(options.listen));
+        }
+        if options.demand_roles && !is_guarded {
+            return Err(ServerError::NoProof);
+        }
         let mut config = Config::new(options.data_dir);
         config.listen = options.listen;
         config.node_id = options.node_id;
+        let mut credentials = None;
+        if options.demand_roles || !options.tokens.is_empty() {
+            // Its own token is made here and leaves this process nowhere but to itself.
+            let own = Secret::random();
+            config.roles = Some(roles(&options.tokens, &own));
+            credentials = Some(Credentials {
+                role: Role::Server,
+                token: Some(own),
+            });
+        }
         let own = options.tls.as_ref().map(own_way);
         config.tls = options.tls;
         let directory = Directory::start(config).await?;
@@ -71,6 +103,7 @@ impl Server {
         match serve(
             &directory,
             own,
+            credentials,
             options.id,
             options.advertise,
             options.labels,
@@ -117,6 +150,27 @@ impl Server {
     }
 }
 
+/// The names of the roles, as the directory knows them.
+const ROLES: [&str; 5] = [
+    Role::Server.name(),
+    Role::Core.name(),
+    Role::Monitor.name(),
+    Role::Operator.name(),
+    Role::Admin.name(),
+];
+
+/// The roles, what proves them, and what they may do.
+fn roles(tokens: &[(Role, Secret)], own: &Secret) -> Roles {
+    let rights = |role: &str, path: &str| {
+        let role = role.parse::<Role>();
+        role.map_or(0, |role| access::rights(role, path))
+    };
+    let roles = Roles::new(&ROLES, rights).token(Role::Server.name(), own.expose());
+    tokens.iter().fold(roles, |roles, (role, token)| {
+        roles.token(role.name(), token.expose())
+    })
+}
+
 /// How this Server reaches its own port: with the certificate that it shows there. By address,
 /// which the certificate needn't name.
 fn own_way(tls: &Tls) -> client::Tls {
@@ -136,6 +190,7 @@ fn own_way(tls: &Tls) -> client::Tls {
 async fn serve(
     directory: &Directory,
     tls: Option<client::Tls>,
+    credentials: Option<Credentials>,
     id: MemberId,
     advertise: Option<String>,
     labels: BTreeMap<String, String>,
@@ -151,6 +206,7 @@ async fn serve(
     let mut connect = ConnectOptions::new([reached.to_string()]);
     connect.connect_timeout = CONNECT_MAX;
     connect.tls = tls;
+    connect.credentials = credentials;
     let session = Session::connect(connect).await?;
     let cluster = session.found_cluster().await?;
     tracing::info!(cluster = %cluster.id, generation = cluster.generation.0, server = %id, "serving");

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use towpath_coordination::Secret;
 use towpath_directory::Tls;
-use towpath_protocol::tree::MemberId;
+use towpath_protocol::tree::{MemberId, Role};
 
 /// How a Server is to run.
 #[derive(Clone, Debug)]
@@ -22,8 +23,12 @@ pub struct ServerOptions {
     pub node_id: u8,
     /// Certificates for the client port.
     pub tls: Option<Tls>,
-    /// Whether an address that isn't loopback may be listened on without TLS.
+    /// Whether an address that isn't loopback may be listened on without TLS, or by everybody.
     pub allow_plaintext: bool,
+    /// What proves which role. With any, every client has to show one.
+    pub tokens: Vec<(Role, Secret)>,
+    /// Whether every client has to show a role though there are no tokens: by its certificate.
+    pub demand_roles: bool,
     /// Whether it plans when its member leads. One that doesn't hosts the directory, and no more.
     pub plans: bool,
     /// What a spec may ask for.

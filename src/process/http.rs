@@ -68,6 +68,9 @@ pub(crate) async fn serve(
     scrape: Box<Scrape>,
 ) -> anyhow::Result<SocketAddr> {
     let options = &member.http;
+    if options.http_token.as_deref().is_some_and(str::is_empty) {
+        bail!("--http-token, or TOWPATH_HTTP_TOKEN, is empty: give a token or leave it out");
+    }
     let address = options.http;
     let acceptor = member.tls.acceptor()?;
     let guarded = options.http_token.is_some() || member.tls.tls_ca.is_some();

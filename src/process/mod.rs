@@ -5,3 +5,4 @@ pub(crate) mod logs;
 pub(crate) mod http;
 pub(crate) mod exposition;
 pub(crate) mod tls;
+pub(crate) mod tokens;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::process::{ChildStdin, Command};
+use towpath_protocol::tree::Role;
 
 /// First pause before a child that has ended is started again.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
@@ -110,8 +111,14 @@ fn spawn(
     words: &[OsString],
 ) -> anyhow::Result<(tokio::process::Child, Option<ChildStdin>)> {
     let program = std::env::current_exe().context("the path of this program")?;
-    let mut process = Command::new(&program)
+    let mut command = Command::new(&program);
+    for role in Role::ALL {
+        command.env_remove(role.variable());
+    }
+    let mut process = command
         .args(words)
+        // They meet on loopback, where who can reach them may do all.
+        .env_remove("TOWPATH_TOKENS")
         // It ends when we do.
         .stdin(Stdio::piped())
         // Ctrl-C reaches us alone; we end the children in order.

@@ -18,5 +18,6 @@ mod dir;
 mod verbs;
 mod ports;
 mod many;
+mod security;
 mod monitor;
 mod core;

@@ -126,7 +126,10 @@ impl Dir {
     /// # Errors
     /// The directory can't be reached or refuses, or standard output can't be written.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let session = self.connect.session().await?;
+        let session = match self.verb {
+            Verb::Set { .. } | Verb::Rm { .. } => self.connect.session_of_admin().await?,
+            _ => self.connect.session().await?,
+        };
         let result = match self.verb {
             Verb::Ls { path, long, json } => ls(&session, &path, long, json).await,
             Verb::Tree { path, depth, json } => show::tree(&session, &path, depth, json).await,

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::{Conn, ConnId, Core, Front, Item, Waiting};
 use crate::code::Code;
+use crate::roles::Roles;
 use crate::state::{Outcome, State};
 use crate::tree::path;
 use crate::watch::{EventKind, Watches};
@@ -120,6 +121,7 @@ impl Core {
         let zxid = self.state.zxid;
         let mut scope = Scope {
             state: &self.state,
+            roles: self.roles.as_deref(),
             watches: &mut self.watches,
             id,
             conn,
@@ -149,6 +151,7 @@ impl Core {
 /// All that a read may touch.
 struct Scope<'a> {
     state: &'a State,
+    roles: Option<&'a Roles>,
     watches: &'a mut Watches,
     id: ConnId,
     conn: &'a Conn,
@@ -179,7 +182,10 @@ impl Scope<'_> {
                 }
             }
             Read::GetAcl(path) => {
-                let (list, stat) = tree.acl(&path, ids)?;
+                let (mut list, stat) = tree.acl(&path, ids)?;
+                if let Some(roles) = self.roles {
+                    list = roles.list(&path);
+                }
                 reply::put_acl(out, &list, &stat);
             }
             Read::Children(path, watch, with_stat) => {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+
 use super::{Conn, ConnId, Core, Front, Outbox, Waiting};
 use crate::state::Kind;
 use crate::tree::acl::Id;
@@ -78,6 +80,16 @@ impl Front {
             self.resume(core, id, connect);
         }
         Ok((id, outbox))
+    }
+
+    /// What the connection's certificate proves, before its first request.
+    pub fn vouch(&self, id: ConnId, certificate: &CertificateDer<'_>) {
+        let mut core = self.core();
+        let core = &mut *core;
+        if let (Some(roles), Some(conn)) = (&core.roles, core.conns.get_mut(&id)) {
+            let proven = roles.vouched(certificate);
+            conn.ids = conn.ids.iter().cloned().chain(proven).collect();
+        }
     }
 
     fn resume(&self, core: &mut Core, id: ConnId, connect: &Connect) {

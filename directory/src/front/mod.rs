@@ -30,6 +30,7 @@ pub use outbox::Outbox;
 
 use crate::code::Code;
 use crate::config::{Limits, Timers};
+use crate::roles::{Access, Roles, WrongToken};
 use crate::session::lease::Leases;
 use crate::state::{Command, Kind, Origin, Outcome, State, batch};
 use crate::tree::acl::{self, Id};
@@ -37,7 +38,7 @@ use crate::tree::op::{Change, ChangeKind};
 use crate::watch::{EventKind, Watches};
 use crate::wire::jute::{JuteError, Reader};
 use crate::wire::reply;
-use crate::wire::request::{Read, Request, decode};
+use crate::wire::request::{Read, Request, decode, decode_write};
 
 /// Most names that one connection may prove.
 const IDS_MAX: usize = 64;
@@ -75,6 +76,7 @@ pub struct Front {
 #[derive(Debug)]
 struct Core {
     state: State,
+    roles: Option<Arc<Roles>>,
     watches: Watches,
     leases: Leases,
     conns: HashMap<ConnId, Conn>,
@@ -155,11 +157,12 @@ impl Front {
         node_id: u8,
         timers: Timers,
         limits: Limits,
-        super_digest: Option<String>,
+        access: Access,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Proposal>) {
         let (proposals, receiver) = mpsc::unbounded_channel();
         let core = Core {
             state: State::default(),
+            roles: access.roles,
             watches: Watches::default(),
             leases: Leases::default(),
             conns: HashMap::new(),
@@ -179,7 +182,7 @@ impl Front {
             core: Mutex::new(core),
             timers,
             limits,
-            super_digest,
+            super_digest: access.super_digest,
             node_id,
             life: rand::random(),
         };
@@ -213,6 +216,9 @@ impl Front {
         }
         core.stats.received += 1;
         match request {
+            Request::Write if !may_write(core.roles.as_deref(), &conn.ids, opcode, body) => {
+                self.read(core, id, xid, Read::Header(Some(Code::NoAuth)), bytes);
+            }
             Request::Write => {
                 let ids = conn.ids.clone();
                 let kind = Kind::Write {
@@ -237,12 +243,21 @@ impl Front {
                 scheme,
                 credentials,
             } => {
-                let shown = acl::authenticate(
-                    &scheme,
-                    &credentials,
-                    conn.peer.ip(),
-                    self.super_digest.as_deref(),
-                );
+                let proven = core
+                    .roles
+                    .as_deref()
+                    .filter(|_| scheme == "digest")
+                    .and_then(|roles| roles.proven(&credentials));
+                let shown = match proven {
+                    Some(Ok(role)) => Ok(vec![role]),
+                    Some(Err(WrongToken)) => Err(Code::AuthFailed),
+                    None => acl::authenticate(
+                        &scheme,
+                        &credentials,
+                        conn.peer.ip(),
+                        self.super_digest.as_deref(),
+                    ),
+                };
                 let code = match shown {
                     Ok(ids) if conn.ids.len() + ids.len() <= IDS_MAX => {
                         let new = ids.into_iter().filter(|id| !conn.ids.contains(id));
@@ -258,7 +273,14 @@ impl Front {
                     core.drop_conn(id);
                 }
             }
-            Request::Read(read) => self.read(core, id, xid, read, bytes),
+            Request::Read(read) => {
+                let roles = core.roles.as_deref();
+                let read = match roles.is_none_or(|roles| roles.allow_read(&conn.ids, &read)) {
+                    true => read,
+                    false => Read::Header(Some(Code::NoAuth)),
+                };
+                self.read(core, id, xid, read, bytes);
+            }
         }
         Ok(core.is_full(id, &self.limits))
     }
@@ -474,6 +496,11 @@ impl Front {
             expired_sessions: core.stats.expired,
         }
     }
+}
+
+/// Whether the roles, if there are any, let the connection make this change.
+fn may_write(roles: Option<&Roles>, ids: &[Id], opcode: i32, body: &[u8]) -> bool {
+    roles.is_none_or(|roles| decode_write(opcode, body).is_ok_and(|op| roles.allow_write(ids, &op)))
 }
 
 impl Core {

@@ -9,6 +9,7 @@ use super::machine::Machine;
 use super::types::Types;
 use crate::config::{Limits, Timers};
 use crate::front::Front;
+use crate::roles::Access;
 
 struct Builder;
 
@@ -16,7 +17,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
         let dir = TempDir::new().unwrap();
         let (log, _) = LogStore::open(&dir.path().join("log.redb")).unwrap();
-        let (front, _) = Front::new(1, Timers::default(), Limits::default(), None);
+        let (front, _) = Front::new(1, Timers::default(), Limits::default(), Access::default());
         let machine = Machine::new(front, log.clone(), dir.path().join("snapshots"), 1).unwrap();
         Ok((dir, log, machine))
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -118,7 +119,9 @@ async fn accept(stream: TcpStream, peer: SocketAddr, listen: &Listen) -> Result<
         Some(acceptor) => {
             let handshake = tokio::time::timeout(listen.timers.handshake, acceptor.accept(stream));
             let stream = handshake.await.map_err(|_| Ended::Handshake)??;
-            connection(stream, peer, listen).await
+            let chain = stream.get_ref().1.peer_certificates();
+            let shown = chain.and_then(<[_]>::first).cloned();
+            serve(stream, peer, shown, listen).await
         }
     }
 }
@@ -129,8 +132,18 @@ async fn accept(stream: TcpStream, peer: SocketAddr, listen: &Listen) -> Result<
 /// # Errors
 /// [`Ended`]; the client has been told nothing of it.
 pub async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    listen: &Listen,
+) -> Result<(), Ended> {
+    serve(stream, peer, None, listen).await
+}
+
+/// As [`connection`], of a client that has shown this certificate.
+async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
+    shown: Option<CertificateDer<'static>>,
     listen: &Listen,
 ) -> Result<(), Ended> {
     let mut first = [0; 4];
@@ -161,6 +174,9 @@ pub async fn connection(
         front: &listen.front,
         id,
     };
+    if let Some(certificate) = &shown {
+        listen.front.vouch(id, certificate);
+    }
     let (input, output) = tokio::io::split(stream);
     let reading = async {
         tokio::select! {

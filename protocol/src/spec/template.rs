@@ -24,6 +24,8 @@ pub(super) enum TemplateError {
     Name,
     #[error("environment variable {name} is not set; export it, or write $$ for a literal $")]
     Missing { name: String },
+    #[error("environment variable {name} holds a token of Towpath's own, which is for no pipeline")]
+    Token { name: String },
 }
 
 /// Splits a string into text and variables.
@@ -66,6 +68,10 @@ pub(super) fn has_variables(raw: &str) -> bool {
 
 /// A variable's value.
 pub(super) fn variable(name: &str, env: Environment<'_>) -> Result<String, TemplateError> {
+    // Who may write a pipeline file must not get at what makes a process a Core.
+    if name.starts_with("TOWPATH_") && name.ends_with("_TOKEN") {
+        return Err(TemplateError::Token { name: name.into() });
+    }
     env(name).ok_or_else(|| TemplateError::Missing { name: name.into() })
 }
 
@@ -91,6 +97,16 @@ mod tests {
             "_b1" => Some(String::new()),
             _ => None,
         })
+    }
+
+    #[test]
+    fn tokens_are_for_no_pipeline() {
+        let all = |_: &str| Some("secret".to_owned());
+        for name in ["TOWPATH_CORE_TOKEN", "TOWPATH_HTTP_TOKEN"] {
+            let error = resolve(&format!("x${{{name}}}"), &all).unwrap_err();
+            assert_eq!(error, TemplateError::Token { name: name.into() });
+        }
+        assert_eq!(resolve("${MY_TOKEN}", &all).as_deref(), Ok("secret"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The directory's tree: where each thing is ([`path`]), how it is named ([`name`]), and what is
-//! written there ([`record`]).
+//! written there ([`record`]), and who may do what there ([`access`]).
 //!
 //! Invariants:
 //! - Every path of the tree is made by a function of [`path`], from checked names: no name can
@@ -10,8 +10,10 @@
 
 pub mod name;
 pub mod path;
+pub mod access;
 pub mod record;
 
+pub use access::Role;
 pub use name::{AlertId, ConfigName, DataSourceName, LockName, MemberId, TaskName, TreeNameError};
 pub use path::{MemberKind, NodePath, PathError, Sequenced};
 pub use record::{Record, RecordError, Versioned};
