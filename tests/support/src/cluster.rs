@@ -49,7 +49,7 @@ impl Cluster {
     pub async fn start(program: Option<PathBuf>) -> Result<Self> {
         let program = program.map_or_else(towpath_program, Ok)?;
         let dir = ScratchDir::create("cluster")?;
-        let (server, directory) = serve(&program, dir.path(), "127.0.0.1:0").await?;
+        let (server, directory) = serve(&program, dir.path(), "127.0.0.1:0", &[]).await?;
         Ok(Self {
             program,
             directory,
@@ -76,12 +76,14 @@ impl Cluster {
         &self.server
     }
 
-    /// Starts the Server again where it was: same data, same port. The former one must have ended.
+    /// Starts the Server again where it was, same data, same port, with further arguments. The
+    /// former one must have ended.
     ///
     /// # Errors
     /// It doesn't start.
-    pub async fn start_server_again(&mut self) -> Result<()> {
-        let (server, _) = serve(&self.program, self.dir.path(), &self.directory).await?;
+    pub async fn start_server_again(&mut self, further: &[&str]) -> Result<()> {
+        let listen = &self.directory;
+        let (server, _) = serve(&self.program, self.dir.path(), listen, further).await?;
         self.server = server;
         Ok(())
     }
@@ -173,11 +175,17 @@ pub async fn ready(process: &TowpathProcess) -> Result<Value> {
     serde_json::from_str(&line).with_context(|| format!("this is no JSON: {line}"))
 }
 
-async fn serve(program: &Path, dir: &Path, listen: &str) -> Result<(TowpathProcess, String)> {
+async fn serve(
+    program: &Path,
+    dir: &Path,
+    listen: &str,
+    further: &[&str],
+) -> Result<(TowpathProcess, String)> {
     let server = TowpathProcess::builder()
         .program(program)
         .args(["server", "--listen", listen, "--data"])
         .arg(dir.join("directory"))
+        .args(further)
         .spawn()?;
     let line = ready(&server).await?;
     let directory = line.get("directory").and_then(Value::as_str);
