@@ -1,4 +1,5 @@
-//! `towpath-demo`: watch a pipeline replicate and survive kills, then see that nothing is amiss.
+//! `towpath-demo`: watch a cluster of processes replicate and survive kills, then see that nothing is
+//! amiss.
 
 use std::io::{IsTerminal as _, stdout};
 use std::process::ExitCode;
@@ -8,19 +9,20 @@ use anyhow::Result;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_testing::bank::LoadSettings;
-use towpath_testing::{Moment, Outcome, Rig, ServerKind, Tick, Trial};
+use towpath_testing::{Members, Moment, Outcome, Rig, ServerKind, Subject, Tick, Trial};
 
 /// What a shell reports for a program that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;
 
-/// Replicates a bank from one MySQL server to another, kills the pipeline, and compares the rows.
+/// Replicates a bank from one MySQL server to another with a Server, two Cores and a Monitor, kills the
+/// Core that runs the pipeline, and compares the rows.
 #[derive(Parser)]
 #[command(name = "towpath-demo", version)]
 struct Args {
     /// How long the load runs, in seconds.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(3..))]
     seconds: u64,
-    /// How often the pipeline is killed with -9.
+    /// How often the Core that runs the pipeline is killed with -9.
     #[arg(long, default_value_t = 3)]
     kills: u32,
     /// Transactions per second at the source, at most.
@@ -45,9 +47,9 @@ async fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// The servers and the pipeline ended when the other branch was dropped.
+/// All processes ended when the other branch was dropped.
 fn interrupted() -> ExitCode {
-    println!("\ndemo: interrupted; servers and pipeline have ended, their data is removed");
+    println!("\ndemo: interrupted; all processes have ended, their data is removed");
     ExitCode::from(INTERRUPTED)
 }
 
@@ -68,8 +70,20 @@ async fn demo(args: &Args) -> Result<ExitCode> {
     if programs.kind() == ServerKind::MariaDb {
         println!("demo: no MySQL server was found, so this is MariaDB instead");
     }
+    let mut members = Members::start(&rig, None).await?;
+    let processes: Vec<String> = members
+        .processes()
+        .map(|(name, process)| format!("{name} (pid {})", process.pid()))
+        .collect();
+    println!("demo: a cluster of {}", processes.join(", "));
+    let file = rig.pipeline_file();
+    println!("\n$ towpath apply --yes --file {}", file.display());
+    print!("{}", members.apply(&rig).await?);
+    println!("\n$ towpath status");
+    print!("{}", members.cluster().good("status").await?);
     println!(
-        "demo: transfers between accounts for {} s; the pipeline gets kill -9 {} times\n",
+        "\ndemo: transfers between accounts for {} s; the Core that runs the pipeline gets kill -9 {} \
+         times\n",
         args.seconds, args.kills
     );
     let seed = rand::random();
@@ -91,10 +105,18 @@ async fn demo(args: &Args) -> Result<ExitCode> {
         style.faint("    time      at the source    in the target          lag    kills")
     );
     let outcome = rig
-        .run_trial(&trial, |tick| println!("{}", line(tick, style)))
+        .run_trial(&trial, Subject::Cluster(Box::new(members)), |tick| {
+            println!("{}", line(tick, style));
+        })
         .await?;
+    if !outcome.takeovers.is_empty() {
+        println!(
+            "\ndemo: from kill -9 to the next commit at the target: {}",
+            takeovers(&outcome)
+        );
+    }
     println!(
-        "\ndemo: {} rows compared one by one",
+        "demo: {} rows compared one by one",
         grouped(outcome.verdict.rows)
     );
     println!("{}", closing(&outcome, style));
@@ -117,13 +139,23 @@ fn line(tick: &Tick, style: Style) -> String {
         ),
         tick.kills
     );
-    match tick.moment {
+    match &tick.moment {
         Moment::Second => text,
-        Moment::Killed => style.alarm(&format!("{text}  killed with -9, started again")),
+        Moment::Killed(who) => style.alarm(&format!("{text}  {who} killed with -9")),
+        Moment::TookOver { by, after } => style.good(&format!(
+            "{text}  {by} took over: next commit {:.2} s after the kill",
+            after.as_secs_f64()
+        )),
         Moment::LoadStopped => format!("{text}  the load has stopped"),
         Moment::Ended if tick.in_target == tick.at_source => format!("{text}  caught up"),
         Moment::Ended => style.alarm(&format!("{text}  NOT caught up")),
     }
+}
+
+fn takeovers(outcome: &Outcome) -> String {
+    let times = outcome.takeovers.iter();
+    let times = times.map(|after| format!("{:.2} s", after.as_secs_f64()));
+    times.collect::<Vec<_>>().join(", ")
 }
 
 fn closing(outcome: &Outcome, style: Style) -> String {

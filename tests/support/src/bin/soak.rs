@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_testing::bank::LoadSettings;
-use towpath_testing::{Rig, Trial};
+use towpath_testing::{Rig, Subject, Trial};
 
 /// Without --kills, the pipeline is killed once per this many seconds.
 const SECONDS_PER_KILL: u64 = 2;
@@ -79,7 +79,7 @@ async fn soak(args: &Args, seed: u64) -> Result<ExitCode> {
         },
     };
     let outcome = rig
-        .run_trial(&trial, |tick| {
+        .run_trial(&trial, Subject::alone(&rig)?, |tick| {
             println!(
                 "{:6.1} s  source {:7}  target {:7}  lag {:6.3} s  kills {}",
                 tick.elapsed.as_secs_f64(),
