@@ -8,7 +8,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /towpath
 COPY . .
-# Backtraces name functions; line tables would make the image four times as large.
+# Backtraces name functions; line tables would make the program a third larger.
 ENV CARGO_PROFILE_RELEASE_DEBUG=none
 RUN cargo build --release --locked --package towpath
 
