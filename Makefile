@@ -6,17 +6,23 @@ SOAK = cargo run --quiet --locked --package towpath-testing --bin towpath-soak -
 
 .PHONY: help
 help:
-	@echo 'make demo       watch a pipeline replicate and survive kill -9 (some minutes with the build)'
-	@echo 'make test       everything that must hold before a commit'
-	@echo 'make test-long  hundreds of kills and the tests that take long'
-	@echo 'make bench      benchmarks (release build)'
-	@echo 'make fuzz       fuzz what the directory reads, SECONDS per target (needs cargo-fuzz and a nightly)'
-	@echo 'make fix        format, and apply what clippy can'
-	@echo 'make deny       licences, advisories and banned crates (needs cargo-deny)'
+	@echo 'make demo          watch a pipeline replicate and survive kill -9 (some minutes with the build)'
+	@echo 'make compose-demo  the same with Docker: kill every container in turn, compare row by row'
+	@echo 'make test          everything that must hold before a commit'
+	@echo 'make test-long     hundreds of kills and the tests that take long'
+	@echo 'make bench         benchmarks (release build)'
+	@echo 'make fuzz          fuzz what the directory reads, SECONDS per target (needs cargo-fuzz and a nightly)'
+	@echo 'make fix           format, and apply what clippy can'
+	@echo 'make deny          licences, advisories and banned crates (needs cargo-deny)'
 
 .PHONY: demo
 demo:
 	@scripts/demo.sh
+
+# Needs Docker with Compose v2, and neither Rust nor a MySQL.
+.PHONY: compose-demo
+compose-demo:
+	@scripts/compose-demo
 
 .PHONY: test
 test: lint tests soak

@@ -132,6 +132,7 @@ pub(super) const KEYS: &[Binding] = keys![
     Scope::LINE,    [ctrl('u')],                     "Ctrl-u", EraseAll, "take all back";
     // Views.
     Scope::ANY_VIEW, [c('?')],                       "?",      Help,     "help", *;
+    Scope::ANY_VIEW.and(Scope::HELP).and(Scope::CHOOSE), [c('q')], "q",  Quit, "quit", *;
     PICK,           [k(KeyCode::Enter)],             "Enter",  Open,     "open", *;
     Scope::OF_PIPELINES, [c('p')],                   "p",      Pause,    "pause", *;
     Scope::OF_PIPELINES, [c('r')],                   "r",      Resume,   "resume", *;
@@ -146,7 +147,6 @@ pub(super) const KEYS: &[Binding] = keys![
     Scope::LISTS,   [c('/')],                        "/",      Filter,   "filter", *;
     Scope::ANY_VIEW, [c(':')],                       ":",      Command,  "go to", *;
     MOVING,         [k(KeyCode::Esc)],               "Esc",    Back,     "back", *;
-    Scope::ANY_VIEW.and(Scope::HELP).and(Scope::CHOOSE), [c('q')], "q",  Quit, "quit", *;
     Scope(0x1ff & !(1 << 7)), [ctrl('c')],           "Ctrl-c", Quit,     "quit";
     MOVING,         [k(KeyCode::Up), c('k')],        "↑ k",    Up,       "up";
     MOVING,         [k(KeyCode::Down), c('j')],      "↓ j",    Down,     "down";

@@ -53,7 +53,7 @@ pub(super) fn assignments(
         let event = HistoryEvent {
             at: now,
             what: "assigned".to_owned(),
-            text: format!("{task} to {cores}: {}", change.cause),
+            text: format!("to {cores}: {}", change.cause),
             by: leader.to_string(),
             task: Some(task.to_string()),
         };

@@ -11,6 +11,7 @@ use super::super::listing;
 use super::super::model::Model;
 use super::super::theme::Theme;
 use super::text::{fit, wrap};
+use crate::mask;
 use crate::text::data;
 
 /// The most bytes of a node that are drawn.
@@ -111,7 +112,7 @@ fn node_lines(model: &Model, width: usize, theme: Theme) -> Vec<Line<'static>> {
         lines.push(Line::styled("(no data)", theme.faint()));
         return lines;
     }
-    for line in format::clean_lines(&data(shown)) {
+    for line in format::clean_lines(&mask::secrets(&data(shown))) {
         for piece in wrap_data(&line, width) {
             lines.push(Line::raw(piece));
         }

@@ -11,6 +11,7 @@ use super::super::model::{Model, Part};
 use super::super::picture::{Health, Pipeline, Task, word};
 use super::super::theme::Theme;
 use super::text::wrap;
+use crate::mask;
 
 /// From this many columns on, the last events stand beside what is now.
 const WIDE: usize = 120;
@@ -83,7 +84,7 @@ fn spec(model: &Model, name: &PipelineName, theme: Theme) -> Vec<Line<'static>> 
         format::clean(&spec.by)
     );
     let mut lines = vec![Line::styled(head, theme.title()), Line::default()];
-    lines.extend(format::clean_lines(&spec.text).into_iter().map(Line::raw));
+    lines.extend(format::clean_lines(&mask::secrets(&spec.text)).into_iter().map(Line::raw));
     lines
 }
 
