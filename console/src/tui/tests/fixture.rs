@@ -113,7 +113,7 @@ impl Nodes {
         let text = format!(
             "name = \"{name}\"\n\n[source]\nurl = \"mysql://repl:${{SOURCE_PASSWORD}}@db1:3306\"\n\
              tables = [\"shop.*\"]\n\n[[sink]]\nname = \"replica\"\n\
-             url = \"mysql://app:${{TARGET_PASSWORD}}@db2:3306\"\n"
+             url = \"mysql://app:hunter2@db2:3306\"\n"
         );
         self.put(
             &format!("{p}/spec"),

@@ -84,7 +84,11 @@ fn spec(model: &Model, name: &PipelineName, theme: Theme) -> Vec<Line<'static>> 
         format::clean(&spec.by)
     );
     let mut lines = vec![Line::styled(head, theme.title()), Line::default()];
-    lines.extend(format::clean_lines(&mask::secrets(&spec.text)).into_iter().map(Line::raw));
+    lines.extend(
+        format::clean_lines(&mask::secrets(&spec.text))
+            .into_iter()
+            .map(Line::raw),
+    );
     lines
 }
 
