@@ -1,6 +1,7 @@
 //! The HTTP port of a role: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! On loopback it's open. Elsewhere it speaks TLS, and whoever asks shows a certificate of the
+//! On loopback it's open, in plain HTTP, so that a health check needs no certificate; a token is
+//! demanded if there is one. Elsewhere it speaks TLS, and whoever asks shows a certificate of the
 //! cluster's authority or the token. `/healthz` needs no token: it says that the process lives, and
 //! no more.
 
@@ -72,7 +73,10 @@ pub(crate) async fn serve(
         bail!("--http-token, or TOWPATH_HTTP_TOKEN, is empty: give a token or leave it out");
     }
     let address = options.http;
-    let acceptor = member.tls.acceptor()?;
+    let acceptor = match address.ip().is_loopback() {
+        true => None,
+        false => member.tls.acceptor()?,
+    };
     let guarded = options.http_token.is_some() || member.tls.tls_ca.is_some();
     if !address.ip().is_loopback() && !member.allow_plaintext && (acceptor.is_none() || !guarded) {
         bail!(

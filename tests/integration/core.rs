@@ -279,7 +279,42 @@ impl Scene {
             running: 0,
         };
         scene.settled().await?;
+        scene.watch_writers(&mut sink).await?;
         Ok(scene)
+    }
+
+    /// From here on the sink notes under which epoch, and over which connection, each commit came:
+    /// in their order, since all hold the offset row's lock until they're done.
+    async fn watch_writers(&self, sink: &mut Conn) -> Result<()> {
+        for statement in [
+            "CREATE DATABASE watch",
+            "CREATE TABLE watch.commits (id BIGINT AUTO_INCREMENT PRIMARY KEY, \
+             epoch BIGINT UNSIGNED, seq BIGINT UNSIGNED, writer BIGINT UNSIGNED)",
+            "CREATE TRIGGER towpath.watch AFTER UPDATE ON towpath.`offset` FOR EACH ROW \
+             INSERT INTO watch.commits (epoch, seq, writer) \
+             SELECT NEW.epoch, NEW.commit_seq, CONNECTION_ID() WHERE NEW.commit_seq <> OLD.commit_seq",
+        ] {
+            sink.query_drop(statement).await.context(statement)?;
+        }
+        Ok(())
+    }
+
+    /// The sink never took writes of two: no commit under an older epoch followed one under a newer,
+    /// and no epoch had two writers.
+    async fn had_one_writer_at_a_time(&self, sink: &mut Conn) -> Result<()> {
+        let backwards = "SELECT COUNT(*) FROM (SELECT epoch, seq, LAG(epoch) OVER w AS epoch_before, \
+                         LAG(seq) OVER w AS seq_before FROM watch.commits WINDOW w AS (ORDER BY id)) c \
+                         WHERE epoch < epoch_before OR seq <> seq_before + 1";
+        let shared = "SELECT COUNT(*) FROM (SELECT epoch FROM watch.commits GROUP BY epoch \
+                      HAVING COUNT(DISTINCT writer) > 1) e";
+        let (backwards, shared) = (number(sink, backwards).await?, number(sink, shared).await?);
+        let commits = number(sink, "SELECT COUNT(*) FROM watch.commits").await?;
+        let epochs = number(sink, "SELECT COUNT(DISTINCT epoch) FROM watch.commits").await?;
+        eprintln!(
+            "{commits} commits in {epochs} epochs: {backwards} out of turn, {shared} epochs with two writers"
+        );
+        ensure!(backwards == 0 && shared == 0 && epochs > 1);
+        Ok(())
     }
 
     /// Waits until one runs and the other stands by.
@@ -361,7 +396,9 @@ impl Scene {
             .caught_up(process, &mut source, &mut sink)
             .await?;
         let verdict = self.bank.check(&mut source, &mut sink).await?;
+        eprintln!("{verdict}");
         ensure!(verdict.is_equal() && verdict.transactions > 0, "{verdict}");
+        self.had_one_writer_at_a_time(&mut sink).await?;
         for core in &self.cores {
             stop(core.process()).await?;
         }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use serde_json::Value;
 use towpath_coordination::{ConnectOptions, Mirror, Session};
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{Assignment, Instance, InstanceState};
+use towpath_testing::cluster::{Cluster, ready};
 use towpath_testing::{TowpathProcess, wait_until};
 
 use crate::harness::{Pair, Pipeline, SINK, stop};
@@ -24,25 +24,14 @@ const WAIT: Duration = Duration::from_secs(240);
 /// The steady load is taken over this long.
 const STEADY: Duration = Duration::from_secs(10);
 
-async fn process(words: &[&str]) -> Result<(TowpathProcess, Value)> {
-    let process = TowpathProcess::builder()
-        .program(TOWPATH)
-        .args(words)
-        .spawn()?;
-    let ready = |line: &str| line.contains(r#""message":"ready""#);
-    let line = process.wait_for_line(ready, WAIT).await?;
-    Ok((process, serde_json::from_str(&line)?))
-}
-
 /// A Server, three Cores and pipelines on them.
 struct Company {
     pair: Pair,
-    server: TowpathProcess,
+    cluster: Cluster,
     cores: BTreeMap<&'static str, TowpathProcess>,
     pipelines: Vec<Pipeline>,
     mirror: Mirror,
     _session: Session,
-    _data: tempfile::TempDir,
 }
 
 impl Company {
@@ -50,14 +39,11 @@ impl Company {
         let many =
             |server: towpath_testing::ServerBuilder| server.option("max-connections", "4000");
         let pair = Pair::with(many, many).await?;
-        let data = tempfile::tempdir()?;
-        let folder = data.path().to_str().context("a path")?;
-        let (server, ready) =
-            process(&["server", "--listen", "127.0.0.1:0", "--data", folder]).await?;
-        let address = ready["directory"].as_str().context("an address")?;
+        let cluster = Cluster::start(Some(TOWPATH.into())).await?;
         let mut cores = BTreeMap::new();
         for core in CORES {
-            let (started, _) = process(&["core", "--directory", address, "--id", core]).await?;
+            let started = cluster.core(core).spawn()?;
+            ready(&started).await?;
             cores.insert(core, started);
         }
         let mut pipelines = Vec::with_capacity(count);
@@ -66,14 +52,7 @@ impl Company {
             pipelines.push(pair.pipeline(&format!("p{number:03}"), &schema).await?);
         }
         let begun = Instant::now();
-        let mut apply = TowpathProcess::builder().program(TOWPATH).args([
-            "apply",
-            "--yes",
-            "--timeout",
-            "5m",
-            "--directory",
-            address,
-        ]);
+        let mut apply = cluster.towpath("apply").args(["--yes", "--timeout", "5m"]);
         for pipeline in &pipelines {
             apply = apply.arg("-f").arg(&pipeline.file);
         }
@@ -81,16 +60,16 @@ impl Company {
         let status = apply.wait_exit(WAIT).await?;
         ensure!(status.success(), "apply: {}", apply.tail());
         println!("{count} pipelines applied in {:.2?}", begun.elapsed());
-        let session = Session::connect(ConnectOptions::new([address.to_owned()])).await?;
+        let directory = cluster.directory().to_owned();
+        let session = Session::connect(ConnectOptions::new([directory])).await?;
         let mirror = Mirror::follow(&session, path::pipelines()).await?;
         let company = Self {
             pair,
-            server,
+            cluster,
             cores,
             pipelines,
             mirror,
             _session: session,
-            _data: data,
         };
         company.all_stand().await?;
         println!(
@@ -219,9 +198,10 @@ fn usage(process: &TowpathProcess) -> Result<(f64, f64)> {
 
 /// What the Server's process says of the directory.
 async fn print_load(company: &Company) -> Result<()> {
-    let watched: Vec<(&str, &TowpathProcess)> = std::iter::once(("server", &company.server))
-        .chain(company.cores.iter().map(|(name, core)| (*name, core)))
-        .collect();
+    let watched: Vec<(&str, &TowpathProcess)> =
+        std::iter::once(("server", company.cluster.server()))
+            .chain(company.cores.iter().map(|(name, core)| (*name, core)))
+            .collect();
     let mut before = Vec::new();
     for (_, process) in &watched {
         before.push(usage(process)?.0);

@@ -66,6 +66,9 @@ async fn a_server_and_its_operators_show_certificates() -> Result<()> {
     let tls = ["--tls-ca", &ca, "--tls-cert", &cert, "--tls-key", &key];
     let (_server, ports) = server(&place, &tls).await?;
     let directory = text(&ports, "directory")?;
+    // Health checks on the machine itself need none.
+    let (status, _) = http(&text(&ports, "http")?, "/readyz", "").await?;
+    assert_eq!(status, 200);
 
     let (cert, key) = (file("operator.crt"), file("operator.key"));
     let tls = [

@@ -137,7 +137,7 @@ async fn what_a_user_made_is_closed_to_others() {
     let other = server.session().await;
     let error = other.read::<LogConfig>(&path).await.unwrap_err();
     assert!(
-        matches!(error, CoordinationError::Refused { .. }),
+        matches!(error, CoordinationError::Forbidden { .. }),
         "{error}"
     );
 }
