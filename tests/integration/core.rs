@@ -301,7 +301,7 @@ impl Scene {
 
     /// The sink never took writes of two: no commit under an older epoch followed one under a newer,
     /// and no epoch had two writers.
-    async fn had_one_writer_at_a_time(&self, sink: &mut Conn) -> Result<()> {
+    async fn had_one_writer_at_a_time(sink: &mut Conn) -> Result<()> {
         let backwards = "SELECT COUNT(*) FROM (SELECT epoch, seq, LAG(epoch) OVER w AS epoch_before, \
                          LAG(seq) OVER w AS seq_before FROM watch.commits WINDOW w AS (ORDER BY id)) c \
                          WHERE epoch < epoch_before OR seq <> seq_before + 1";
@@ -398,7 +398,7 @@ impl Scene {
         let verdict = self.bank.check(&mut source, &mut sink).await?;
         eprintln!("{verdict}");
         ensure!(verdict.is_equal() && verdict.transactions > 0, "{verdict}");
-        self.had_one_writer_at_a_time(&mut sink).await?;
+        Self::had_one_writer_at_a_time(&mut sink).await?;
         for core in &self.cores {
             stop(core.process()).await?;
         }
