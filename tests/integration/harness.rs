@@ -70,6 +70,7 @@ impl Pair {
             sink_parameters: String::new(),
             tables: format!("{name}.*"),
             start: format!("gtid:{}", gtid_executed(&mut source).await?),
+            source_further: String::new(),
             further: String::new(),
         };
         pipeline.write()?;
@@ -91,6 +92,8 @@ pub(crate) struct Pipeline {
     pub(crate) sink_parameters: String,
     pub(crate) tables: String,
     pub(crate) start: String,
+    /// Further keys of the source.
+    pub(crate) source_further: String,
     /// Further sections.
     pub(crate) further: String,
 }
@@ -115,6 +118,7 @@ tables = ["{}"]
 start = "{}"
 snapshot = "never"
 heartbeat = "200ms"
+{}
 
 [[sink]]
 name = "{SINK}"
@@ -122,7 +126,7 @@ url = "mysql://{sink_user}@127.0.0.1:{sink_port}{}"
 
 {}
 "#,
-            self.tables, self.start, self.sink_parameters, self.further
+            self.tables, self.start, self.source_further, self.sink_parameters, self.further
         );
         fs::write(&self.file, text)?;
         Ok(())

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 use towpath_testing::cluster::ready;
-use towpath_testing::{Cluster, TowpathProcess, wait_until};
+use towpath_testing::{Cluster, TcpProxy, TowpathProcess, wait_until};
 
-use crate::harness::{Pair, Pipeline, WAIT};
+use crate::harness::{Pair, Pipeline, WAIT, number};
 
 /// What a verb may take when no directory answers: it tries to connect for 5 s.
 const LOST_MAX: Duration = Duration::from_secs(15);
@@ -426,4 +426,45 @@ async fn verbs_end_in_time_when_nobody_answers() -> Result<()> {
         ensure!(!events.iter().any(|event| event == late), "{events:?}");
     }
     Ok(())
+}
+
+/// A named source moves: what runs goes on at the new address, where it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_source_that_moves_takes_its_pipeline_along() -> Result<()> {
+    let program = env!("CARGO_BIN_EXE_towpath").into();
+    let (pair, cluster) = tokio::try_join!(Pair::start(), Cluster::start(Some(program)))?;
+    let former = TcpProxy::start(pair.source.port()).await?;
+    let new = TcpProxy::start(pair.source.port()).await?;
+    let set = |proxy: &TcpProxy| format!("source set primary 127.0.0.1:{} --yes", proxy.port());
+    cluster.good(&set(&former)).await?;
+    let mut pipeline = pair
+        .pipeline("orders", &["CREATE TABLE t (id INT PRIMARY KEY)"])
+        .await?;
+    pipeline.source_further = r#"datasource = "primary""#.into();
+    pipeline.write()?;
+    let core = cluster.core("core-1").spawn()?;
+    ready(&core).await?;
+    let said = cluster.apply(&pipeline.file).await?;
+    ensure!(said.code == Some(0), "{said:?}");
+    let (mut source, mut sink) = pair.conns().await?;
+    let mut passes = async |row: u64| {
+        source
+            .query_drop(format!("INSERT INTO orders.t VALUES ({row})"))
+            .await?;
+        wait_until("the row to be in the sink", WAIT, async || {
+            Ok(number(&mut sink, "SELECT COUNT(*) FROM orders.t").await? == row)
+        })
+        .await
+        .with_context(|| core.tail())
+    };
+    passes(1).await?;
+    ensure!(former.connections() > 0 && new.connections() == 0);
+    cluster.good(&set(&new)).await?;
+    former.stall();
+    passes(2).await?;
+    ensure!(new.connections() > 0);
+    wait_until("it to be said to run again", WAIT, async || {
+        Ok(cluster.json("status").await?["pipelines"][0]["state"] == "running")
+    })
+    .await
 }
