@@ -6,6 +6,7 @@ use towpath_protocol::spec::Endpoint;
 
 use super::SinkError;
 use crate::endpoint;
+use crate::failpoint::{self, Point};
 
 /// The sql_mode in which rows are written: strict, a zero stays a zero in an AUTO_INCREMENT column,
 /// and dates come as the source stored them, zero and partial ones too.
@@ -164,6 +165,16 @@ impl Session {
     /// The library's connection, for reading definitions.
     pub fn conn(&mut self) -> &mut Conn {
         &mut self.conn
+    }
+
+    /// A place that a test may end the process at; see [`failpoint`].
+    ///
+    /// # Errors
+    /// [`SinkError::Connection`], if a test says so.
+    pub async fn reach(&self, point: Point) -> Result<(), SinkError> {
+        failpoint::reach(point)
+            .await
+            .map_err(|error| SinkError::from_driver(&self.sink, "failpoint", error.into()))
     }
 
     /// Runs one statement without results; answers the rows that it matched.
