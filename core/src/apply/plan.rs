@@ -61,7 +61,7 @@ impl TablePlan {
     /// Matches a table map with the sink's table by column names.
     ///
     /// # Errors
-    /// [`ApplyError::NoMetadata`], and [`ApplyError::Mismatch`] for a column that the sink lacks or
+    /// [`ApplyError::NoMetadata`]; [`ApplyError::NoColumn`], and [`ApplyError::ColumnDiffers`] for one
     /// whose type can't hold every value of the source's.
     pub fn new(
         map: TableMap,
@@ -70,11 +70,6 @@ impl TablePlan {
         gtid: &str,
     ) -> Result<TablePlan, ApplyError> {
         let table = format!("{}.{}", map.database, map.table);
-        let mismatch = |detail: String| ApplyError::Mismatch {
-            gtid: gtid.to_owned(),
-            table: table.clone(),
-            detail,
-        };
         if !map.full_metadata {
             return Err(ApplyError::NoMetadata {
                 gtid: gtid.to_owned(),
@@ -90,20 +85,23 @@ impl TablePlan {
                 .position(|candidate| candidate.name.eq_ignore_ascii_case(&column.name));
             let Some((position, wanted)) = found.and_then(|at| Some((at, target.columns.get(at)?)))
             else {
-                return Err(mismatch(format!(
-                    "the sink lacks column {}; add it there with the source's definition, or drop it at \
-                     the source",
-                    column.name
-                )));
+                return Err(ApplyError::NoColumn {
+                    gtid: gtid.to_owned(),
+                    table,
+                    column: column.name.clone(),
+                });
             };
             if wanted.generated {
                 continue;
             }
             if let Some(difference) = difference(column, wanted) {
-                return Err(mismatch(format!(
-                    "column {} is {} on the sink, but {difference} at the source; change the sink's",
-                    column.name, wanted.column_type
-                )));
+                return Err(ApplyError::ColumnDiffers {
+                    gtid: gtid.to_owned(),
+                    table,
+                    column: column.name.clone(),
+                    at_sink: wanted.column_type.clone(),
+                    at_source: difference,
+                });
             }
             if let Some(slot) = at_source.get_mut(position) {
                 *slot = Some(source);

@@ -66,9 +66,9 @@ impl Session {
     /// [`SinkError::Connection`] or [`SinkError::Server`], e.g. for a wrong password.
     pub async fn connect(sink: &str, address: &Endpoint) -> Result<Session, SinkError> {
         let opts = endpoint::sql_opts(address)
-            .map_err(|error| SinkError::OffsetRow {
+            .map_err(|source| SinkError::Endpoint {
                 sink: sink.to_owned(),
-                detail: error.to_string(),
+                source,
             })?
             // UPDATE answers with the rows that it matched, not those that it changed.
             .client_found_rows(true)
