@@ -9,6 +9,9 @@
 mod harness;
 mod commit_proxy;
 mod commit_contract;
+mod crash;
+mod delivery;
+mod large;
 mod values;
 mod check;
 mod zombie;

@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
 use crate::failpoint::{self, Point};
-use crate::queue::Sender;
+use crate::queue::{LARGE_BYTES, Sender};
 use crate::source::{
     Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, check_position,
 };
@@ -102,7 +102,11 @@ impl Producer {
         self.progress.source_lost(None);
         loop {
             while let Some(event) = stream.try_next()? {
+                let large = event.body.len() > LARGE_BYTES;
                 let message = assembler.push(&event.header, event.body, event.file, event.end)?;
+                if large {
+                    stream.give_back();
+                }
                 if let Some(message) = message {
                     self.queue(message).await?;
                 }
