@@ -10,6 +10,7 @@ mod harness;
 mod commit_proxy;
 mod commit_contract;
 mod values;
+mod types;
 mod check;
 mod zombie;
 mod ddl;
