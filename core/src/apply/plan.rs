@@ -28,6 +28,9 @@ pub struct TablePlan {
     pub columns: Vec<PlannedColumn>,
     /// How many of `columns` are the key; 0 for a table without one.
     pub key_columns: usize,
+    /// The key's index on the sink, quoted; statements name it, since the optimizer scans the whole
+    /// table where its statistics are older than the rows.
+    pub key_index: String,
     /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a key
     /// has a computed column.
     pub unique_mask: u64,
@@ -205,6 +208,7 @@ impl TablePlan {
             narrower,
             quoted: target.quoted(),
             key_columns: key.len().min(KEY_PARTS_MAX),
+            key_index: quote_name(&target.key_index),
             columns: columns.into_iter().map(|(_, column)| column).collect(),
             map,
             target,

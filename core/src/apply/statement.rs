@@ -12,6 +12,7 @@ use super::literal::write_cell;
 use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
+use super::target::quote_name;
 use crate::decode::{ColumnKind, DecodeError, RowImage, Value};
 
 /// Rows of one INSERT: more per statement is slower, the parser's cost grows faster than the gain.
@@ -155,7 +156,13 @@ impl<'a> Builder<'a> {
         for entry in entries {
             cells.read(self, entry.image)?;
             let statement = open.get_or_insert_with(|| {
-                let mut sql = format!("DELETE FROM {} WHERE ", self.plan.quoted).into_bytes();
+                let mut sql = format!(
+                    "DELETE /*+ INDEX({} {}) */ FROM {} WHERE ",
+                    quote_name(&self.plan.target.table),
+                    self.plan.key_index,
+                    self.plan.quoted
+                )
+                .into_bytes();
                 write_names(&mut sql, key.iter(), key.len() > 1);
                 sql.extend_from_slice(b" IN (");
                 self.statement(Operation::Delete, sql)
@@ -234,8 +241,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The values come first, so that the table is looked up by its key, whatever the optimizer thinks
-    /// of a list whose size it doesn't know.
+    /// The values come first and the key's index is named, so that the table is looked up by it, whatever
+    /// the optimizer thinks of a list whose size it doesn't know and of a table whose statistics are old.
     fn join_condition(&self, values: usize) -> String {
         let key = self.plan.key();
         let mut text = String::from(") AS v(");
@@ -245,7 +252,10 @@ impl<'a> Builder<'a> {
             }
             text.push_str(&format!("c{n}"));
         }
-        text.push_str(&format!(") STRAIGHT_JOIN {} AS t ON ", self.plan.quoted));
+        text.push_str(&format!(
+            ") STRAIGHT_JOIN {} AS t FORCE INDEX FOR JOIN ({}) ON ",
+            self.plan.quoted, self.plan.key_index
+        ));
         for (n, column) in key.iter().enumerate() {
             if n > 0 {
                 text.push_str(" AND ");

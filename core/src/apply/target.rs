@@ -15,6 +15,8 @@ pub struct TargetTable {
     /// The primary key, or else a unique key without NULLs: positions in `columns`, in key order.
     /// Empty if there is none.
     pub key: Vec<usize>,
+    /// The index of that key, e.g. `PRIMARY`; empty if there is none.
+    pub key_index: String,
     /// Columns of unique keys other than `key`; functional key parts count as all columns.
     pub unique: Vec<usize>,
     /// Whether a foreign key leads from it or to it.
@@ -119,7 +121,8 @@ impl TargetTable {
                 _ => indexes.push((index, vec![part])),
             }
         }
-        let (key, unique) = choose_key(&indexes, &nullable);
+        let (chosen, unique) = choose_key(&indexes, &nullable);
+        let (key_index, key) = chosen.unwrap_or_default();
         let foreign: Option<u64> = conn
             .exec_first(
                 "SELECT COUNT(*) FROM information_schema.key_column_usage \
@@ -133,6 +136,7 @@ impl TargetTable {
             table: table.to_owned(),
             columns,
             key,
+            key_index,
             unique,
             foreign_keys: foreign.unwrap_or(0) > 0,
         }))
@@ -146,8 +150,11 @@ struct KeyPart {
     whole: bool,
 }
 
-/// The key by which rows are found, and the columns of all other unique keys.
-fn choose_key(indexes: &[(String, Vec<KeyPart>)], nullable: &[bool]) -> (Vec<usize>, Vec<usize>) {
+/// The key by which rows are found, with its index's name, and the columns of all other unique keys.
+fn choose_key(
+    indexes: &[(String, Vec<KeyPart>)],
+    nullable: &[bool],
+) -> (Option<(String, Vec<usize>)>, Vec<usize>) {
     let usable = |parts: &[KeyPart]| {
         parts.iter().all(|part| {
             part.whole
@@ -158,10 +165,10 @@ fn choose_key(indexes: &[(String, Vec<KeyPart>)], nullable: &[bool]) -> (Vec<usi
     };
     // The primary key is sorted first.
     let chosen = indexes.iter().position(|(_, parts)| usable(parts));
-    let key = chosen
-        .and_then(|at| indexes.get(at))
-        .map(|(_, parts)| parts.iter().filter_map(|part| part.column).collect())
-        .unwrap_or_default();
+    let key = chosen.and_then(|at| indexes.get(at)).map(|(name, parts)| {
+        let columns = parts.iter().filter_map(|part| part.column).collect();
+        (name.clone(), columns)
+    });
     let mut unique = Vec::new();
     for (at, (_, parts)) in indexes.iter().enumerate() {
         if Some(at) == chosen {
@@ -204,7 +211,7 @@ mod tests {
         ];
         assert_eq!(
             choose_key(&indexes, &[false, false, true]),
-            (vec![1, 0], vec![2])
+            (Some(("PRIMARY".to_owned(), vec![1, 0])), vec![2])
         );
     }
 
@@ -218,7 +225,7 @@ mod tests {
             ("p".to_owned(), vec![prefix]),
             ("n".to_owned(), vec![part(1)]),
         ];
-        assert_eq!(choose_key(&indexes, &[false, true]), (vec![], vec![0, 1]));
+        assert_eq!(choose_key(&indexes, &[false, true]), (None, vec![0, 1]));
     }
 
     #[test]
@@ -231,6 +238,9 @@ mod tests {
             ("PRIMARY".to_owned(), vec![part(0)]),
             ("e".to_owned(), vec![expression]),
         ];
-        assert_eq!(choose_key(&indexes, &[false, true]), (vec![0], vec![0, 1]));
+        assert_eq!(
+            choose_key(&indexes, &[false, true]),
+            (Some(("PRIMARY".to_owned(), vec![0])), vec![0, 1])
+        );
     }
 }

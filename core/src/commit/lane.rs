@@ -14,6 +14,7 @@ use super::offset::{Advance, OffsetWriter};
 use super::session::{Checks, ServerFacts, Session};
 use crate::apply::Batch;
 use crate::apply::statement::{Operation, Statement};
+use crate::failpoint::Point;
 
 /// Statements travel together up to this many bytes, to save round trips.
 const PACKET_BYTES_MAX: usize = 1024 * 1024;
@@ -82,6 +83,7 @@ impl Lane {
         advance: Option<&Advance>,
     ) -> Result<(), SinkError> {
         if !batch.statements.is_empty() {
+            self.session.reach(Point::CommitBeforeData).await?;
             self.session
                 .set_checks(Checks {
                     foreign_keys: batch.foreign_key_checks,
@@ -111,9 +113,15 @@ impl Lane {
             self.send(batch, first..batch.statements.len(), &packet)
                 .await?;
         }
-        if let Some(advance) = advance {
-            self.open = false;
-            self.offset.commit(&mut self.session, advance).await?;
+        if !batch.statements.is_empty() {
+            self.session.reach(Point::CommitAfterData).await?;
+        }
+        match advance {
+            None => self.session.reach(Point::CommitInside).await?,
+            Some(advance) => {
+                self.open = false;
+                self.offset.commit(&mut self.session, advance).await?;
+            }
         }
         Ok(())
     }

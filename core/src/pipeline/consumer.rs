@@ -32,6 +32,7 @@ use crate::commit::offset::{Advance, DdlChange};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held};
 use crate::decode::{DecodeError, Event, EventType, Events, QueryEvent, RowsEvent, StatusVars};
+use crate::failpoint::{self, Point};
 use crate::queue::Receiver;
 
 /// Transactions that change nothing on the sink move its offset at most this often, and at a stop.
@@ -164,6 +165,8 @@ impl Consumer {
                         }
                         Some(Message::Chunk(chunk)) => {
                             caught_up = false;
+                            // Nothing is in use here that could be lost.
+                            let _ = failpoint::reach(Point::QueueTaken).await;
                             self.chunk(chunk).await?;
                         }
                     }
@@ -401,6 +404,7 @@ impl Consumer {
         if !self.confirmed(&statement.gtid).await {
             return Ok(Outcome::Stopped);
         }
+        self.ddl.reach(Point::DdlBeforeIntent).await?;
         let intent = match self.ddl_intent.take() {
             Some(intent) if intent.gtid == statement.gtid => intent,
             _ => {
@@ -419,6 +423,7 @@ impl Consumer {
                 intent
             }
         };
+        self.ddl.reach(Point::DdlAfterIntent).await?;
         self.ddl_seq = intent.seq;
         let ran = ddl::run(
             &mut self.ddl,
@@ -438,12 +443,14 @@ impl Consumer {
             .await?;
         }
         ran?;
+        self.ddl.reach(Point::DdlBeforeDone).await?;
         let mut advance = Advance {
             ddl: DdlChange::Done,
             ..Advance::default()
         };
         advance.add(gtid, &chunk.after, chunk.commit_time_us);
         self.commit_now(advance).await?;
+        self.ddl.reach(Point::DdlAfterDone).await?;
         self.plans.clear();
         Ok(Outcome::Committed)
     }

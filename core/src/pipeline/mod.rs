@@ -273,6 +273,7 @@ async fn begin(
     check_position(&gtids, &facts)?;
     let _ = source.disconnect().await;
 
+    rows.read_bytes().await?;
     let mut offset = OffsetWriter::new(
         &claim.pipeline,
         &claim.sink,
