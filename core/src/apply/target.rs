@@ -36,6 +36,8 @@ pub struct TargetColumn {
     pub charset: Option<String>,
     /// Collation; `None` for what is no text.
     pub collation: Option<String>,
+    /// Longest value of a string, in bytes; `None` for what is no string.
+    pub bytes_max: Option<u64>,
     /// Whether the sink computes it.
     pub generated: bool,
     /// Whether an UPDATE that doesn't name it sets it to the present time.
@@ -63,13 +65,14 @@ impl TargetTable {
             String,
             Option<String>,
             Option<String>,
+            Option<u64>,
             String,
             String,
         );
         let columns: Vec<ColumnRow> = conn
             .exec(
                 "SELECT COLUMN_NAME, LOWER(DATA_TYPE), CAST(COLUMN_TYPE AS CHAR), CHARACTER_SET_NAME, \
-                 COLLATION_NAME, EXTRA, IS_NULLABLE FROM information_schema.columns \
+                 COLLATION_NAME, CHARACTER_OCTET_LENGTH, EXTRA, IS_NULLABLE FROM information_schema.columns \
                  WHERE table_schema = ? AND table_name = ? ORDER BY ORDINAL_POSITION",
                 (database, table),
             )
@@ -77,11 +80,11 @@ impl TargetTable {
         if columns.is_empty() {
             return Ok(None);
         }
-        let nullable: Vec<bool> = columns.iter().map(|row| row.6 == "YES").collect();
+        let nullable: Vec<bool> = columns.iter().map(|row| row.7 == "YES").collect();
         let columns: Vec<TargetColumn> = columns
             .into_iter()
             .map(
-                |(name, data_type, column_type, charset, collation, extra, _)| {
+                |(name, data_type, column_type, charset, collation, bytes_max, extra, _)| {
                     let extra = extra.to_ascii_uppercase();
                     TargetColumn {
                         name,
@@ -89,6 +92,7 @@ impl TargetTable {
                         column_type,
                         charset,
                         collation,
+                        bytes_max,
                         generated: extra.contains("VIRTUAL GENERATED")
                             || extra.contains("STORED GENERATED"),
                         stamped: extra.contains("ON UPDATE"),

@@ -36,6 +36,7 @@ fn target_column(name: &str) -> TargetColumn {
         column_type: "int".into(),
         charset: None,
         collation: None,
+        bytes_max: None,
         generated: false,
         stamped: false,
     }

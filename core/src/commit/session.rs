@@ -72,6 +72,9 @@ impl Session {
             })?
             // UPDATE answers with the rows that it matched, not those that it changed.
             .client_found_rows(true)
+            // An UPDATE of joined tables with JSON_TABLE in it wants a default database, whichever:
+            // this one is there for every account.
+            .db_name(Some("information_schema"))
             .stmt_cache_size(0);
         let conn = endpoint::connect(opts, address.tls)
             .await
