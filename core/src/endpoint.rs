@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mysql_async::{Conn, OptsBuilder, SslOpts};
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::spec::{Endpoint, TlsMode};
 
 /// Longest login. MySQL's own `connect_timeout` is 10 s.
@@ -24,6 +25,15 @@ pub enum EndpointError {
         /// The host.
         host: String,
     },
+}
+
+impl EndpointError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoAuthority { .. } => code::TLS_SETTINGS,
+        }
+    }
 }
 
 /// Options of a connection to `endpoint`: address, login and TLS. Further ones are the caller's.
@@ -87,6 +97,14 @@ pub async fn connect(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_a
             Err(mysql_async::IoError::Io(error).into())
         }
     }
+}
+
+/// Whether an error of a connection is TLS refusing what the other side shows: trying again doesn't help.
+pub(crate) fn is_certificate_error(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
 }
 
 async fn open(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_async::Error> {

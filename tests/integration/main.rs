@@ -13,6 +13,7 @@ mod crash;
 mod delivery;
 mod large;
 mod values;
+mod types;
 mod check;
 mod zombie;
 mod ddl;

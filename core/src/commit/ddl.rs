@@ -112,7 +112,7 @@ fn without_auto_increment(definition: &str) -> String {
 /// Runs a statement whose intent is committed, unless it ran already. Answers whether it ran now.
 ///
 /// # Errors
-/// [`SinkError::Ddl`] if the sink refuses the statement, which then did not run; and those of the
+/// [`SinkError::DdlRefused`] if the sink refuses the statement, which then did not run; and those of the
 /// connection and of what passes by itself, after which it may have run.
 pub async fn run(
     session: &mut Session,
@@ -179,13 +179,11 @@ fn refused(
         Ok(_) => Ok(()),
         // Interrupted or out of patience: the next epoch runs it.
         Err((_, error)) if error.advice() == Advice::Retry => Err(error),
-        Err((_, SinkError::Server { code, message, .. })) => Err(SinkError::Ddl {
+        Err((_, SinkError::Server { code, message, .. })) => Err(SinkError::DdlRefused {
             sink: sink.to_owned(),
             gtid: ddl.gtid.clone(),
-            detail: format!(
-                "the sink refused it with ERROR {code} ({message}); make the sink's schema such that it \
-                 can run, and start again"
-            ),
+            code,
+            message,
             statement: String::from_utf8_lossy(ddl.sql).into_owned(),
         }),
         Err((_, error)) => Err(error),

@@ -101,7 +101,7 @@ impl Lane {
             let began_here = !self.open;
             match self.try_apply(batch, inside, whole).await {
                 Err(error) if began_here && is_lock_conflict(&error) && tries < TRIES_MAX => {
-                    warn!(sink = self.session.sink(), tries, %error, "trying the batch again");
+                    warn!(sink = self.session.sink(), tries, code = %error.code(), %error, "trying the batch again");
                     tokio::time::sleep(Duration::from_millis(20 << tries)).await;
                     tries += 1;
                 }

@@ -463,7 +463,7 @@ impl Consumer {
             &statement,
         )
         .await;
-        if matches!(ran, Err(SinkError::Ddl { .. })) {
+        if matches!(ran, Err(SinkError::DdlRefused { .. })) {
             // It was refused and did not run. The repair may change the definitions that the intent
             // recorded, which would then look as if it had: the next try begins with a new intent.
             self.commit_now(Advance {

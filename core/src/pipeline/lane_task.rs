@@ -102,11 +102,6 @@ impl LaneTask {
     pub(super) async fn done(&mut self) -> Result<Done, SinkError> {
         let result = self.done.recv().await;
         self.busy = false;
-        result.unwrap_or_else(|| {
-            Err(SinkError::OffsetRow {
-                sink: String::new(),
-                detail: "internal: the lane's task ended".to_owned(),
-            })
-        })
+        result.unwrap_or(Err(SinkError::LaneEnded))
     }
 }

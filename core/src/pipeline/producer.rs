@@ -64,7 +64,7 @@ impl Producer {
             self.progress.source_lost(Some(&source));
             let pause = backoff.failed(Instant::now(), rand::random());
             warn!(
-                pipeline = self.options.pipeline, error = %source,
+                pipeline = self.options.pipeline, code = %source.code(), error = %source,
                 pause_ms = pause.as_millis() as u64, "the source was lost; connecting again"
             );
             tokio::time::sleep(pause).await;
@@ -157,13 +157,9 @@ impl Producer {
 
     async fn check_position(&self) -> Result<(), PipelineError> {
         let opts = crate::endpoint::sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
-        let sql = |cause| SourceError::Sql {
-            about: "its position",
-            cause: Box::new(cause),
-        };
         let mut conn = crate::endpoint::connect(opts, self.endpoint.tls)
             .await
-            .map_err(sql)?;
+            .map_err(|error| SourceError::from_login(&self.endpoint, error))?;
         let facts = SourceFacts::read(&mut conn).await?;
         check_position(&self.gtids, &facts)?;
         let _ = conn.disconnect().await;
