@@ -24,12 +24,12 @@ const PACKET_BYTES_MAX: usize = 1024 * 1024;
 /// A batch that met a deadlock or a lock wait is tried this often before the epoch is given up.
 const TRIES_MAX: u32 = 5;
 
-/// A statement over this many bytes is sent in pieces. The client library holds what it sends twice, and
-/// the room that it took for it until the connection ends.
-const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A statement over this many bytes is sent in pieces. The client library copies what it sends twice,
+/// keeps the room for it until the connection ends, and a dozen of its buffers grow to that size in turn.
+const STATEMENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Bytes of such a piece.
-const PIECE_BYTES: usize = 4 * 1024 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// Of a statement that matched too few rows, this many rows are named.
 const ROWS_NAMED_MAX: usize = 5;

@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
 use crate::failpoint::{self, Point};
-use crate::queue::{LARGE_BYTES, Sender};
+use crate::queue::Sender;
 use crate::source::{
     Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, check_position,
 };
@@ -102,17 +102,30 @@ impl Producer {
         self.progress.source_lost(None);
         loop {
             while let Some(event) = stream.try_next()? {
-                let large = event.body.len() > LARGE_BYTES;
                 let message = assembler.push(&event.header, event.body, event.file, event.end)?;
-                if large {
-                    stream.give_back();
-                }
                 if let Some(message) = message {
                     self.queue(message).await?;
+                }
+                if assembler.awaits_large() {
+                    self.large(assembler, &mut stream).await?;
                 }
             }
             stream.fill().await?;
         }
+    }
+
+    /// Queues the event that was read last, in the memory that it was read into.
+    async fn large(
+        &mut self,
+        assembler: &mut Assembler,
+        stream: &mut EventStream,
+    ) -> Result<(), PipelineError> {
+        let event = stream.take();
+        let at = stream.position();
+        if let Some(message) = assembler.large(event, &at.file, at.offset) {
+            self.queue(message).await?;
+        }
+        Ok(())
     }
 
     async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {

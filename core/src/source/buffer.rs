@@ -113,16 +113,18 @@ impl ReadBuffer {
         self.end = (self.end + len).min(self.data.len());
     }
 
-    /// Gives a grown buffer's memory back at once; what is not consumed stays. Invalidates ranges.
-    pub(super) fn give_back(&mut self) {
+    /// The memory of a large buffer, in which ranges stay valid; what is not consumed goes on in a new
+    /// one. None if the buffer isn't large.
+    pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
         let held = self.end - self.start;
         if self.data.len() < LARGE_LEN || held > BASE_LEN {
-            return;
+            return None;
         }
         let mut data = Vec::with_capacity(BASE_LEN);
         data.extend_from_slice(self.filled());
         data.resize(BASE_LEN, 0);
-        (self.data, self.start, self.end) = (data, 0, held);
+        (self.start, self.end) = (0, held);
+        Some(std::mem::replace(&mut self.data, data))
     }
 
     /// Bytes that the buffer occupies.
@@ -179,12 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn a_large_buffer_is_given_back_at_once() {
+    fn a_large_buffer_is_taken_and_the_rest_goes_on() {
         let mut buffer = ReadBuffer::new(1 << 30);
         push(&mut buffer, b"largetail", 64 << 20);
         assert_eq!(buffer.capacity(), 64 << 20);
         buffer.consume(5);
-        buffer.give_back();
+        let taken = buffer.take_large().unwrap();
+        assert_eq!(taken[..9], *b"largetail");
+        assert!(buffer.take_large().is_none());
         assert_eq!(buffer.capacity(), BASE_LEN);
         assert_eq!(buffer.filled(), b"tail");
     }

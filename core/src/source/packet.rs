@@ -165,9 +165,9 @@ impl PacketReader {
         Ok(())
     }
 
-    /// Gives the memory of a large packet that was read back at once.
-    pub(super) fn give_back(&mut self) {
-        self.buffer.give_back();
+    /// The memory that a large packet was read into, where its range stays valid.
+    pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
+        self.buffer.take_large()
     }
 
     #[cfg(test)]

@@ -131,9 +131,9 @@ impl Inflater {
         self.inflated.bytes(range)
     }
 
-    /// Gives the memory of a large inner event back at once.
-    pub(super) fn give_back(&mut self) {
-        self.inflated.give_back();
+    /// The memory that a large inner event was inflated into, where its range stays valid.
+    pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
+        self.inflated.take_large()
     }
 
     /// Inflates more; false if there is no more.
