@@ -125,6 +125,7 @@ fn batch(error: &BatchError) -> (&'static str, &'static str, bool) {
     let code = match error {
         BatchError::Decode { .. } | BatchError::OutOfPlace { .. } => "source.damaged",
         BatchError::StatementFormat { .. } => "source.statement-format",
+        BatchError::Xa { .. } => "source.xa",
         BatchError::Unsupported { .. } => "apply.unsupported",
     };
     (code, SEE_TEXT, false)
@@ -160,6 +161,7 @@ fn sink(error: &SinkError) -> (&'static str, &'static str, bool) {
         SinkError::LockTimeout { .. } => ("sink.lock", "see SHOW PROCESSLIST on the sink", true),
         SinkError::Diverged { .. } => ("sink.conflict", REPAIR, false),
         SinkError::Ddl { .. } => ("sink.ddl", SEE_TEXT, false),
+        SinkError::DdlUndecided { .. } => ("sink.ddl-undecided", SEE_TEXT, false),
     }
 }
 

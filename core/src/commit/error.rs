@@ -160,6 +160,22 @@ pub enum SinkError {
         /// The statement.
         statement: String,
     },
+    /// A DDL statement was begun, and the sink can't tell whether it ran.
+    #[error(
+        "sink {sink}: DDL of {gtid}: it was begun before, and the sink's definitions are the same whether it \
+         ran or not; compare the rows of its tables with the source's, then answer and start again; \
+         {ways_on}: {statement}"
+    )]
+    DdlUndecided {
+        /// The sink's name.
+        sink: String,
+        /// The source transaction.
+        gtid: String,
+        /// The statements that answer.
+        ways_on: String,
+        /// The statement.
+        statement: String,
+    },
 }
 
 /// What to do about an error.
@@ -198,7 +214,8 @@ impl SinkError {
             | SinkError::Cluster { .. }
             | SinkError::RanBefore { .. }
             | SinkError::Diverged { .. }
-            | SinkError::Ddl { .. } => Advice::Stop,
+            | SinkError::Ddl { .. }
+            | SinkError::DdlUndecided { .. } => Advice::Stop,
         }
     }
 

@@ -115,6 +115,9 @@ impl Producer {
             self.progress.read(bytes);
             if chunk.last {
                 self.gtids.add(&chunk.gtid);
+                if let Some(ended) = &chunk.ends {
+                    self.gtids.add(ended);
+                }
             }
         }
         self.queue
