@@ -1,5 +1,7 @@
 //! What in a change cannot be applied.
 
+use towpath_protocol::code::{self, Code};
+
 use crate::decode::DecodeError;
 
 /// A change that has no exact counterpart on the sink. All of these are definite: an operator must act.
@@ -35,7 +37,37 @@ pub enum ApplyError {
         /// Database and table.
         table: String,
     },
-    /// The sink's table differs.
+    /// The sink's table lacks a column.
+    #[error(
+        "transaction {gtid}, table {table}: the sink lacks column {column}; add it there with the source's \
+         definition, or drop it at the source"
+    )]
+    NoColumn {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// The sink's column can't hold every value of the source's.
+    #[error(
+        "transaction {gtid}, table {table}: column {column} is {at_sink} on the sink, but {at_source} at the \
+         source; change the sink's"
+    )]
+    ColumnDiffers {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Its type on the sink.
+        at_sink: String,
+        /// What it is at the source.
+        at_source: String,
+    },
+    /// The sink's table differs in another way.
     #[error("transaction {gtid}, table {table}: {detail}")]
     Mismatch {
         /// The source transaction.
@@ -86,4 +118,21 @@ pub enum ApplyError {
         /// A value that would do, bytes.
         wanted: u64,
     },
+}
+
+impl ApplyError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Decode { source, .. } => source.code(),
+            Self::NoMetadata { .. } => code::NO_METADATA,
+            Self::NoTable { .. } => code::NO_TABLE,
+            Self::NoColumn { .. } => code::NO_COLUMN,
+            Self::ColumnDiffers { .. } => code::COLUMN_DIFFERS,
+            Self::Mismatch { .. } => code::TABLE_DIFFERS,
+            Self::PartialImage { .. } => code::PARTIAL_IMAGE,
+            Self::Contradiction { .. } => code::CONTRADICTION,
+            Self::RowTooLarge { .. } => code::ROW_TOO_LARGE,
+        }
+    }
 }

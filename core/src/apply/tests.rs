@@ -36,6 +36,7 @@ fn target_column(name: &str) -> TargetColumn {
         column_type: "int".into(),
         charset: None,
         collation: None,
+        bytes_max: None,
         generated: false,
         stamped: false,
     }
@@ -48,6 +49,7 @@ fn target() -> TargetTable {
         table: "t".into(),
         columns: ["id", "u", "v"].map(target_column).into(),
         key: vec![0],
+        key_index: "PRIMARY".into(),
         unique: vec![1],
         foreign_keys: false,
     }
@@ -321,11 +323,11 @@ fn statements_are_in_order_and_know_their_rows() {
     assert_eq!(
         texts(&statements),
         [
-            (Operation::Delete, 2, "DELETE FROM `d`.`t` WHERE `id` IN (2,3)".to_owned()),
+            (Operation::Delete, 2, "DELETE /*+ INDEX(`t` `PRIMARY`) */ FROM `d`.`t` WHERE `id` IN (2,3)".to_owned()),
             (
                 Operation::Update,
                 1,
-                "UPDATE (VALUES ROW(1,1,6)) AS v(c0,c1,c2) STRAIGHT_JOIN `d`.`t` AS t ON t.`id` = v.c0 \
+                "UPDATE (VALUES ROW(1,1,6)) AS v(c0,c1,c2) STRAIGHT_JOIN `d`.`t` AS t FORCE INDEX FOR JOIN (`PRIMARY`) ON t.`id` = v.c0 \
                  SET t.`u` = v.c1, t.`v` = v.c2"
                     .to_owned()
             ),
@@ -511,6 +513,7 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
     );
     let bare = TargetTable {
         key: vec![],
+        key_index: String::new(),
         unique: vec![],
         ..target()
     };

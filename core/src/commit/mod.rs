@@ -27,4 +27,4 @@ pub mod lane;
 pub mod ddl;
 mod error;
 
-pub use error::{Advice, SinkError};
+pub use error::{Advice, SinkError, code_of_number};

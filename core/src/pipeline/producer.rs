@@ -13,7 +13,8 @@ use super::error::PipelineError;
 use super::pace::Pace;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
-use crate::queue::Sender;
+use crate::failpoint::{self, Point};
+use crate::queue::{LARGE_BYTES, Sender};
 use crate::source::{
     Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, check_position,
 };
@@ -63,7 +64,7 @@ impl Producer {
             self.progress.source_lost(Some(&source));
             let pause = backoff.failed(Instant::now(), rand::random());
             warn!(
-                pipeline = self.options.pipeline, error = %source,
+                pipeline = self.options.pipeline, code = %source.code(), error = %source,
                 pause_ms = pause.as_millis() as u64, "the source was lost; connecting again"
             );
             tokio::time::sleep(pause).await;
@@ -94,11 +95,18 @@ impl Producer {
         }
         let mut stream =
             EventStream::open(&self.endpoint, &self.options, DumpFrom::Gtid(&self.gtids)).await?;
+        failpoint::reach(Point::ProducerConnected)
+            .await
+            .map_err(SourceError::Lost)?;
         backoff.connected(Instant::now());
         self.progress.source_lost(None);
         loop {
             while let Some(event) = stream.try_next()? {
+                let large = event.body.len() > LARGE_BYTES;
                 let message = assembler.push(&event.header, event.body, event.file, event.end)?;
+                if large {
+                    stream.give_back();
+                }
                 if let Some(message) = message {
                     self.queue(message).await?;
                 }
@@ -110,6 +118,9 @@ impl Producer {
     async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {
         if let Message::Chunk(chunk) = &message {
             let bytes = chunk.events.len() as u64;
+            failpoint::reach(Point::ProducerBeforeQueue)
+                .await
+                .map_err(SourceError::Lost)?;
             self.pace.free().await;
             self.pace.passed(bytes);
             self.progress.read(bytes);
@@ -120,23 +131,25 @@ impl Producer {
                 }
             }
         }
+        let inside = matches!(&message, Message::Chunk(chunk) if !chunk.last);
         self.queue
             .send(message)
             .await
             .map_err(|_| PipelineError::QueueClosed)?;
+        if inside {
+            failpoint::reach(Point::ProducerInside)
+                .await
+                .map_err(SourceError::Lost)?;
+        }
         self.progress.queued(self.queue.queued_bytes());
         Ok(())
     }
 
     async fn check_position(&self) -> Result<(), PipelineError> {
         let opts = crate::endpoint::sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
-        let sql = |cause| SourceError::Sql {
-            about: "its position",
-            cause: Box::new(cause),
-        };
         let mut conn = crate::endpoint::connect(opts, self.endpoint.tls)
             .await
-            .map_err(sql)?;
+            .map_err(|error| SourceError::from_login(&self.endpoint, error))?;
         let facts = SourceFacts::read(&mut conn).await?;
         check_position(&self.gtids, &facts)?;
         let _ = conn.disconnect().await;

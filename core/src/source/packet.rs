@@ -165,6 +165,11 @@ impl PacketReader {
         Ok(())
     }
 
+    /// Gives the memory of a large packet that was read back at once.
+    pub(super) fn give_back(&mut self) {
+        self.buffer.give_back();
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.buffer.capacity()

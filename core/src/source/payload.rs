@@ -131,6 +131,11 @@ impl Inflater {
         self.inflated.bytes(range)
     }
 
+    /// Gives the memory of a large inner event back at once.
+    pub(super) fn give_back(&mut self) {
+        self.inflated.give_back();
+    }
+
     /// Inflates more; false if there is no more.
     fn inflate(&mut self, input: &mut &[u8], want: usize) -> Result<bool, String> {
         let room = self.inflated.spare(want);

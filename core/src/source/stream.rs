@@ -199,6 +199,17 @@ impl EventStream {
         outcome
     }
 
+    /// Gives the memory of a large event back, once it is done with.
+    pub fn give_back(&mut self) {
+        if let Some(inflater) = &mut self.inflater {
+            inflater.give_back();
+        }
+        // What is left of a compressed transaction is read from the packet's own place.
+        if self.payload.is_none() {
+            self.conn.reader.give_back();
+        }
+    }
+
     /// The file and the end of the event that was handed out last; an empty file name before the
     /// first one.
     pub fn position(&self) -> &BinlogPosition {

@@ -19,6 +19,7 @@ use super::session::{ServerFacts, Session, quote};
 use super::{Advice, SinkError};
 use crate::apply::ddl::ObjectName;
 use crate::decode::StatusVars;
+use crate::failpoint::Point;
 
 pub use definitions::Definitions;
 pub use intent::{Answer, DdlIntent};
@@ -50,7 +51,7 @@ pub struct DdlStatement<'a> {
 /// Runs a statement whose intent is committed, unless it ran already. Answers whether it ran now.
 ///
 /// # Errors
-/// [`SinkError::Ddl`] if the sink refuses the statement, which then did not run;
+/// [`SinkError::DdlRefused`] if the sink refuses the statement, which then did not run;
 /// [`SinkError::DdlUndecided`] if nobody but the operator knows whether it ran; and those of the
 /// connection and of what passes by itself, after which it may have run.
 pub async fn run(
@@ -79,7 +80,9 @@ pub async fn run(
                 &format!("SET gtid_next = '{gtid}'"),
             )
             .await?;
+        session.reach(Point::DdlBeforeStatement).await?;
         let result = session.packet("run DDL", ddl.sql, 1).await;
+        session.reach(Point::DdlAfterStatement).await?;
         if !matches!(result, Err((_, SinkError::Connection { .. }))) {
             session
                 .execute("end gtid_next", "SET gtid_next = 'AUTOMATIC'")
@@ -91,7 +94,9 @@ pub async fn run(
             return Ok(false);
         }
         restore_session(session, ddl).await?;
+        session.reach(Point::DdlBeforeStatement).await?;
         let result = session.packet("run DDL", ddl.sql, 1).await;
+        session.reach(Point::DdlAfterStatement).await?;
         refused(session.sink(), ddl, result)?;
     }
     leave_session(session).await?;
@@ -153,23 +158,19 @@ fn refused(
         Ok(_) => Ok(()),
         // Interrupted or out of patience: the next epoch runs it.
         Err((_, error)) if error.advice() == Advice::Retry => Err(error),
-        Err((_, SinkError::Server { code, message, .. })) => {
-            let hint = if NEEDS_ANOTHER_TABLE.contains(&code) {
-                " (if that table isn't in source.tables, add it, or exclude what needs it)"
+        Err((_, SinkError::Server { code, message, .. })) => Err(SinkError::DdlRefused {
+            sink: sink.to_owned(),
+            gtid: ddl.gtid.clone(),
+            code,
+            message,
+            hint: if NEEDS_ANOTHER_TABLE.contains(&code) {
+                "; if that table isn't in source.tables, add it, or exclude what needs it"
             } else {
                 ""
-            };
-            Err(SinkError::Ddl {
-                sink: sink.to_owned(),
-                gtid: ddl.gtid.clone(),
-                detail: format!(
-                    "the sink refused it with ERROR {code} ({message}){hint}; make the sink's schema such \
-                     that it can run, and start again. Or {}",
-                    ddl.way_past
-                ),
-                statement: String::from_utf8_lossy(ddl.sql).into_owned(),
-            })
-        }
+            },
+            way_past: ddl.way_past.to_owned(),
+            statement: String::from_utf8_lossy(ddl.sql).into_owned(),
+        }),
         Err((_, error)) => Err(error),
     }
 }

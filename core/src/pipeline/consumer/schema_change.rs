@@ -16,6 +16,7 @@ use crate::commit::SinkError;
 use crate::commit::ddl::{self, DdlIntent, DdlStatement, Definitions};
 use crate::commit::offset::{Advance, DdlChange};
 use crate::decode::{Event, QueryEvent, StatusVars};
+use crate::failpoint::Point;
 use crate::pipeline::PipelineError;
 use crate::pipeline::asked;
 
@@ -123,10 +124,12 @@ impl Consumer {
         if !self.confirmed(&statement.gtid).await {
             return Ok(Outcome::Stopped);
         }
+        self.ddl.reach(Point::DdlBeforeIntent).await?;
         let (intent, resumed) = match self.ddl_intent.take() {
             Some(intent) if intent.gtid == statement.gtid => (intent, true),
             _ => (self.intend(carried, statement).await?, false),
         };
+        self.ddl.reach(Point::DdlAfterIntent).await?;
         self.ddl_seq = intent.seq;
         let ran = ddl::run(
             &mut self.ddl,
@@ -137,7 +140,7 @@ impl Consumer {
             statement,
         )
         .await;
-        if matches!(ran, Err(SinkError::Ddl { .. })) {
+        if matches!(ran, Err(SinkError::DdlRefused { .. })) {
             // It was refused and did not run. The repair may change the definitions that the intent
             // recorded, which would then look as if it had: the next try begins with a new intent.
             self.commit_now(Advance {
@@ -147,12 +150,14 @@ impl Consumer {
             .await?;
         }
         ran?;
+        self.ddl.reach(Point::DdlBeforeDone).await?;
         self.plans.clear();
         if carried.with_rows {
             // Until its rows are there it isn't done: the commit that has them ends the intent.
             self.inside = true;
             self.advance.ddl = DdlChange::Done;
             self.builder.begin(&chunk.gtid);
+            self.builder.read_from(chunk.events.clone());
             return Ok(Outcome::Gathered);
         }
         let mut advance = Advance {
@@ -161,6 +166,7 @@ impl Consumer {
         };
         advance.add(&chunk.gtid, &chunk.after, chunk.commit_time_us);
         self.commit_now(advance).await?;
+        self.ddl.reach(Point::DdlAfterDone).await?;
         Ok(Outcome::Committed)
     }
 
