@@ -6,6 +6,7 @@ mod swaps;
 mod strays;
 mod rules;
 mod undecided;
+mod steps;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
