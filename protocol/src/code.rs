@@ -208,6 +208,8 @@ codes! {
     DDL_NOT_CARRIED = 1701;
     /// The sink refused a statement of the source.
     DDL_REFUSED = 1702;
+    /// The sink can't tell whether a statement of the source ran.
+    DDL_UNDECIDED = 1703;
 
     // 18: the directory.
     /// The directory can't be reached, or the session ended.

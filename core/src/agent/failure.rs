@@ -97,7 +97,8 @@ fn sink(error: &SinkError) -> (&'static str, bool) {
         | SinkError::Cluster { .. }
         | SinkError::RanBefore { .. }
         | SinkError::DdlRefused { .. }
-        | SinkError::Ddl { .. } => (SEE_TEXT, false),
+        | SinkError::Ddl { .. }
+        | SinkError::DdlUndecided { .. } => (SEE_TEXT, false),
     }
 }
 

@@ -35,6 +35,23 @@ pub enum BatchError {
         /// The statement, shortened.
         statement: String,
     },
+    /// A half of an XA transaction that can't be carried.
+    #[error(
+        "{file}:{offset}: transaction {gtid} (XA {xid}): {reason}; then step over this transaction \
+         (docs/schema-changes.md)"
+    )]
+    Xa {
+        /// Binlog file.
+        file: String,
+        /// End offset of the event, bytes.
+        offset: u64,
+        /// The transaction.
+        gtid: String,
+        /// The XA transaction's id, as logged.
+        xid: String,
+        /// Why it cannot be carried and what to do.
+        reason: &'static str,
+    },
     /// An event kind that this version does not carry.
     #[error("{file}:{offset}: transaction {gtid} holds a {event_type} event: {reason}")]
     Unsupported {
@@ -72,6 +89,7 @@ impl BatchError {
         match self {
             Self::Decode { source, .. } => source.code(),
             Self::StatementFormat { .. } => code::STATEMENT_FORMAT,
+            Self::Xa { .. } => code::NOT_CARRIED,
             Self::Unsupported { event_type, .. } => of_event(*event_type),
             Self::OutOfPlace { .. } => code::DAMAGED,
         }

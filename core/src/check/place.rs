@@ -251,6 +251,8 @@ mod tests {
             gtid: "g:1".to_owned(),
             statement: "ALTER TABLE t\n  ADD c INT".to_owned(),
             before: String::new(),
+            traceless: false,
+            answer: None,
         };
         let stored = StoredOffset {
             ddl_intent: Some(intent),

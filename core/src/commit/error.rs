@@ -229,8 +229,8 @@ pub enum SinkError {
     },
     /// The sink refused a DDL statement, which then did not run.
     #[error(
-        "sink {sink}: DDL of {gtid}: the sink refused it with ERROR {code} ({message}); make the sink's \
-         schema such that it can run, and start again: {statement}"
+        "sink {sink}: DDL of {gtid}: the sink refused it with ERROR {code} ({message}){hint}; make the sink's \
+         schema such that it can run, and start again. Or {way_past}: {statement}"
     )]
     DdlRefused {
         /// The sink's name.
@@ -241,6 +241,10 @@ pub enum SinkError {
         code: u16,
         /// The server's text.
         message: String,
+        /// What that may come from; empty or beginning with a space.
+        hint: &'static str,
+        /// How to go on without running it.
+        way_past: String,
         /// The statement.
         statement: String,
     },
@@ -258,6 +262,22 @@ pub enum SinkError {
         gtid: String,
         /// Why, and what to do.
         detail: String,
+        /// The statement.
+        statement: String,
+    },
+    /// A DDL statement was begun, and the sink can't tell whether it ran.
+    #[error(
+        "sink {sink}: DDL of {gtid}: it was begun before, and the sink's definitions are the same whether it \
+         ran or not; compare the rows of its tables with the source's, then answer and start again; \
+         {ways_on}: {statement}"
+    )]
+    DdlUndecided {
+        /// The sink's name.
+        sink: String,
+        /// The source transaction.
+        gtid: String,
+        /// The statements that answer.
+        ways_on: String,
         /// The statement.
         statement: String,
     },
@@ -295,6 +315,7 @@ impl SinkError {
             SinkError::Diverged { .. } => code::ROW_MISSING,
             SinkError::DdlRefused { .. } => code::DDL_REFUSED,
             SinkError::Ddl { .. } => code::DDL_NOT_CARRIED,
+            SinkError::DdlUndecided { .. } => code::DDL_UNDECIDED,
             SinkError::LaneEnded => code::INTERNAL,
         }
     }
@@ -335,7 +356,8 @@ impl SinkError {
             | SinkError::Cluster { .. }
             | SinkError::RanBefore { .. }
             | SinkError::Diverged { .. }
-            | SinkError::Ddl { .. } => Advice::Stop,
+            | SinkError::Ddl { .. }
+            | SinkError::DdlUndecided { .. } => Advice::Stop,
         }
     }
 

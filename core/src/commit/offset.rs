@@ -316,6 +316,8 @@ mod tests {
             gtid: format!("{A}:6"),
             statement: "ALTER TABLE t COMMENT 'it''s'".into(),
             before: "ab".into(),
+            traceless: false,
+            answer: None,
         };
         let writer = writer("");
         let planned = Advance {

@@ -139,6 +139,9 @@ impl Producer {
             self.progress.read(bytes);
             if chunk.last {
                 self.gtids.add(&chunk.gtid);
+                if let Some(ended) = &chunk.ends {
+                    self.gtids.add(ended);
+                }
             }
         }
         let inside = matches!(&message, Message::Chunk(chunk) if !chunk.last);

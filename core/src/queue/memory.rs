@@ -132,6 +132,7 @@ mod tests {
             commit_time_us: 0,
             part: 0,
             last: true,
+            ends: None,
             events: Bytes::from(vec![0; bytes]),
             after: BinlogPosition {
                 file: "binlog.000001".into(),
