@@ -404,8 +404,9 @@ impl Consumer {
         let intent = match self.ddl_intent.take() {
             Some(intent) if intent.gtid == statement.gtid => intent,
             _ => {
+                let (uuid, last) = (self.pipeline_uuid, self.ddl_seq);
                 let intent = DdlIntent {
-                    seq: self.ddl_seq + 1,
+                    seq: ddl::next_seq(&mut self.ddl, &self.facts, uuid, last).await?,
                     gtid: statement.gtid.clone(),
                     statement: sql.into_owned(),
                     before: ddl::fingerprint(&mut self.ddl, &tables).await?,
