@@ -277,8 +277,9 @@ const DIVERGED_ADVICE: &str = "it lost them in a failover or it is another serve
 const GTID_ADVICE: &str = "on the source: SET PERSIST enforce_gtid_consistency = ON, then SET PERSIST \
     gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE and ON, one after the other, and start the pipeline after that";
 const BINLOG_ADVICE: &str = "in [mysqld] of its option file: log_bin = binlog; then restart it";
-const ANONYMOUS_ADVICE: &str = "it can't be followed exactly: let gtid_mode = ON stay, make the sink a copy \
-    as of a moment after that transaction, and start at that copy's GTID set";
+const ANONYMOUS_ADVICE: &str = "it can't be followed, and starting again as it is could leave it out: \
+    let gtid_mode stay ON, make the sink a copy as of a moment after that transaction, and start at that \
+    copy's GTID set";
 const CLASH_ADVICE: &str = "stop the other replica, or give this pipeline a server_id of its own \
     (SHOW REPLICAS on the source shows who uses which)";
 const EVENT_SIZE_ADVICE: &str = "on the source: SET GLOBAL max_allowed_packet = 1073741824";

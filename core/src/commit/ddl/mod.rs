@@ -12,6 +12,7 @@ mod intent;
 mod definitions;
 mod session;
 
+use towpath_protocol::gtid::GtidSet;
 use tracing::info;
 use uuid::Uuid;
 
@@ -46,6 +47,45 @@ pub struct DdlStatement<'a> {
     pub way_past: &'a str,
     /// The pipeline's name.
     pub pipeline: &'a str,
+}
+
+/// The number of a new statement: above the last one's, and above all that the sink's server has run for this
+/// pipeline. It remembers those also after the offset row was restored to an older state, where a number that is
+/// used again would be taken for a statement that ran.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn next_seq(
+    session: &mut Session,
+    facts: &ServerFacts,
+    pipeline: Uuid,
+    last: u64,
+) -> Result<u64, SinkError> {
+    if !facts.gtids {
+        return Ok(last + 1);
+    }
+    let all = format!("{pipeline}:1-{}", i64::MAX - 1);
+    // The part of a set that the server has: all of it without what it lacks.
+    let ran: Option<String> = session
+        .first(
+            "ask which DDL statements ran",
+            &format!(
+                "SELECT GTID_SUBTRACT('{all}', GTID_SUBTRACT('{all}', @@global.gtid_executed))"
+            ),
+        )
+        .await?;
+    let ran: GtidSet = ran
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| SinkError::Answers {
+            sink: session.sink().to_owned(),
+            doing: "ask which DDL statements ran",
+            statements: 1,
+            answered: 0,
+        })?;
+    let numbers = ran.origins().flat_map(|(_, intervals)| intervals);
+    let highest = numbers.map(|(_, end)| *end).max().unwrap_or(0);
+    Ok(last.max(highest) + 1)
 }
 
 /// Runs a statement whose intent is committed, unless it ran already. Answers whether it ran now.

@@ -177,8 +177,9 @@ impl Consumer {
         statement: &DdlStatement<'_>,
     ) -> Result<DdlIntent, PipelineError> {
         let before = Definitions::read(&mut self.ddl, &carried.objects).await?;
+        let (uuid, last) = (self.pipeline_uuid, self.ddl_seq);
         let intent = DdlIntent {
-            seq: self.ddl_seq + 1,
+            seq: ddl::next_seq(&mut self.ddl, &self.facts, uuid, last).await?,
             gtid: statement.gtid.clone(),
             statement: String::from_utf8_lossy(statement.sql).into_owned(),
             before: before.fingerprint(),
