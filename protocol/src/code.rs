@@ -102,6 +102,8 @@ codes! {
     SOURCE_PROTOCOL = 1218;
     /// The source takes no connection just now.
     SOURCE_BUSY = 1219;
+    /// The source writes no binlog.
+    SOURCE_NO_BINLOG = 1220;
 
     // 13: what is in the binlog.
     /// A change was logged as a statement.

@@ -18,6 +18,7 @@ mod check;
 mod zombie;
 mod ddl;
 mod run;
+mod bad_input;
 mod dir;
 mod verbs;
 mod operator;

@@ -171,12 +171,12 @@ impl Assembler {
                 header,
                 self.gtid(),
                 "XA transactions are not carried by this version: finish it on the source with XA COMMIT \
-                 or XA ROLLBACK, then step over it (README)",
+                 or XA ROLLBACK, then step over it",
             )),
             EventType::INCIDENT => Err(place.unsupported(
                 header,
                 self.gtid(),
-                "the source says that its binlog may lack changes: copy the data anew then step over it (README)",
+                "the source says that its binlog may lack changes: copy the data anew then step over it",
             )),
             EventType::INTVAR
             | EventType::RAND
@@ -188,7 +188,7 @@ impl Assembler {
                 header,
                 self.gtid(),
                 "a change logged as a statement: SET GLOBAL binlog_format = 'ROW' on the source, let old \
-                 sessions end, then step over this transaction (README)",
+                 sessions end, then step over this transaction",
             )),
             EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {
                 if self.open.is_some() {
@@ -230,7 +230,7 @@ impl Assembler {
                 header,
                 Some(&open.gtid),
                 "CREATE TABLE ... SELECT is not carried by this version: run its two halves on the sink, \
-                 then step over this transaction (README)",
+                 then step over this transaction",
             ));
         }
         if !open.begun && open.part == 0 && open.events.is_empty() {
@@ -244,7 +244,7 @@ impl Assembler {
                     header,
                     Some(&open.gtid),
                     "XA transactions are not carried by this version: finish it on the source with XA \
-                     COMMIT or XA ROLLBACK, then step over it (README)",
+                     COMMIT or XA ROLLBACK, then step over it",
                 ));
             }
             // Stands alone: DDL and its kin are a transaction of their own.

@@ -236,6 +236,11 @@ async fn begin(
         .map_err(|error| SinkError::from_driver(&claim.sink, "look at the offset row", error))?;
     let facts = SourceFacts::read(&mut source).await?;
     let source_uuid = parse_server_uuid(&facts)?;
+    // Without GTIDs, an offset would be an empty set: everything, once there are some.
+    if facts.variable("gtid_mode") != "ON" {
+        let mode = facts.variable("gtid_mode").to_owned();
+        return Err(SourceError::GtidOff { mode }.into());
+    }
     if let Offset::Stored(row) = &onlooker {
         let gtids = row.gtids.as_ref();
         refuse_another_source(claim, row.source_uuid, gtids, &facts, source_uuid)?;
@@ -363,6 +368,13 @@ fn refuse_another_source(
         return Ok(());
     }
     let lacks = gtids.subtract(&facts.gtid_executed);
+    if gtids.intersects(&facts.gtid_executed) {
+        // Of the same topology: promoted without the last transactions, or behind.
+        return Err(SourceError::Diverged {
+            extra: short_set(&lacks),
+        }
+        .into());
+    }
     Err(SinkError::AnotherSource {
         sink: claim.sink.clone(),
         pipeline: claim.pipeline.clone(),

@@ -119,6 +119,15 @@ pub enum SourceError {
         /// Its `gtid_mode`.
         mode: String,
     },
+    /// The source writes no binlog.
+    #[error("the source writes no binary log (log_bin = OFF); {BINLOG_ADVICE}")]
+    NoBinlog,
+    /// The binlog holds a transaction without a GTID, which the source doesn't send.
+    #[error("the binlog holds a transaction without a GTID: {message}; {ANONYMOUS_ADVICE}")]
+    Anonymous {
+        /// The server's words, with the file and the offset.
+        message: String,
+    },
     /// Another connection with our server_id or replica UUID took over the dump.
     #[error(
         "another replica with our server_id or UUID has connected to the source; {CLASH_ADVICE}"
@@ -267,7 +276,10 @@ const DIVERGED_ADVICE: &str = "it lost them in a failover or it is another serve
     pipeline at the server that has them, or provision the sink again with a snapshot";
 const GTID_ADVICE: &str = "on the source: SET PERSIST enforce_gtid_consistency = ON, then SET PERSIST \
     gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE and ON, one after the other, and start the pipeline after that";
-const CLASH_ADVICE: &str = "stop the other replica or give this pipeline a server_id of its own \
+const BINLOG_ADVICE: &str = "in [mysqld] of its option file: log_bin = binlog; then restart it";
+const ANONYMOUS_ADVICE: &str = "it can't be followed exactly: let gtid_mode = ON stay, make the sink a copy \
+    as of a moment after that transaction, and start at that copy's GTID set";
+const CLASH_ADVICE: &str = "stop the other replica, or give this pipeline a server_id of its own \
     (SHOW REPLICAS on the source shows who uses which)";
 const EVENT_SIZE_ADVICE: &str = "on the source: SET GLOBAL max_allowed_packet = 1073741824";
 const FILE_ADVICE: &str = "SHOW BINARY LOGS on the source lists the files that it still has";
@@ -301,6 +313,8 @@ impl SourceError {
             Self::Purged { .. } => code::SOURCE_PURGED,
             Self::Diverged { .. } => code::SOURCE_DIVERGED,
             Self::GtidOff { .. } => code::SOURCE_GTID_OFF,
+            Self::NoBinlog => code::SOURCE_NO_BINLOG,
+            Self::Anonymous { .. } => code::ANONYMOUS,
             Self::ServerIdClash => code::SERVER_ID_CLASH,
             Self::EventTooLarge { .. } => code::EVENT_TOO_LARGE,
             Self::NoSuchFile { .. } => code::NO_SUCH_FILE,
@@ -342,6 +356,8 @@ impl SourceError {
             Self::Purged { .. } => (Stop, PURGED_ADVICE),
             Self::Diverged { .. } => (Stop, DIVERGED_ADVICE),
             Self::GtidOff { .. } => (Stop, GTID_ADVICE),
+            Self::NoBinlog => (Stop, BINLOG_ADVICE),
+            Self::Anonymous { .. } => (Stop, ANONYMOUS_ADVICE),
             Self::ServerIdClash => (Stop, CLASH_ADVICE),
             Self::EventTooLarge { .. } => (Stop, EVENT_SIZE_ADVICE),
             Self::NoSuchFile { .. } => (Stop, FILE_ADVICE),
@@ -413,7 +429,7 @@ impl SourceError {
 }
 
 /// The code of what the library says of a source.
-fn code_of_driver(error: &mysql_async::Error) -> Code {
+pub(crate) fn code_of_driver(error: &mysql_async::Error) -> Code {
     use mysql_async::{DriverError, Error, IoError};
     match error {
         Error::Server(server) => code_of_number(server.code),
@@ -500,6 +516,10 @@ fn from_dump(message: String, state: &str) -> SourceError {
         SourceError::GtidOff {
             mode: gtid_mode(&message).to_owned(),
         }
+    } else if has("Binary log is not open") {
+        SourceError::NoBinlog
+    } else if has("anonymous transaction") {
+        SourceError::Anonymous { message }
     } else if has("with the same server_uuid/server_id") {
         SourceError::ServerIdClash
     } else if has("exceeded max_allowed_packet") || has("max_allowed_packet on ") {
@@ -554,6 +574,12 @@ mod tests {
             matches!(&off, SourceError::GtidOff { mode } if mode == "OFF_PERMISSIVE"),
             "{off}"
         );
+        let anonymous = of(
+            "Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file ./binlog.000001, \
+             position 197.",
+        );
+        assert_eq!(anonymous.code(), code::ANONYMOUS);
+        assert_eq!(of("Binary log is not open").code(), code::SOURCE_NO_BINLOG);
         let other = of("bogus data in log event; …");
         assert!(matches!(other, SourceError::Server { code: 1236, .. }));
     }

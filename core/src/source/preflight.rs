@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::gtid::GtidSet;
 
 use super::error::SourceError;
@@ -217,15 +218,22 @@ impl SourceFacts {
 
     fn binlog_findings(&self) -> Vec<Finding> {
         use FindingState::{Failed, Warning};
-        let setting = |what: &str, name: &str, wanted: &str, otherwise: FindingState| {
+        let setting = |what: &str, name: &str, wanted: &str, otherwise: Option<Code>| {
             let value = self.variable(name);
             let what = if wanted.is_empty() {
                 format!("{what} ({name} is empty)")
             } else {
                 format!("{what} ({name} = {wanted})")
             };
-            let state = FindingState::ok_if(value == wanted, otherwise);
-            Finding::new(what, state, value, self.set(name, &format!("'{wanted}'")))
+            let state = FindingState::ok_if(
+                value == wanted,
+                if otherwise.is_some() { Failed } else { Warning },
+            );
+            let finding = Finding::new(what, state, value, self.set(name, &format!("'{wanted}'")));
+            match otherwise {
+                Some(code) => finding.code(code),
+                None => finding,
+            }
         };
         vec![
             Finding::new(
@@ -233,12 +241,25 @@ impl SourceFacts {
                 FindingState::ok_if(self.is_on("log_bin"), Failed),
                 self.variable("log_bin"),
                 Fix::hand("log_bin = binlog   # in [mysqld] of the option file; then restart"),
-            ),
-            setting("changes are logged as rows", "binlog_format", "ROW", Failed).why(
+            )
+            .code(code::SOURCE_NO_BINLOG),
+            setting(
+                "changes are logged as rows",
+                "binlog_format",
+                "ROW",
+                Some(code::STATEMENT_FORMAT),
+            )
+            .why(
                 "statements can't be applied exactly; open sessions keep their setting \
                      until they reconnect",
             ),
-            setting("rows are logged whole", "binlog_row_image", "FULL", Failed).why(
+            setting(
+                "rows are logged whole",
+                "binlog_row_image",
+                "FULL",
+                Some(code::PARTIAL_IMAGE),
+            )
+            .why(
                 "each change is checked against its row; open sessions keep their \
                      setting until they reconnect",
             ),
@@ -246,26 +267,21 @@ impl SourceFacts {
                 "column names are logged",
                 "binlog_row_metadata",
                 "FULL",
-                Failed,
+                Some(code::NO_METADATA),
             )
             .why("rows go into columns by name; by number, a changed table would mix them up"),
             setting(
                 "JSON values are logged whole",
                 "binlog_row_value_options",
                 "",
-                Failed,
+                Some(code::PARTIAL_IMAGE),
             )
             .why(
                 "parts of documents can't be applied; open sessions keep their setting \
                      until they reconnect",
             ),
-            setting(
-                "events carry a checksum",
-                "binlog_checksum",
-                "CRC32",
-                Warning,
-            )
-            .why("so that damage on the way is noticed"),
+            setting("events carry a checksum", "binlog_checksum", "CRC32", None)
+                .why("so that damage on the way is noticed"),
         ]
     }
 
@@ -304,13 +320,15 @@ impl SourceFacts {
                 mode,
                 Fix::sql(fix.join("; ")),
             )
+            .code(code::SOURCE_GTID_OFF)
             .why("so that the place is kept across servers and restarts"),
             Finding::new(
                 "each transaction can have one GTID (enforce_gtid_consistency = ON)",
                 FindingState::ok_if(consistency == "ON", missing),
                 consistency,
                 self.set("enforce_gtid_consistency", "ON"),
-            ),
+            )
+            .code(code::SOURCE_GTID_OFF),
         ]
     }
 
@@ -328,6 +346,7 @@ impl SourceFacts {
             found,
             self.set("binlog_expire_logs_seconds", &RETENTION_FIX_S.to_string()),
         );
+        let finding = finding.code(code::SOURCE_PURGED);
         Some(finding.why("what is purged before it was applied is lost to the sink"))
     }
 
@@ -350,12 +369,13 @@ impl SourceFacts {
         .filter_map(|(names, purpose, missing)| {
             let name = names.first()?;
             let has = names.iter().any(|name| self.has_privilege(name));
-            Some(Finding::new(
+            let finding = Finding::new(
                 format!("the account may {purpose} ({name})"),
                 FindingState::ok_if(has, missing),
                 if has { "granted" } else { "not granted" },
                 Fix::sql(format!("GRANT {name} ON *.* TO {}", self.account)),
-            ))
+            );
+            Some(finding.code(code::SOURCE_PRIVILEGE))
         })
         .collect()
     }
@@ -378,7 +398,8 @@ impl SourceFacts {
                 0 => self.set("server_id", "1"),
                 _ => Fix::hand("give this pipeline another server_id, in [source]"),
             },
-        );
+        )
+        .code(code::SERVER_ID_CLASH);
         // Without the privilege, which is a finding of its own, nobody knows.
         if self.replicas.is_none() && !self.has_privilege("REPLICATION SLAVE") {
             return vec![own];
@@ -410,7 +431,11 @@ impl SourceFacts {
                     self.account
                 )),
             },
-        );
+        )
+        .code(match other {
+            Some(_) => code::SERVER_ID_CLASH,
+            None => code::SOURCE_PRIVILEGE,
+        });
         vec![own, alone]
     }
 
@@ -419,12 +444,14 @@ impl SourceFacts {
             return Vec::new();
         }
         let updates = self.is_on("log_replica_updates") || self.is_on("log_slave_updates");
-        let mut all = vec![Finding::new(
+        let mut all =
+            vec![Finding::new(
             "the source, itself a replica, logs what it replicates (log_replica_updates = ON)",
             FindingState::ok_if(updates, FindingState::Failed),
             if updates { "ON" } else { "OFF" },
             Fix::hand("log_replica_updates = ON   # in [mysqld] of the option file; then restart"),
-        )];
+        )
+        .code(code::SOURCE_NO_BINLOG)];
         if !self.variable("replica_preserve_commit_order").is_empty() {
             let ordered = self.is_on("replica_preserve_commit_order")
                 || self
