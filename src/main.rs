@@ -20,7 +20,24 @@ use cli::{Cli, Command};
 /// Another process has taken the sink over: not a failure of this one, but the end of it.
 const EXIT_SUPERSEDED: u8 = 3;
 
+/// Makes glibc give the memory of large rows back.
+///
+/// By itself it raises the size from which an allocation has pages of its own each time that such a one is
+/// freed, up to 32 MiB; what is smaller stays with the process, wherever it was left.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(
+    unsafe_code,
+    reason = "mallopt takes two integers, and nothing else runs yet"
+)]
+fn keep_large_allocations_apart() {
+    const BYTES: libc::c_int = 4 * 1024 * 1024;
+    // Refused, it would be as before.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, BYTES) };
+}
+
 fn main() -> ExitCode {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    keep_large_allocations_apart();
     // One provider for all of rustls' users, whatever else is linked in.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let mut command = cli::command();

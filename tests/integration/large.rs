@@ -93,7 +93,7 @@ async fn large_transactions_and_rows_take_little_memory() -> Result<()> {
         64 * MIB,
         20 * KIB,
         "[queue]\nbytes_max = \"8MiB\"",
-        110 * MIB,
+        130 * MIB,
     )
     .await?;
     rows(&pair, 24 * MIB, 170 * MIB).await
@@ -214,6 +214,9 @@ async fn rows(pair: &Pair, bytes: u64, peak_max: u64) -> Result<()> {
         .wait_for_line(|line| line.contains("took the sink over"), WAIT)
         .await?;
     let value = format!("REPEAT(RANDOM_BYTES(64), {bytes} DIV 64)");
+    // Twice as long as literals, and slow to write in a debug build.
+    let quotes = if bytes < 32 * MIB { 4 * MIB } else { bytes };
+    let mut peaks = Vec::new();
     for (what, statement) in [
         ("insert", format!("INSERT INTO r.t VALUES (1, {value})")),
         (
@@ -224,7 +227,7 @@ async fn rows(pair: &Pair, bytes: u64, peak_max: u64) -> Result<()> {
         ("update of both", format!("UPDATE r.t SET v = {value}")),
         (
             "quotes",
-            format!("INSERT INTO r.t VALUES (3, REPEAT('''', {bytes}))"),
+            format!("INSERT INTO r.t VALUES (3, REPEAT('''', {quotes}))"),
         ),
         ("delete", "DELETE FROM r.t WHERE id < 3".to_owned()),
     ] {
@@ -233,8 +236,10 @@ async fn rows(pair: &Pair, bytes: u64, peak_max: u64) -> Result<()> {
         arrived(&pipeline, &process, &mut source, &mut sink).await?;
         let peak = tell(&format!("{} MiB, {what}", bytes / MIB), began, &process)?;
         same(&mut source, &mut sink, "CHECKSUM TABLE r.t").await?;
-        ensure!(peak < peak_max, "{what}: {peak} bytes at the peak");
+        peaks.push(peak);
     }
+    let peak = peaks.into_iter().max().unwrap_or_default();
+    ensure!(peak < peak_max, "{peak} bytes at the peak");
     // What was large is given back.
     source
         .query_drop("INSERT INTO r.t VALUES (9, 'small')")

@@ -90,6 +90,13 @@ fn rewrite(statements: &mut [Statement], in_place: bool) {
             && verb == INSERT
         {
             verb.copy_from_slice(REPLACE);
+        } else {
+            // A hint stands behind the verb.
+            let verb = Operation::Insert.name().len();
+            statement.sql.splice(..verb, *b"REPLACE");
+            for row in &mut statement.rows {
+                row.key = row.key.start + 1..row.key.end + 1;
+            }
         }
     }
 }
