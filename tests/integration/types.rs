@@ -1,6 +1,7 @@
 //! Every column type of MySQL 9.7: what is written at the source is what the sink holds, as new value,
 //! as key of a table without one, and deleted again; in each form in which the source may log it.
 
+mod parts;
 mod table;
 
 use std::fmt::Write as _;
@@ -31,6 +32,24 @@ const COMPRESSED_AND_TAGGED: Logging = Logging {
         "SET SESSION gtid_next = 'AUTOMATIC:types'",
     ],
 };
+
+const MINIMAL: Logging = Logging {
+    name: "t_minimal",
+    statements: &[
+        "SET SESSION binlog_row_image = 'MINIMAL'",
+        "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'",
+    ],
+};
+
+const NOBLOB: Logging = Logging {
+    name: "t_noblob",
+    statements: &["SET SESSION binlog_row_image = 'NOBLOB'"],
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_arrives_in_parts() -> Result<()> {
+    matrix(&[MINIMAL, NOBLOB]).await
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_arrives() -> Result<()> {
@@ -267,10 +286,22 @@ impl Tables {
 
 /// Every member of every document has the same type on both sides.
 async fn same_members(source: &mut Conn, sink: &mut Conn, table: &str) -> Result<()> {
-    let keyed = table.starts_with('k');
-    let id = if keyed { "id" } else { "0" };
+    let id = if table.starts_with('k') { "id" } else { "" };
+    same_documents(source, sink, table, "v", id).await
+}
+
+/// The same for any column; `id` is the key, or nothing.
+async fn same_documents(
+    source: &mut Conn,
+    sink: &mut Conn,
+    table: &str,
+    column: &str,
+    id: &str,
+) -> Result<()> {
+    let keyed = !id.is_empty();
+    let id = if keyed { id } else { "0" };
     let documents: Vec<(u32, Option<String>)> = source
-        .query(format!("SELECT {id}, CAST(v AS CHAR) FROM {table}"))
+        .query(format!("SELECT {id}, CAST({column} AS CHAR) FROM {table}"))
         .await?;
     let mut shared = Vec::new();
     for (id, document) in documents {
@@ -279,7 +310,8 @@ async fn same_members(source: &mut Conn, sink: &mut Conn, table: &str) -> Result
         members(&serde_json::from_str(&document)?, "$", &mut paths);
         if keyed {
             for paths in paths.chunks(1_000) {
-                same_types(source, sink, &format!("{table} WHERE id = {id}"), paths).await?;
+                let rows = format!("{table} WHERE id = {id}");
+                same_types(source, sink, &rows, column, paths).await?;
             }
         } else if paths.len() < 100 {
             // Without a key, every document is asked for the paths of all; the large ones are the same
@@ -289,22 +321,25 @@ async fn same_members(source: &mut Conn, sink: &mut Conn, table: &str) -> Result
     }
     shared.sort_unstable();
     shared.dedup();
-    same_types(source, sink, table, &shared).await
+    same_types(source, sink, table, column, &shared).await
 }
 
-async fn same_types(source: &mut Conn, sink: &mut Conn, of: &str, paths: &[String]) -> Result<()> {
+async fn same_types(
+    source: &mut Conn,
+    sink: &mut Conn,
+    rows: &str,
+    column: &str,
+    paths: &[String],
+) -> Result<()> {
     let mut select = String::new();
     for path in paths {
         let quoted = path.replace('\\', "\\\\").replace('\'', "\\'");
-        write!(select, ", JSON_TYPE(JSON_EXTRACT(v, '{quoted}'))")?;
+        write!(select, ", JSON_TYPE(JSON_EXTRACT({column}, '{quoted}'))")?;
     }
-    same(
-        source,
-        sink,
-        &format!("SELECT CONCAT_WS('|', SHA2(v, 256) {select}) FROM {of}"),
-    )
-    .await
-    .with_context(|| format!("types of members of {of}: {paths:?}"))
+    let query = format!("SELECT CONCAT_WS('|', SHA2({column}, 256) {select}) FROM {rows}");
+    same(source, sink, &query)
+        .await
+        .with_context(|| format!("types of members of {rows}: {paths:?}"))
 }
 
 /// A path to the value, and to each of its members.

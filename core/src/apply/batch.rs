@@ -7,11 +7,11 @@ use bytes::Bytes;
 use towpath_protocol::gtid::Gtid;
 
 use super::net::{Arena, TableEffect};
-use super::ordered::OrderedChange;
+use super::ordered::{OrderedChange, Part};
 use super::plan::TablePlan;
 use super::statement::{self, Statement};
 use super::{ApplyError, idempotent, net};
-use crate::decode::{DecodeError, RowsEvent, RowsKind};
+use crate::decode::{DecodeError, PartialJson, RowsEvent, RowsKind};
 
 /// The arena's offsets are 32 bits wide; statements are built long before.
 const ARENA_BYTES_MAX: usize = 1 << 30;
@@ -39,6 +39,10 @@ pub struct BatchBuilder {
     ordered: Vec<OrderedChange>,
     arena: Arena,
     bitmaps: HashMap<usize, Vec<u8>>,
+    /// Whether parts of rows are among `ordered`.
+    has_parts: bool,
+    /// Bytes of the batch's statements.
+    statement_bytes: usize,
     batch: Batch,
     idempotent: bool,
 }
@@ -58,6 +62,8 @@ impl BatchBuilder {
             ordered: Vec::new(),
             arena: Arena::default(),
             bitmaps: HashMap::new(),
+            has_parts: false,
+            statement_bytes: 0,
             batch: Batch {
                 unique_checks: true,
                 ..Batch::default()
@@ -92,13 +98,7 @@ impl BatchBuilder {
 
     /// Bytes that it holds: images and statements.
     pub fn bytes(&self) -> usize {
-        self.arena.len()
-            + self
-                .batch
-                .statements
-                .iter()
-                .map(|s| s.sql.len())
-                .sum::<usize>()
+        self.arena.len() + self.statement_bytes
     }
 
     /// A source transaction begins, or goes on after a part of it was taken away by
@@ -127,18 +127,26 @@ impl BatchBuilder {
             .as_ref()
             .map_or(&"-" as &dyn std::fmt::Display, |gtid| gtid);
         let columns = plan.map.columns.len();
-        for bitmap in [event.columns_before, event.columns_after] {
-            if !bitmap.is_empty() && !all_columns(bitmap, columns) {
-                return Err(ApplyError::PartialImage {
-                    gtid: gtid.to_string(),
-                    table: plan.name(),
-                });
-            }
+        let is_partial = |bitmap: &[u8]| !bitmap.is_empty() && !all_columns(bitmap, columns);
+        let partial = event.partial_json
+            || is_partial(event.columns_before)
+            || is_partial(event.columns_after);
+        if partial && !self.tables.is_empty() {
+            // In order: what was merged comes first.
+            self.build()?;
         }
         self.batch.foreign_key_checks = foreign_key_checks(event);
         self.batch.unique_checks = !event.flags.relaxed_unique_checks();
-        let in_order =
-            plan.key_columns == 0 || (self.batch.foreign_key_checks && plan.target.foreign_keys);
+        let in_order = partial
+            || plan.key_columns == 0
+            || (self.batch.foreign_key_checks && plan.target.foreign_keys);
+        if partial {
+            check_part(plan, event, gtid)?;
+            self.has_parts = true;
+        } else if self.has_parts && !in_order {
+            // And what is merged behind parts comes after them.
+            self.build()?;
+        }
         let transaction = (self.batch.transactions.len().max(1) - 1) as u32;
         let effect = if in_order {
             None
@@ -158,6 +166,7 @@ impl BatchBuilder {
                     before: row.before.map(|image| self.arena.keep(image)),
                     after: row.after.map(|image| self.arena.keep(image)),
                     transaction,
+                    part: partial.then(|| Box::new(part(event, plan, row.partial_json))),
                 });
                 continue;
             };
@@ -203,6 +212,7 @@ impl BatchBuilder {
                 .map_or_else(|| "-".into(), Gtid::to_string),
             source,
         };
+        let built = self.batch.statements.len();
         for effect in &mut self.tables {
             let columns = bitmap(&mut self.bitmaps, effect.plan.map.columns.len());
             let out = &mut self.batch.statements;
@@ -221,6 +231,9 @@ impl BatchBuilder {
                 statement::of_change(change, &self.arena, columns, out).map_err(decode)?;
             }
         }
+        let built = self.batch.statements.get(built..).unwrap_or_default();
+        self.statement_bytes += built.iter().map(|s| s.sql.len()).sum::<usize>();
+        self.has_parts = false;
         self.tables.clear();
         self.by_plan.clear();
         self.ordered.clear();
@@ -234,6 +247,7 @@ impl BatchBuilder {
     /// A row is damaged.
     pub fn take(&mut self) -> Result<Batch, ApplyError> {
         self.build()?;
+        self.statement_bytes = 0;
         Ok(std::mem::replace(
             &mut self.batch,
             Batch {
@@ -241,6 +255,54 @@ impl BatchBuilder {
                 ..Batch::default()
             },
         ))
+    }
+}
+
+/// A part of a row can be applied if it says which row it is.
+fn check_part(
+    plan: &TablePlan,
+    event: &RowsEvent<'_>,
+    gtid: &dyn std::fmt::Display,
+) -> Result<(), ApplyError> {
+    let has = |bitmap: &[u8], at: usize| {
+        bitmap
+            .get(at / 8)
+            .is_some_and(|byte| byte & (1 << (at % 8)) != 0)
+    };
+    let said = if event.kind == RowsKind::Write {
+        plan.key()
+            .iter()
+            .all(|column| has(event.columns_after, column.source))
+    } else {
+        plan.columns
+            .iter()
+            .chain(&plan.computed)
+            .any(|column| has(event.columns_before, column.source))
+    };
+    if said {
+        return Ok(());
+    }
+    Err(ApplyError::PartialImage {
+        gtid: gtid.to_string(),
+        table: plan.name(),
+    })
+}
+
+fn part(event: &RowsEvent<'_>, plan: &TablePlan, json: PartialJson<'_>) -> Part {
+    let mut json_diffs = vec![0; plan.map.columns.len().div_ceil(8)];
+    if !json.is_empty() {
+        for at in 0..plan.map.columns.len() {
+            if json.has(&plan.map, at)
+                && let Some(byte) = json_diffs.get_mut(at / 8)
+            {
+                *byte |= 1 << (at % 8);
+            }
+        }
+    }
+    Part {
+        before: event.columns_before.into(),
+        after: event.columns_after.into(),
+        json_diffs: json_diffs.into(),
     }
 }
 

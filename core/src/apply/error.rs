@@ -77,10 +77,11 @@ pub enum ApplyError {
         /// What differs, and what to do.
         detail: String,
     },
-    /// The source's row image is partial.
+    /// The source's row image is partial, and lacks what would tell which row it is.
     #[error(
-        "transaction {gtid}, table {table}: the row image is not full; on the source: \
-         SET GLOBAL binlog_row_image = 'FULL', let old sessions end, then start after this transaction"
+        "transaction {gtid}, table {table}: the row image has none of the columns that identify the row on \
+         the sink; on the source: SET GLOBAL binlog_row_image = 'FULL', let old sessions end, then start after \
+         this transaction; or give the sink's table the source's keys"
     )]
     PartialImage {
         /// The source transaction.

@@ -52,11 +52,18 @@ pub fn of_change(
         return statement::of_change(change, arena, columns, out);
     }
     let begin = out.len();
+    if change.part.is_some() {
+        // Of a part nothing whole can be written: a row that is missing stays so.
+        statement::of_change(change, arena, columns, out)?;
+        rewrite(out.get_mut(begin..).unwrap_or_default(), true);
+        return Ok(());
+    }
     let part = |before, after| OrderedChange {
         plan: plan.clone(),
         before,
         after,
         transaction: change.transaction,
+        part: None,
     };
     match (change.before, change.after) {
         (Some(before), Some(after)) => {

@@ -9,7 +9,9 @@ use std::io::Write;
 
 use mysql_common::collations::{Collation, CollationId};
 
-use crate::decode::{Column, ColumnKind, DecodeError, JsonDocument, JsonValue, Value};
+use crate::decode::{
+    Column, ColumnKind, DecodeError, JsonDiffOperation, JsonDiffs, JsonDocument, JsonValue, Value,
+};
 
 /// The collation id of bytes without a character set.
 pub const BINARY_COLLATION: u16 = 63;
@@ -171,6 +173,48 @@ fn write_json(out: &mut Vec<u8>, document: JsonDocument<'_>) -> Result<(), Decod
     Ok(())
 }
 
+/// A column's document with changes made to it, one after the other.
+pub(super) fn write_json_diffs(
+    out: &mut Vec<u8>,
+    column: &str,
+    cell: Option<&[u8]>,
+) -> Result<(), DecodeError> {
+    let mut functions: Vec<&[u8]> = Vec::new();
+    let mut arguments = Vec::new();
+    for diff in JsonDiffs::new(cell.unwrap_or_default()).iter() {
+        let diff = diff?;
+        let function: &[u8] = match diff.operation {
+            JsonDiffOperation::Replace => b"JSON_REPLACE",
+            JsonDiffOperation::Insert if diff.is_at_element() => b"JSON_ARRAY_INSERT",
+            JsonDiffOperation::Insert => b"JSON_INSERT",
+            JsonDiffOperation::Remove => b"JSON_REMOVE",
+        };
+        // Each of these takes several changes and makes them from left to right.
+        if functions.last() != Some(&function) {
+            if !functions.is_empty() {
+                arguments.push(b')');
+            }
+            functions.push(function);
+        }
+        arguments.push(b',');
+        write_quoted(&mut arguments, "_utf8mb4", diff.path);
+        if let Some(value) = diff.value {
+            arguments.push(b',');
+            write_json(&mut arguments, value)?;
+        }
+    }
+    for function in functions.iter().rev() {
+        out.extend_from_slice(function);
+        out.push(b'(');
+    }
+    out.extend_from_slice(column.as_bytes());
+    out.extend_from_slice(&arguments);
+    if !functions.is_empty() {
+        out.push(b')');
+    }
+    Ok(())
+}
+
 /// Whether JSON text would lose a member's type.
 fn has_typed_members(value: JsonValue<'_>) -> Result<bool, DecodeError> {
     Ok(match value {
@@ -307,6 +351,7 @@ fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), 
             let _ = write!(out, "CAST(CAST('{datetime}' AS DATETIME(6)) AS JSON)");
         }
         JsonValue::Timestamp(timestamp) => write_as_column(out, "TIMESTAMP(6)", |out| {
+            out.extend_from_slice(b"_utf8mb4");
             write_quoted_display(out, &timestamp);
         }),
         JsonValue::Opaque { kind, data } => write_opaque(out, kind, data)?,

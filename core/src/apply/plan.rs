@@ -42,6 +42,9 @@ pub struct TablePlan {
     pub join_update: bool,
     /// Whether the sink has columns that the source lacks.
     pub extra_columns: bool,
+    /// Columns that the sink computes as the source does: never written, but a row of which only a part
+    /// was logged may be found by them.
+    pub computed: Vec<PlannedColumn>,
     /// Whether a column is an ENUM, which may hold the empty label of an invalid value.
     pub has_enum: bool,
     /// A column whose longest value the sink could not hold. A strict session refuses such a value.
@@ -59,6 +62,22 @@ pub struct PlannedColumn {
     pub form: Form,
     /// For text: the sink's character set and collation.
     pub text: Option<(String, String)>,
+}
+
+impl PlannedColumn {
+    fn new(source: usize, column: &Column, wanted: &TargetColumn) -> Self {
+        Self {
+            source,
+            quoted: quote_name(&wanted.name),
+            form: Form::of(column),
+            // ENUM and SET have a character set too, but go by their numbers.
+            text: wanted
+                .charset
+                .clone()
+                .zip(wanted.collation.clone())
+                .filter(|_| !matches!(wanted.data_type.as_str(), "enum" | "set")),
+        }
+    }
 }
 
 impl TablePlan {
@@ -82,6 +101,7 @@ impl TablePlan {
         }
         let mut at_source = vec![None; target.columns.len()];
         let mut columns = Vec::with_capacity(map.columns.len());
+        let mut computed = Vec::new();
         for (source, column) in map.columns.iter().enumerate() {
             let found = target
                 .columns
@@ -95,10 +115,14 @@ impl TablePlan {
                     column: column.name.clone(),
                 });
             };
+            let difference = difference(column, wanted);
             if wanted.generated {
+                if difference.is_none() {
+                    computed.push(PlannedColumn::new(source, column, wanted));
+                }
                 continue;
             }
-            if let Some(difference) = difference(column, wanted) {
+            if let Some(difference) = difference {
                 return Err(ApplyError::ColumnDiffers {
                     gtid: gtid.to_owned(),
                     table,
@@ -110,20 +134,7 @@ impl TablePlan {
             if let Some(slot) = at_source.get_mut(position) {
                 *slot = Some(source);
             }
-            columns.push((
-                position,
-                PlannedColumn {
-                    source,
-                    quoted: quote_name(&wanted.name),
-                    form: Form::of(column),
-                    // ENUM and SET have a character set too, but go by their numbers.
-                    text: wanted
-                        .charset
-                        .clone()
-                        .zip(wanted.collation.clone())
-                        .filter(|_| !matches!(wanted.data_type.as_str(), "enum" | "set")),
-                },
-            ));
+            columns.push((position, PlannedColumn::new(source, column, wanted)));
         }
         let missing_in_key = target
             .key
@@ -140,13 +151,13 @@ impl TablePlan {
             )
         });
         // What the sink computes may depend on any column.
-        let computed = |position: &usize| {
+        let is_computed = |position: &usize| {
             target
                 .columns
                 .get(*position)
                 .is_some_and(|column| column.generated)
         };
-        let unique_mask = if target.unique.iter().any(computed) {
+        let unique_mask = if target.unique.iter().any(is_computed) {
             u64::MAX
         } else {
             let sources = target
@@ -204,6 +215,7 @@ impl TablePlan {
                 .iter()
                 .any(|column| matches!(column.kind, ColumnKind::Enum { .. })),
             narrower,
+            computed,
             quoted: target.quoted(),
             key_columns: key.len().min(KEY_PARTS_MAX),
             key_index: quote_name(&target.key_index),
@@ -235,6 +247,12 @@ impl TablePlan {
     /// The source's definition of a planned column.
     pub fn source_column(&self, column: &PlannedColumn) -> Option<&Column> {
         self.map.columns.get(column.source)
+    }
+
+    /// Whether the sink would set the column to the present time in an UPDATE that doesn't name it.
+    pub fn is_stamped(&self, column: &PlannedColumn) -> bool {
+        // Columns from the 64th on share a bit: one named too often is one that keeps its value.
+        self.stamped_mask & mask_bit(column.source) != 0
     }
 
     /// Appends the key of a row in a form that sorts as the key does, for integers, and that is equal

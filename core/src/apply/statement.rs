@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ApplyError;
-use super::literal::write_cell;
+use super::literal::{write_cell, write_json_diffs};
 use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
@@ -109,31 +109,51 @@ pub fn of_change(
     columns: &[u8],
     out: &mut Vec<Statement>,
 ) -> Result<(), DecodeError> {
-    let builder = Builder {
+    let part = change.part.as_deref();
+    let (before, after) = part.map_or((columns, columns), |part| (&*part.before, &*part.after));
+    let builder = |columns| Builder {
         plan: &change.plan,
         arena,
         columns,
     };
     match (change.before, change.after) {
-        (None, Some(after)) => {
+        (None, Some(image)) => {
             let entry = Entry {
                 existed: false,
                 present: true,
                 replace: false,
                 transaction: change.transaction,
-                image: after,
+                image,
             };
-            builder.insert(std::iter::once(&entry), out)
+            builder(after).insert(std::iter::once(&entry), out)
         }
-        (Some(before), after) => builder.one_row(before, after, change.transaction, out),
+        (Some(image), next) => {
+            let json_diffs = part.map_or(&[][..], |part| &part.json_diffs);
+            let next = next.map(|image| Next {
+                image,
+                columns: after,
+                json_diffs,
+            });
+            builder(before).one_row(image, next, change.transaction, out)
+        }
         (None, None) => Ok(()),
     }
+}
+
+/// What one row becomes.
+#[derive(Clone, Copy)]
+struct Next<'a> {
+    image: Image,
+    /// Bitmap of the image's columns.
+    columns: &'a [u8],
+    /// Bitmap of the columns whose cell is changes to a JSON document.
+    json_diffs: &'a [u8],
 }
 
 struct Builder<'a> {
     plan: &'a Arc<TablePlan>,
     arena: &'a Arena,
-    /// Bitmap of all columns.
+    /// Bitmap of the images' columns; all of them but for parts of rows.
     columns: &'a [u8],
 }
 
@@ -187,7 +207,12 @@ impl<'a> Builder<'a> {
     ) -> Result<(), DecodeError> {
         if !self.plan.join_update {
             for entry in entries {
-                self.one_row(entry.image, Some(entry.image), entry.transaction, out)?;
+                let next = Next {
+                    image: entry.image,
+                    columns: self.columns,
+                    json_diffs: &[],
+                };
+                self.one_row(entry.image, Some(next), entry.transaction, out)?;
             }
             return Ok(());
         }
@@ -279,11 +304,13 @@ impl<'a> Builder<'a> {
     ) -> Result<(), DecodeError> {
         let mut open: Option<Statement> = None;
         let mut cells = Cells::new(self.plan);
+        // A column that wasn't logged had its default at the source, and has it here.
+        let logged = |column: &&PlannedColumn| bit(self.columns, column.source);
         for entry in entries {
             cells.read(self, entry.image)?;
             let statement = open.get_or_insert_with(|| {
                 let mut sql = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
-                write_names(&mut sql, self.plan.columns.iter(), true);
+                write_names(&mut sql, self.plan.columns.iter().filter(logged), true);
                 sql.extend_from_slice(b" VALUES ");
                 self.statement(Operation::Insert, sql)
             });
@@ -291,7 +318,7 @@ impl<'a> Builder<'a> {
             statement.lenient |= cells.invalid_label;
             statement.sql.push(b'(');
             statement.key(self.plan, &cells, entry.transaction)?;
-            for (n, column) in self.plan.values().iter().enumerate() {
+            for (n, column) in self.plan.values().iter().filter(logged).enumerate() {
                 if n > 0 || self.plan.key_columns > 0 {
                     statement.sql.push(b',');
                 }
@@ -306,58 +333,100 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// UPDATE or DELETE of one row, found by its key or, without one, by all its columns.
+    /// UPDATE or DELETE of one row, found by its key or, without one, by all the columns that were logged.
     fn one_row(
         &self,
         before: Image,
-        after: Option<Image>,
+        next: Option<Next<'a>>,
         transaction: u32,
         out: &mut Vec<Statement>,
     ) -> Result<(), DecodeError> {
         let mut cells = Cells::new(self.plan);
         let mut statement;
-        if let Some(after) = after {
+        if let Some(next) = next {
             statement = self.statement(
                 Operation::Update,
                 format!("UPDATE {} SET ", self.plan.quoted).into_bytes(),
             );
-            cells.read(self, after)?;
+            let after = Builder {
+                columns: next.columns,
+                ..*self
+            };
+            cells.read(&after, next.image)?;
             statement.lenient = cells.invalid_label;
-            for (n, column) in self.plan.columns.iter().enumerate() {
-                if n > 0 {
-                    statement.sql.push(b',');
-                }
-                statement.sql.extend_from_slice(column.quoted.as_bytes());
-                statement.sql.push(b'=');
-                cells.write(&mut statement.sql, self.plan, column)?;
-            }
+            after.write_assignments(&mut statement.sql, &cells, next.json_diffs)?;
         } else {
             statement = self.statement(
                 Operation::Delete,
                 format!("DELETE FROM {}", self.plan.quoted).into_bytes(),
             );
         }
+        let mut cells = Cells::new(self.plan);
         cells.read(self, before)?;
         statement.sql.extend_from_slice(b" WHERE ");
-        if self.plan.key_columns > 0 {
+        let logged = |column: &PlannedColumn| bit(self.columns, column.source);
+        if self.plan.key_columns > 0 && self.plan.key().iter().all(logged) {
             write_names(&mut statement.sql, self.plan.key().iter(), true);
             statement.sql.extend_from_slice(b" = (");
             statement.key(self.plan, &cells, transaction)?;
             statement.sql.push(b')');
         } else {
-            for (n, column) in self.plan.columns.iter().enumerate() {
+            // Equal rows there may be several. Where only some columns were logged, these identify the
+            // row: two of them are a difference between source and sink, and must be counted.
+            let whole = self.plan.columns.iter().all(logged);
+            let computed = self.plan.computed.iter().filter(|_| !whole);
+            let columns = self.plan.columns.iter().chain(computed);
+            for (n, column) in columns.filter(|column| logged(column)).enumerate() {
                 if n > 0 {
                     statement.sql.extend_from_slice(b" AND ");
                 }
                 self.write_same(&mut statement.sql, &cells, column)?;
             }
-            statement.sql.extend_from_slice(b" LIMIT 1");
+            if whole {
+                statement.sql.extend_from_slice(b" LIMIT 1");
+            }
             statement.rows.push(RowOrigin {
                 key: 0..0,
                 transaction,
             });
         }
         statement.end(out)
+    }
+
+    /// Each column that was logged, and those that the sink would otherwise stamp with the present time.
+    fn write_assignments(
+        &self,
+        sql: &mut Vec<u8>,
+        cells: &Cells<'_>,
+        json_diffs: &[u8],
+    ) -> Result<(), DecodeError> {
+        let mut first = true;
+        let mut begin = |sql: &mut Vec<u8>, column: &PlannedColumn| {
+            if !std::mem::take(&mut first) {
+                sql.push(b',');
+            }
+            sql.extend_from_slice(column.quoted.as_bytes());
+            sql.push(b'=');
+        };
+        for column in &self.plan.columns {
+            if bit(self.columns, column.source) {
+                begin(sql, column);
+                if bit(json_diffs, column.source) {
+                    let diffs = cells.cells.get(column.source).copied().flatten();
+                    write_json_diffs(sql, &column.quoted, diffs)?;
+                } else {
+                    cells.write(sql, self.plan, column)?;
+                }
+            } else if self.plan.is_stamped(column) {
+                begin(sql, column);
+                sql.extend_from_slice(column.quoted.as_bytes());
+            }
+        }
+        // Nothing that the sink has was logged; the row must still be there.
+        if let (true, Some(column)) = (first, self.plan.columns.first()) {
+            sql.extend_from_slice(format!("{0}={0}", column.quoted).as_bytes());
+        }
+        Ok(())
     }
 
     /// A condition that only the very same value meets. The server's own comparison takes values for
@@ -563,6 +632,13 @@ impl<'a> Cells<'a> {
         let cell = self.cells.get(column.source).copied().flatten();
         write_cell(out, source, &column.form, cell)
     }
+}
+
+/// Whether a column is in a bitmap.
+fn bit(bitmap: &[u8], column: usize) -> bool {
+    bitmap
+        .get(column / 8)
+        .is_some_and(|byte| byte >> (column % 8) & 1 == 1)
 }
 
 fn write_names<'c>(

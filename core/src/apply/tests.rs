@@ -528,10 +528,91 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
     );
 }
 
-#[test]
-fn a_partial_image_is_refused() {
+/// The body of an update of a part of a row: the before image's columns and cells, and the after image's.
+fn part_body(before: (u8, &[i32]), after: (u8, &[i32])) -> Vec<u8> {
     let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);
-    *body.last_mut().unwrap() = 0b011;
+    body.pop();
+    body.extend([before.0, after.0]);
+    for (_, cells) in [before, after] {
+        body.push(0);
+        body.extend(cells.iter().flat_map(|cell| cell.to_le_bytes()));
+    }
+    body
+}
+
+#[test]
+fn a_part_of_a_row_goes_alone_and_in_order() {
+    let plan = plan(target());
+    let mut builder = BatchBuilder::new();
+    builder.begin(&gtid(1));
+    let mut add = |kind, body: Vec<u8>| {
+        let event = RowsEvent::parse(kind, &body).unwrap();
+        builder.rows(&plan, &event).unwrap();
+    };
+    let whole = |id, v| image(id, Row { u: Some(id), v });
+    add(
+        EventType::WRITE_ROWS,
+        rows_body(EventType::WRITE_ROWS, 0, &[whole(1, 1)]),
+    );
+    // Only v, then only u, of the row with id 1; then its key.
+    add(
+        EventType::UPDATE_ROWS,
+        part_body((0b001, &[1]), (0b100, &[7])),
+    );
+    add(
+        EventType::UPDATE_ROWS,
+        part_body((0b001, &[1]), (0b010, &[9])),
+    );
+    add(
+        EventType::UPDATE_ROWS,
+        part_body((0b001, &[1]), (0b001, &[2])),
+    );
+    // Of a row that only another unique key identifies.
+    add(
+        EventType::UPDATE_ROWS,
+        part_body((0b010, &[5]), (0b100, &[8])),
+    );
+    add(
+        EventType::WRITE_ROWS,
+        rows_body(EventType::WRITE_ROWS, 0, &[whole(1, 1)]),
+    );
+    let texts: Vec<String> = texts(&builder.take().unwrap().statements)
+        .into_iter()
+        .map(|(_, rows, sql)| format!("{rows} {sql}"))
+        .collect();
+    let insert = "1 INSERT INTO `d`.`t` (`id`,`u`,`v`) VALUES (1,1,1)";
+    assert_eq!(
+        texts,
+        [
+            insert,
+            "1 UPDATE `d`.`t` SET `v`=7 WHERE (`id`) = (1)",
+            "1 UPDATE `d`.`t` SET `u`=9 WHERE (`id`) = (1)",
+            "1 UPDATE `d`.`t` SET `id`=2 WHERE (`id`) = (1)",
+            "1 UPDATE `d`.`t` SET `v`=8 WHERE `u` <=> 5",
+            insert,
+        ]
+    );
+}
+
+#[test]
+fn an_insert_of_a_part_leaves_the_defaults_to_the_sink() {
+    let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);
+    *body.last_mut().unwrap() = 0b101;
+    body.extend([0, 1, 0, 0, 0, 7, 0, 0, 0]);
+    let mut builder = BatchBuilder::new();
+    builder.begin(&gtid(1));
+    let event = RowsEvent::parse(EventType::WRITE_ROWS, &body).unwrap();
+    builder.rows(&plan(target()), &event).unwrap();
+    assert_eq!(
+        texts(&builder.take().unwrap().statements)[0].2,
+        "INSERT INTO `d`.`t` (`id`,`v`) VALUES (1,7)"
+    );
+}
+
+#[test]
+fn a_part_that_identifies_no_row_is_refused() {
+    let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);
+    *body.last_mut().unwrap() = 0b110;
     body.extend([0, 1, 0, 0, 0, 1, 0, 0, 0]);
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid(1));

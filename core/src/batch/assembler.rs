@@ -445,6 +445,7 @@ impl Open {
             commit_time_us: self.commit_time_us,
             part,
             last: false,
+            ends: None,
             events,
             after,
         })

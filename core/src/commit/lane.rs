@@ -341,7 +341,7 @@ impl Lane {
         batch: &Batch,
         statement: &Statement,
     ) -> Result<String, SinkError> {
-        if statement.plan.key_columns == 0 {
+        if statement.rows.iter().any(|row| row.key.is_empty()) {
             return Ok(span(batch, statement));
         }
         if statement.operation == Operation::Delete {

@@ -44,10 +44,12 @@ pub use format_description::{ChecksumAlgorithm, FormatDescription};
 pub use gtid_event::GtidEvent;
 pub use header::{Event, EventHeader, Events};
 pub use heartbeat::HeartbeatEvent;
-pub use json::{JsonArray, JsonDocument, JsonObject, JsonValue};
+pub use json::{
+    JsonArray, JsonDiff, JsonDiffOperation, JsonDiffs, JsonDocument, JsonObject, JsonValue,
+};
 pub use query::QueryEvent;
 pub use rotate::RotateEvent;
-pub use rows::{Cells, Row, RowImage, Rows, RowsEvent, RowsFlags, RowsKind};
+pub use rows::{Cells, PartialJson, Row, RowImage, Rows, RowsEvent, RowsFlags, RowsKind};
 pub use rows_query::RowsQueryEvent;
 pub use status_vars::{Charset, StatusVars};
 pub use table_map::{KeyPart, TableMap};

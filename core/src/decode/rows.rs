@@ -2,7 +2,7 @@
 //! table, as images of their columns.
 
 use super::reader::{Reader, bit};
-use super::{DecodeError, EventType, TableMap};
+use super::{Column, ColumnKind, DecodeError, EventType, TableMap};
 
 /// What happened to the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +57,8 @@ pub struct RowsEvent<'a> {
     pub columns_before: &'a [u8],
     /// Bitmap of the columns in the after images; empty for `Delete`.
     pub columns_after: &'a [u8],
+    /// Whether after images may have parts of JSON documents (`PARTIAL_UPDATE_ROWS_EVENT`).
+    pub partial_json: bool,
     rows: &'a [u8],
 }
 
@@ -79,7 +81,7 @@ impl<'a> RowsEvent<'a> {
     /// Reads the body of a rows event.
     ///
     /// # Errors
-    /// Another type, cut short, or `PARTIAL_UPDATE_ROWS_EVENT`.
+    /// Another type, or cut short.
     pub fn parse(event_type: EventType, body: &'a [u8]) -> Result<RowsEvent<'a>, DecodeError> {
         let (kind, v2) = match event_type {
             EventType::WRITE_ROWS => (RowsKind::Write, true),
@@ -88,13 +90,7 @@ impl<'a> RowsEvent<'a> {
             EventType::WRITE_ROWS_V1 => (RowsKind::Write, false),
             EventType::UPDATE_ROWS_V1 => (RowsKind::Update, false),
             EventType::DELETE_ROWS_V1 => (RowsKind::Delete, false),
-            EventType::PARTIAL_UPDATE_ROWS => {
-                return Err(DecodeError::Unsupported {
-                    what: "an update with partial JSON values".into(),
-                    hint: "set binlog_row_value_options='' on the source, and let the sessions \
-                           that still have PARTIAL_JSON end",
-                });
-            }
+            EventType::PARTIAL_UPDATE_ROWS => (RowsKind::Update, true),
             found => {
                 return Err(DecodeError::UnexpectedEvent {
                     expected: "a rows event",
@@ -132,6 +128,7 @@ impl<'a> RowsEvent<'a> {
             column_count,
             columns_before,
             columns_after,
+            partial_json: event_type == EventType::PARTIAL_UPDATE_ROWS,
             rows: r.rest(),
         })
     }
@@ -154,6 +151,8 @@ impl<'a> RowsEvent<'a> {
         Ok(Rows {
             before: (self.kind != RowsKind::Write).then(|| shape(self.columns_before)),
             after: (self.kind != RowsKind::Delete).then(|| shape(self.columns_after)),
+            table,
+            partial_json: self.partial_json,
             len: self.rows.len(),
             rest: self.rows,
         })
@@ -166,15 +165,51 @@ impl<'a> RowsEvent<'a> {
 pub struct Row<'a> {
     /// Before the change.
     pub before: Option<RowImage<'a>>,
-    /// After the change.
+    /// After the change. A cell of a JSON column that `partial_json` names is no document but
+    /// [`super::JsonDiffs`].
     pub after: Option<RowImage<'a>>,
+    /// Which JSON columns of the after image are parts.
+    pub partial_json: PartialJson<'a>,
 }
+
+/// Which JSON columns of an after image are changes to the document that was there before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartialJson<'a> {
+    /// A bit for each JSON column of the table.
+    bits: &'a [u8],
+}
+
+impl PartialJson<'_> {
+    /// Whether the row has none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bits.iter().all(|byte| *byte == 0)
+    }
+
+    /// Whether the cell of the table's column `index` is [`super::JsonDiffs`].
+    pub fn has(&self, table: &TableMap, index: usize) -> bool {
+        if self.bits.is_empty() || !table.columns.get(index).is_some_and(is_json) {
+            return false;
+        }
+        let before = table.columns.iter().take(index).filter(|c| is_json(c));
+        bit(self.bits, before.count())
+    }
+}
+
+fn is_json(column: &Column) -> bool {
+    matches!(column.kind, ColumnKind::Json { .. })
+}
+
+/// `binlog_row_value_options`: after images have parts of JSON documents.
+const PARTIAL_JSON_UPDATES: u64 = 1;
 
 /// Iterator over the rows of an event. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Rows<'a> {
     before: Option<ImageShape<'a>>,
     after: Option<ImageShape<'a>>,
+    table: &'a TableMap,
+    partial_json: bool,
     len: usize,
     rest: &'a [u8],
 }
@@ -192,9 +227,30 @@ impl<'a> Rows<'a> {
         Ok(Some(image))
     }
 
+    /// What stands between the images of a row (`unpack_row` in `rpl_record.cc`): the options, and which
+    /// JSON columns are parts.
+    fn value_options(&mut self) -> Result<PartialJson<'a>, DecodeError> {
+        let mut r = Reader::new("value options of a row", self.rest);
+        let bits = match r.lenenc()? {
+            0 => &[][..],
+            PARTIAL_JSON_UPDATES => {
+                let columns = self.table.columns.iter().filter(|c| is_json(c)).count();
+                r.bytes(columns.div_ceil(8))?
+            }
+            other => return Err(r.malformed(format_args!("options {other}"))),
+        };
+        self.rest = r.rest();
+        Ok(PartialJson { bits })
+    }
+
     fn row(&mut self) -> Result<Row<'a>, DecodeError> {
         let remaining = self.rest.len();
         let before = self.image(self.before)?;
+        let partial_json = if self.partial_json {
+            self.value_options()?
+        } else {
+            PartialJson::default()
+        };
         let after = self.image(self.after)?;
         if self.rest.len() == remaining {
             // No columns at all: the next row would be the same, for ever.
@@ -204,7 +260,11 @@ impl<'a> Rows<'a> {
                 "bytes behind the last row",
             ));
         }
-        Ok(Row { before, after })
+        Ok(Row {
+            before,
+            after,
+            partial_json,
+        })
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use towpath_protocol::code::{self, Code};
 use towpath_protocol::spec::TableFilter;
 
+use super::diffs;
 use super::plan::TablePlan;
 use super::string::{self, TextEncoding};
 use super::value;
 use crate::decode::{
-    DecodeError, EventHeader, EventType, GtidEvent, QueryEvent, RowImage, RowsEvent, RowsKind,
-    TableMap,
+    DecodeError, EventHeader, EventType, GtidEvent, PartialJson, QueryEvent, RowImage, RowsEvent,
+    RowsKind, TableMap,
 };
 
 /// Plans that are kept. A source with more tables than this in use costs time, not memory.
@@ -304,11 +305,14 @@ impl JsonLines {
             }
             if let Some(before) = row.before {
                 out.extend_from_slice(b",\"before\":");
-                write_image(plan, before, out)?;
+                write_image(plan, before, PartialJson::default(), out)?;
             }
             if let Some(after) = row.after {
                 out.extend_from_slice(b",\"after\":");
-                write_image(plan, after, out)?;
+                write_image(plan, after, row.partial_json, out)?;
+                if !row.partial_json.is_empty() {
+                    diffs::write(plan, after, row.partial_json, out)?;
+                }
             }
             out.extend_from_slice(b"}\n");
             lines += 1;
@@ -432,12 +436,16 @@ fn write_key(plan: &TablePlan, image: RowImage<'_>, out: &mut Vec<u8>) -> Result
 fn write_image(
     plan: &TablePlan,
     image: RowImage<'_>,
+    partial_json: PartialJson<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     out.push(b'{');
     let mut first = true;
     for cell in image.cells() {
         let (index, cell) = cell?;
+        if partial_json.has(&plan.table, index) {
+            continue;
+        }
         write_cell(plan, index, cell, std::mem::take(&mut first), out)?;
     }
     out.push(b'}');

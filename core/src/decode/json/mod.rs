@@ -6,10 +6,12 @@
 //!   many times are errors: reading a document takes time and text in proportion to its bytes.
 
 pub(crate) mod escape;
+mod diff;
 mod number;
 mod text;
 mod value;
 
+pub use diff::{JsonDiff, JsonDiffOperation, JsonDiffs};
 pub use value::{JsonArray, JsonObject, JsonValue};
 
 use super::DecodeError;
