@@ -115,6 +115,7 @@ pub async fn check(spec: &PipelineSpec) -> Report {
     }
     if let Some(facts) = &sink.facts {
         let needs = sink_needs(
+            spec,
             source.facts.as_ref(),
             source.tables.as_ref(),
             sink.tables.as_ref(),
@@ -296,6 +297,7 @@ async fn try_dump(endpoint: &Endpoint, options: &DumpOptions, place: &GtidSet) -
 }
 
 fn sink_needs<'a>(
+    spec: &PipelineSpec,
     source: Option<&'a SourceFacts>,
     source_tables: Option<&'a Tables>,
     sink_tables: Option<&'a Tables>,
@@ -321,6 +323,7 @@ fn sink_needs<'a>(
             max_allowed_packet: facts.max_allowed_packet(),
             lower_case_table_names: facts.variable("lower_case_table_names"),
         }),
+        ddl: spec.ddl.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
+use towpath_protocol::spec::{DdlClass, DdlRule, DdlSpec};
 
 pub use offset::{Holder, Offset, StoredOffset, read_offset};
 
@@ -67,6 +68,8 @@ pub struct Needs<'a> {
     pub tables: BTreeSet<(&'a str, &'a str)>,
     /// The source; None if it doesn't answer.
     pub source: Option<SourceTraits<'a>>,
+    /// What is done about schema changes.
+    pub ddl: DdlSpec,
 }
 
 /// What of a source its sink must match.
@@ -166,6 +169,7 @@ impl SinkFacts {
         all.extend(self.binlog_findings());
         all.push(self.engine_finding());
         all.extend(self.privilege_findings(needs));
+        all.extend(rules_finding(&needs.ddl));
         all
     }
 
@@ -337,6 +341,13 @@ impl SinkFacts {
             FindingState::Failed,
             "",
         ));
+        if DdlClass::ALL
+            .iter()
+            .all(|class| needs.ddl.rule(*class) != DdlRule::Apply)
+        {
+            all.extend(self.holder_finding());
+            return all;
+        }
         all.extend(self.table_privileges(
             needs,
             "change tables",
@@ -490,6 +501,18 @@ impl SinkFacts {
             Fix::sql(format!("GRANT {name} ON *.* TO {}", self.account)),
         ))
     }
+}
+
+/// What `[ddl]` says beside the defaults.
+fn rules_finding(ddl: &DdlSpec) -> Option<Finding> {
+    let default = DdlSpec::default();
+    let rules: Vec<String> = DdlClass::ALL
+        .into_iter()
+        .filter(|class| ddl.rule(*class) != default.rule(*class))
+        .map(|class| format!("{} = {}", class.key(), ddl.rule(class)))
+        .collect();
+    let what = "schema changes that are treated in another way than by default ([ddl])";
+    (!rules.is_empty()).then(|| Finding::ok(what, rules.join(", ")))
 }
 
 fn lacks(missing: &[&str]) -> String {
