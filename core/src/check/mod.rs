@@ -117,6 +117,7 @@ pub async fn check(spec: &PipelineSpec) -> Report {
     }
     if let Some(facts) = &sink.facts {
         let needs = sink_needs(
+            spec,
             source.facts.as_ref(),
             source.tables.as_ref(),
             sink.tables.as_ref(),
@@ -303,6 +304,7 @@ async fn try_dump(endpoint: &Endpoint, options: &DumpOptions, place: &GtidSet) -
 }
 
 fn sink_needs<'a>(
+    spec: &PipelineSpec,
     source: Option<&'a SourceFacts>,
     source_tables: Option<&'a Tables>,
     sink_tables: Option<&'a Tables>,
@@ -328,6 +330,7 @@ fn sink_needs<'a>(
             max_allowed_packet: facts.max_allowed_packet(),
             lower_case_table_names: facts.variable("lower_case_table_names"),
         }),
+        ddl: spec.ddl.clone(),
     }
 }
 

@@ -229,7 +229,7 @@ pub enum SinkError {
     },
     /// The sink refused a DDL statement, which then did not run.
     #[error(
-        "sink {sink}: DDL of {gtid}: the sink refused it with ERROR {code} ({message}){hint}; make the sink's \
+        "sink {sink}: DDL of {gtid}: the sink refused it with ERROR {code} ({message}); make the sink's \
          schema such that it can run, and start again. Or {way_past}: {statement}"
     )]
     DdlRefused {
@@ -239,12 +239,10 @@ pub enum SinkError {
         gtid: String,
         /// MySQL's error number.
         code: u16,
-        /// The server's text.
+        /// The server's text, and what that may come from.
         message: String,
-        /// What that may come from; empty or beginning with a space.
-        hint: &'static str,
         /// How to go on without running it.
-        way_past: String,
+        way_past: Box<str>,
         /// The statement.
         statement: String,
     },

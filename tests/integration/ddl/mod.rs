@@ -92,13 +92,13 @@ fn round(n: u32, gtids: bool) -> Vec<String> {
     if gtids {
         // Elsewhere they leave no trace, and a crash is a question to the operator.
         all.extend([
-            format!("RENAME TABLE base TO x, base2 TO base, x TO base2"),
+            "RENAME TABLE base TO x, base2 TO base, x TO base2".to_owned(),
             format!("INSERT INTO base VALUES (1000 + {n})"),
-            format!("ALTER TABLE parts EXCHANGE PARTITION p WITH TABLE base2"),
+            "ALTER TABLE parts EXCHANGE PARTITION p WITH TABLE base2".to_owned(),
             format!("INSERT INTO base2 VALUES (2000 + {n})"),
         ]);
     }
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         all.push(format!("DROP TABLE t{}", n - 1));
         all.push(format!("DROP DATABASE d_{}", n - 1));
     }

@@ -202,13 +202,14 @@ fn refused(
             sink: sink.to_owned(),
             gtid: ddl.gtid.clone(),
             code,
-            message,
-            hint: if NEEDS_ANOTHER_TABLE.contains(&code) {
-                "; if that table isn't in source.tables, add it, or exclude what needs it"
+            message: if NEEDS_ANOTHER_TABLE.contains(&code) {
+                format!(
+                    "{message}; if that table isn't in source.tables, add it, or exclude what needs it"
+                )
             } else {
-                ""
+                message
             },
-            way_past: ddl.way_past.to_owned(),
+            way_past: ddl.way_past.into(),
             statement: String::from_utf8_lossy(ddl.sql).into_owned(),
         }),
         Err((_, error)) => Err(error),

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
+use towpath_protocol::spec::{DdlClass, DdlRule, DdlSpec};
 
 pub use offset::{Holder, Offset, StoredOffset, read_offset};
 
@@ -69,6 +70,8 @@ pub struct Needs<'a> {
     pub tables: BTreeSet<(&'a str, &'a str)>,
     /// The source; None if it doesn't answer.
     pub source: Option<SourceTraits<'a>>,
+    /// What is done about schema changes.
+    pub ddl: DdlSpec,
 }
 
 /// What of a source its sink must match.
@@ -168,6 +171,7 @@ impl SinkFacts {
         all.extend(self.binlog_findings());
         all.push(self.engine_finding());
         all.extend(self.privilege_findings(needs));
+        all.extend(rules_finding(&needs.ddl));
         all
     }
 
@@ -344,6 +348,13 @@ impl SinkFacts {
             FindingState::Failed,
             "",
         ));
+        if DdlClass::ALL
+            .iter()
+            .all(|class| needs.ddl.rule(*class) != DdlRule::Apply)
+        {
+            all.extend(self.holder_finding());
+            return all;
+        }
         all.extend(self.table_privileges(
             needs,
             "change tables",
@@ -501,6 +512,18 @@ impl SinkFacts {
         );
         Some(finding.code(code::LOCK_HELD))
     }
+}
+
+/// What `[ddl]` says beside the defaults.
+fn rules_finding(ddl: &DdlSpec) -> Option<Finding> {
+    let default = DdlSpec::default();
+    let rules: Vec<String> = DdlClass::ALL
+        .into_iter()
+        .filter(|class| ddl.rule(*class) != default.rule(*class))
+        .map(|class| format!("{} = {}", class.key(), ddl.rule(class)))
+        .collect();
+    let what = "schema changes that are treated in another way than by default ([ddl])";
+    (!rules.is_empty()).then(|| Finding::ok(what, rules.join(", ")))
 }
 
 fn lacks(missing: &[&str]) -> String {

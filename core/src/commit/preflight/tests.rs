@@ -1,5 +1,7 @@
 //! Every precondition of a sink, without one.
 
+use towpath_protocol::spec::{DdlClass, DdlRule, DdlSpec};
+
 use super::*;
 
 const UUID: &str = "aaaaaaaa-71ca-11e1-9e33-c80aa9429562";
@@ -51,7 +53,28 @@ fn needs() -> Needs<'static> {
         databases: ["shop"].into(),
         tables: [("shop", "orders")].into(),
         source: Some(SOURCE),
+        ddl: DdlSpec::default(),
     }
+}
+
+#[test]
+fn rules_for_ddl_are_told_and_spare_its_privileges() {
+    let facts = with(&[]);
+    let told = |ddl: DdlSpec| {
+        let findings = facts.findings(&Needs { ddl, ..needs() });
+        let all: Vec<_> = findings
+            .iter()
+            .map(|finding| format!("{}: {}", finding.what, finding.found))
+            .collect();
+        all.join("\n")
+    };
+    let told_of_default = told(DdlSpec::default());
+    assert!(told_of_default.contains("change tables") && !told_of_default.contains("[ddl]"));
+    let one = told(DdlSpec::default().with(DdlClass::Truncate, DdlRule::Stop));
+    assert!(one.contains("([ddl]): truncate = stop"), "{one}");
+    let none = told(DdlSpec::default().with_default(DdlRule::Ignore));
+    assert!(!none.contains("change tables"), "{none}");
+    assert!(none.contains("table_create = ignore, "), "{none}");
 }
 
 /// The findings that are not right, as state and fix.
