@@ -10,6 +10,9 @@ use towpath_protocol::spec::{Endpoint, TlsMode};
 /// Longest login. MySQL's own `connect_timeout` is 10 s.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
+/// After so much silence the kernel asks whether the other machine is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
 /// An endpoint that can't be used as it is written.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -71,6 +74,8 @@ pub fn sql_opts(endpoint: &Endpoint) -> Result<OptsBuilder, EndpointError> {
         // A URL names a TCP address: never go around it through a local socket.
         .prefer_socket(false)
         .tcp_nodelay(true)
+        // A statement may take long, so an answer has no deadline; a machine that is gone is noticed.
+        .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(tls);
     Ok(builder)
 }

@@ -3,6 +3,7 @@
 //! and committed together with the offset. `pipeline` is the only module that names all of them;
 //! `agent` runs pipelines as the directory says.
 
+pub mod failpoint;
 pub mod endpoint;
 pub mod source;
 pub mod decode;

@@ -9,7 +9,11 @@
 mod harness;
 mod commit_proxy;
 mod commit_contract;
+mod crash;
+mod delivery;
+mod large;
 mod values;
+mod types;
 mod check;
 mod zombie;
 mod ddl;

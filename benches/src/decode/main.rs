@@ -12,7 +12,6 @@
 mod measure;
 mod report;
 mod tail;
-mod workload;
 
 use std::process::{Command, ExitCode};
 
@@ -22,7 +21,7 @@ use towpath_testing::MysqlServer;
 
 use measure::{Cost, cost_of};
 use report::{Row, print_table};
-use workload::{Binlog, Sizes};
+use towpath_benches::workload::{self, Binlog, Sizes};
 
 /// Measures what reading and printing a binlog costs.
 #[derive(Debug, Parser)]

@@ -7,7 +7,8 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
-use crate::server::{Server, cpu_of};
+use crate::server::Server;
+use towpath_benches::process::cpu_of;
 
 /// What a node holds.
 const DATA: [u8; 100] = [b'x'; 100];

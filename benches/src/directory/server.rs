@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use towpath_benches::process::{cpu_of, memory_of};
 
 use crate::client;
 
@@ -123,19 +124,12 @@ impl Server {
 
     /// Resident memory now.
     pub(crate) fn rss_kib(&self) -> Result<u64> {
-        self.status("VmRSS:")
+        memory_of(&self.child.id().to_string(), "VmRSS:")
     }
 
     /// Most resident memory since the start.
     pub(crate) fn rss_max_kib(&self) -> Result<u64> {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, key: &str) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let number = line.and_then(|rest| rest.split_whitespace().next());
-        Ok(number.with_context(|| format!("no {key}"))?.parse()?)
+        memory_of(&self.child.id().to_string(), "VmHWM:")
     }
 }
 
@@ -146,21 +140,6 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
     }
-}
-
-/// User and system time of a process since its start. Source: proc(5); the unit is a hundredth of
-/// a second on every Linux.
-pub(crate) fn cpu_of(pid: &str) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field, the name, may contain anything but ends with the last parenthesis.
-    let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks: u64 = rest
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap_or_default())
-        .sum();
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 fn towpath(program: &Path, folder: &Path, port: u16) -> Result<Command> {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use towpath_protocol::gtid::Gtid;
 
 use super::net::{Arena, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::TablePlan;
 use super::statement::{self, Statement};
-use super::{ApplyError, net};
+use super::{ApplyError, idempotent, net};
 use crate::decode::{DecodeError, RowsEvent, RowsKind};
 
 /// The arena's offsets are 32 bits wide; statements are built long before.
@@ -39,6 +40,7 @@ pub struct BatchBuilder {
     arena: Arena,
     bitmaps: HashMap<usize, Vec<u8>>,
     batch: Batch,
+    idempotent: bool,
 }
 
 impl Default for BatchBuilder {
@@ -60,7 +62,22 @@ impl BatchBuilder {
                 unique_checks: true,
                 ..Batch::default()
             },
+            idempotent: false,
         }
+    }
+
+    /// A builder of statements that may come twice, or after missing ones.
+    pub fn idempotent() -> Self {
+        Self {
+            idempotent: true,
+            ..Self::new()
+        }
+    }
+
+    /// The rows that come next are read from these events. Large ones are shared with them; give none
+    /// once the last has come.
+    pub fn read_from(&mut self, events: Bytes) {
+        self.arena.read_from(events);
     }
 
     /// Whether no transaction is in it.
@@ -186,20 +203,28 @@ impl BatchBuilder {
                 .map_or_else(|| "-".into(), Gtid::to_string),
             source,
         };
-        for effect in &self.tables {
+        for effect in &mut self.tables {
             let columns = bitmap(&mut self.bitmaps, effect.plan.map.columns.len());
-            statement::of_effect(effect, &self.arena, columns, &mut self.batch.statements)
-                .map_err(decode)?;
+            let out = &mut self.batch.statements;
+            if self.idempotent {
+                idempotent::of_effect(effect, &self.arena, columns, out).map_err(decode)?;
+            } else {
+                statement::of_effect(effect, &self.arena, columns, out).map_err(decode)?;
+            }
         }
         for change in &self.ordered {
             let columns = bitmap(&mut self.bitmaps, change.plan.map.columns.len());
-            statement::of_change(change, &self.arena, columns, &mut self.batch.statements)
-                .map_err(decode)?;
+            let out = &mut self.batch.statements;
+            if self.idempotent {
+                idempotent::of_change(change, &self.arena, columns, out).map_err(decode)?;
+            } else {
+                statement::of_change(change, &self.arena, columns, out).map_err(decode)?;
+            }
         }
         self.tables.clear();
         self.by_plan.clear();
         self.ordered.clear();
-        self.arena = Arena::default();
+        self.arena.clear();
         Ok(())
     }
 

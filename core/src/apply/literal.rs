@@ -1,7 +1,7 @@
 //! Values of the binlog as SQL literals that the sink stores as the same value.
 //!
-//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's;
-//! bytes are `_binary'…'`. Character sets in which a backslash can be the second byte of a character
+//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's, unless
+//! it is the connection's, utf8mb4; bytes are `_binary'…'`. Character sets in which a backslash can be the second byte of a character
 //! are written in hexadecimal. JSON whose members have types that text can't carry (DECIMAL, dates,
 //! opaque values) is built by typed expressions, since parsing text would turn a DECIMAL into a DOUBLE.
 
@@ -31,9 +31,9 @@ impl Form {
         let charset = charset_name(column.collation);
         match charset.as_deref() {
             None | Some("binary") => Form::Quoted("_binary".to_owned()),
-            Some(name @ ("utf8mb4" | "utf8mb3" | "ascii" | "latin1")) => {
-                Form::Quoted(format!("_{name}"))
-            }
+            // The connection's own.
+            Some("utf8mb4") => Form::Quoted(String::new()),
+            Some(name @ ("utf8mb3" | "ascii" | "latin1")) => Form::Quoted(format!("_{name}")),
             Some(name) => Form::Hex(format!("_{name} ")),
         }
     }
@@ -66,6 +66,11 @@ pub fn write_cell(
     match column.value(cell)? {
         Value::Int(n) => {
             out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+        }
+        // Among smaller ones of other rows, a literal of 64 bits makes them all DECIMALs, which a SET
+        // takes for doubles.
+        Value::Set(n) if cell.len() == 8 => {
+            let _ = write!(out, "CAST({n} AS UNSIGNED)");
         }
         Value::UInt(n) | Value::Bit(n) | Value::Set(n) => {
             out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
@@ -169,9 +174,10 @@ fn write_json(out: &mut Vec<u8>, document: JsonDocument<'_>) -> Result<(), Decod
 /// Whether JSON text would lose a member's type.
 fn has_typed_members(value: JsonValue<'_>) -> Result<bool, DecodeError> {
     Ok(match value {
-        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Int(_) | JsonValue::String(_) => false,
-        // Text of a small unsigned integer becomes a signed one.
-        JsonValue::UInt(n) => i64::try_from(n).is_ok(),
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::String(_) => false,
+        // Text of an integer becomes a signed one up to 32 bits, and an unsigned one beyond.
+        JsonValue::Int(n) => n > i64::from(u32::MAX),
+        JsonValue::UInt(n) => u32::try_from(n).is_ok(),
         JsonValue::Double(_) => false,
         JsonValue::Object(object) => {
             for member in object.iter() {
@@ -197,6 +203,62 @@ fn has_typed_members(value: JsonValue<'_>) -> Result<bool, DecodeError> {
         | JsonValue::Timestamp(_)
         | JsonValue::Opaque { .. } => true,
     })
+}
+
+/// Type bytes of opaque members (`enum_field_types`).
+mod opaque {
+    pub(super) const VARCHAR: u8 = 15;
+    pub(super) const BIT: u8 = 16;
+    pub(super) const TINY_BLOB: u8 = 249;
+    pub(super) const MEDIUM_BLOB: u8 = 250;
+    pub(super) const LONG_BLOB: u8 = 251;
+    pub(super) const BLOB: u8 = 252;
+    pub(super) const STRING: u8 = 254;
+}
+
+/// An opaque member keeps the type of the column that it once came from. No cast makes most of these
+/// types, but a column of JSON_TABLE has them.
+fn write_opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Result<(), DecodeError> {
+    let bytes = |out: &mut Vec<u8>| write_quoted(out, "_binary", data);
+    match kind {
+        opaque::VARCHAR => {
+            out.extend_from_slice(b"CAST(");
+            bytes(out);
+            out.extend_from_slice(b" AS JSON)");
+        }
+        opaque::TINY_BLOB => write_as_column(out, "TINYBLOB", bytes),
+        opaque::MEDIUM_BLOB => write_as_column(out, "MEDIUMBLOB", bytes),
+        opaque::LONG_BLOB => write_as_column(out, "LONGBLOB", bytes),
+        opaque::BLOB => write_as_column(out, "BLOB", bytes),
+        opaque::STRING => write_as_column(out, &format!("BINARY({})", data.len()), bytes),
+        opaque::BIT if (1..=8).contains(&data.len()) => {
+            let value = data
+                .iter()
+                .fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+            write_as_column(out, &format!("BIT({})", 8 * data.len()), |out| {
+                let _ = write!(out, "CAST({value} AS UNSIGNED)");
+            });
+        }
+        _ => {
+            return Err(DecodeError::Unsupported {
+                what: format!("an opaque JSON value of type {kind}").into(),
+                hint: "no statement makes such a value on the sink; write it as a string or as BLOB \
+                       on the source, or leave the table out",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A value as a member of the column type `definition`. It must be storable there: an error, never a
+/// NULL or a value that was cut.
+fn write_as_column(out: &mut Vec<u8>, definition: &str, value: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"(SELECT CAST(c AS JSON) FROM JSON_TABLE(JSON_ARRAY(");
+    value(out);
+    let _ = write!(
+        out,
+        "), '$[*]' COLUMNS (c {definition} PATH '$' ERROR ON EMPTY ERROR ON ERROR)) AS m)"
+    );
 }
 
 /// A member is an argument of JSON_OBJECT or JSON_ARRAY, which take SQL's own types as they are.
@@ -244,15 +306,10 @@ fn write_json_expression(out: &mut Vec<u8>, value: JsonValue<'_>) -> Result<(), 
         JsonValue::DateTime(datetime) => {
             let _ = write!(out, "CAST(CAST('{datetime}' AS DATETIME(6)) AS JSON)");
         }
-        JsonValue::Timestamp(timestamp) => {
-            // A TIMESTAMP member has no expression of its own type; DATETIME is the nearest.
-            let _ = write!(out, "CAST(CAST('{timestamp}' AS DATETIME(6)) AS JSON)");
-        }
-        JsonValue::Opaque { data, .. } => {
-            out.extend_from_slice(b"CAST(");
-            write_quoted(out, "_binary", data);
-            out.extend_from_slice(b" AS JSON)");
-        }
+        JsonValue::Timestamp(timestamp) => write_as_column(out, "TIMESTAMP(6)", |out| {
+            write_quoted_display(out, &timestamp);
+        }),
+        JsonValue::Opaque { kind, data } => write_opaque(out, kind, data)?,
         JsonValue::Null => out.extend_from_slice(b"NULL"),
         JsonValue::Bool(b) => {
             let text = if b { "true" } else { "false" };

@@ -28,6 +28,9 @@ pub struct TablePlan {
     pub columns: Vec<PlannedColumn>,
     /// How many of `columns` are the key; 0 for a table without one.
     pub key_columns: usize,
+    /// The key's index on the sink, quoted; statements name it, since the optimizer scans the whole
+    /// table where its statistics are older than the rows.
+    pub key_index: String,
     /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a key
     /// has a computed column.
     pub unique_mask: u64,
@@ -39,6 +42,10 @@ pub struct TablePlan {
     pub join_update: bool,
     /// Whether the sink has columns that the source lacks.
     pub extra_columns: bool,
+    /// Whether a column is an ENUM, which may hold the empty label of an invalid value.
+    pub has_enum: bool,
+    /// A column whose longest value the sink could not hold. A strict session refuses such a value.
+    pub narrower: Option<String>,
 }
 
 /// One column of the source that is written to the sink.
@@ -181,9 +188,25 @@ impl TablePlan {
             .iter()
             .zip(&at_source)
             .any(|(column, source)| source.is_none() && !column.generated);
+        let narrower = target
+            .columns
+            .iter()
+            .zip(&at_source)
+            .find(|(column, source)| {
+                source
+                    .and_then(|source| map.columns.get(source))
+                    .is_some_and(|source| is_narrower(source, column))
+            })
+            .map(|(column, _)| column.name.clone());
         Ok(TablePlan {
+            has_enum: map
+                .columns
+                .iter()
+                .any(|column| matches!(column.kind, ColumnKind::Enum { .. })),
+            narrower,
             quoted: target.quoted(),
             key_columns: key.len().min(KEY_PARTS_MAX),
+            key_index: quote_name(&target.key_index),
             columns: columns.into_iter().map(|(_, column)| column).collect(),
             map,
             target,
@@ -373,6 +396,21 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
         ),
         ColumnKind::Vector { .. } => one_of(&["vector"], "vector"),
     }
+}
+
+/// Whether the sink's column is too short for some value of the source's.
+fn is_narrower(source: &Column, target: &TargetColumn) -> bool {
+    let bytes_max = match source.kind {
+        ColumnKind::Char { bytes_max } | ColumnKind::VarChar { bytes_max } => u64::from(bytes_max),
+        ColumnKind::Blob { length_bytes } => (1 << (8 * u32::from(length_bytes))) - 1,
+        ColumnKind::Bit { bits } => {
+            let wanted = format!("bit({bits})");
+            return target.column_type != wanted;
+        }
+        ColumnKind::Vector { .. } => return true,
+        _ => return false,
+    };
+    target.bytes_max.is_none_or(|held| held < bytes_max)
 }
 
 /// ENUM and SET go by their numbers, so the labels must be the same ones in the same order; the sink

@@ -12,7 +12,8 @@ use super::literal::write_cell;
 use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
-use crate::decode::{DecodeError, RowImage};
+use super::target::quote_name;
+use crate::decode::{ColumnKind, DecodeError, RowImage, Value};
 
 /// Rows of one INSERT: more per statement is slower, the parser's cost grows faster than the gain.
 const INSERT_ROWS_MAX: usize = 100;
@@ -66,7 +67,13 @@ pub struct Statement {
     pub sql: Vec<u8>,
     /// Its rows; it must match as many.
     pub rows: Vec<RowOrigin>,
+    /// Whether it writes what a strict session refuses: an ENUM's empty label of an invalid value.
+    lenient: bool,
 }
+
+/// Takes strictness, and nothing else, off one statement.
+const LENIENT: &[u8] =
+    b" /*+ SET_VAR(sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION') */";
 
 /// Builds the statements of one table's net effect and appends them.
 ///
@@ -133,6 +140,8 @@ struct Builder<'a> {
 /// A row's cells by column, for writing them in another order than they are stored in.
 struct Cells<'a> {
     cells: Vec<Option<&'a [u8]>>,
+    /// Whether one of them is the empty label of an invalid ENUM value.
+    invalid_label: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -147,7 +156,13 @@ impl<'a> Builder<'a> {
         for entry in entries {
             cells.read(self, entry.image)?;
             let statement = open.get_or_insert_with(|| {
-                let mut sql = format!("DELETE FROM {} WHERE ", self.plan.quoted).into_bytes();
+                let mut sql = format!(
+                    "DELETE /*+ INDEX({} {}) */ FROM {} WHERE ",
+                    quote_name(&self.plan.target.table),
+                    self.plan.key_index,
+                    self.plan.quoted
+                )
+                .into_bytes();
                 write_names(&mut sql, key.iter(), key.len() > 1);
                 sql.extend_from_slice(b" IN (");
                 self.statement(Operation::Delete, sql)
@@ -157,10 +172,10 @@ impl<'a> Builder<'a> {
             statement.key(self.plan, &cells, entry.transaction)?;
             statement.parenthesis(key.len() > 1, b')');
             if statement.is_full(KEYS_MAX) {
-                finish(&mut open, b")", out);
+                finish(&mut open, b")", out)?;
             }
         }
-        finish(&mut open, b")", out);
+        finish(&mut open, b")", out)?;
         Ok(())
     }
 
@@ -210,6 +225,7 @@ impl<'a> Builder<'a> {
                 self.statement(Operation::Update, b"UPDATE (VALUES ".to_vec())
             });
             statement.comma();
+            statement.lenient |= cells.invalid_label;
             statement.sql.extend_from_slice(b"ROW(");
             statement.key(self.plan, &cells, entry.transaction)?;
             for column in &columns {
@@ -218,15 +234,15 @@ impl<'a> Builder<'a> {
             }
             statement.sql.push(b')');
             if statement.is_full(KEYS_MAX) {
-                finish(&mut open, tail.as_bytes(), out);
+                finish(&mut open, tail.as_bytes(), out)?;
             }
         }
-        finish(&mut open, tail.as_bytes(), out);
+        finish(&mut open, tail.as_bytes(), out)?;
         Ok(())
     }
 
-    /// The values come first, so that the table is looked up by its key, whatever the optimizer thinks
-    /// of a list whose size it doesn't know.
+    /// The values come first and the key's index is named, so that the table is looked up by it, whatever
+    /// the optimizer thinks of a list whose size it doesn't know and of a table whose statistics are old.
     fn join_condition(&self, values: usize) -> String {
         let key = self.plan.key();
         let mut text = String::from(") AS v(");
@@ -236,7 +252,10 @@ impl<'a> Builder<'a> {
             }
             text.push_str(&format!("c{n}"));
         }
-        text.push_str(&format!(") STRAIGHT_JOIN {} AS t ON ", self.plan.quoted));
+        text.push_str(&format!(
+            ") STRAIGHT_JOIN {} AS t FORCE INDEX FOR JOIN ({}) ON ",
+            self.plan.quoted, self.plan.key_index
+        ));
         for (n, column) in key.iter().enumerate() {
             if n > 0 {
                 text.push_str(" AND ");
@@ -269,6 +288,7 @@ impl<'a> Builder<'a> {
                 self.statement(Operation::Insert, sql)
             });
             statement.comma();
+            statement.lenient |= cells.invalid_label;
             statement.sql.push(b'(');
             statement.key(self.plan, &cells, entry.transaction)?;
             for (n, column) in self.plan.values().iter().enumerate() {
@@ -279,10 +299,10 @@ impl<'a> Builder<'a> {
             }
             statement.sql.push(b')');
             if statement.is_full(INSERT_ROWS_MAX) {
-                finish(&mut open, b"", out);
+                finish(&mut open, b"", out)?;
             }
         }
-        finish(&mut open, b"", out);
+        finish(&mut open, b"", out)?;
         Ok(())
     }
 
@@ -302,6 +322,7 @@ impl<'a> Builder<'a> {
                 format!("UPDATE {} SET ", self.plan.quoted).into_bytes(),
             );
             cells.read(self, after)?;
+            statement.lenient = cells.invalid_label;
             for (n, column) in self.plan.columns.iter().enumerate() {
                 if n > 0 {
                     statement.sql.push(b',');
@@ -328,24 +349,7 @@ impl<'a> Builder<'a> {
                 if n > 0 {
                     statement.sql.extend_from_slice(b" AND ");
                 }
-                match &column.text {
-                    // Bytes, since a collation may hold different texts for equal.
-                    Some((charset, _)) => {
-                        statement.sql.extend_from_slice(
-                            format!("CAST({} AS BINARY) <=> CAST(CONVERT(", column.quoted)
-                                .as_bytes(),
-                        );
-                        cells.write(&mut statement.sql, self.plan, column)?;
-                        statement
-                            .sql
-                            .extend_from_slice(format!(" USING {charset}) AS BINARY)").as_bytes());
-                    }
-                    None => {
-                        statement.sql.extend_from_slice(column.quoted.as_bytes());
-                        statement.sql.extend_from_slice(b" <=> ");
-                        cells.write(&mut statement.sql, self.plan, column)?;
-                    }
-                }
+                self.write_same(&mut statement.sql, &cells, column)?;
             }
             statement.sql.extend_from_slice(b" LIMIT 1");
             statement.rows.push(RowOrigin {
@@ -353,7 +357,50 @@ impl<'a> Builder<'a> {
                 transaction,
             });
         }
-        out.push(statement);
+        statement.end(out)
+    }
+
+    /// A condition that only the very same value meets. The server's own comparison takes values for
+    /// equal that aren't: texts that a collation equates, -0.0 and 0.0, JSON's 1 and 1.0.
+    fn write_same(
+        &self,
+        sql: &mut Vec<u8>,
+        cells: &Cells<'_>,
+        column: &PlannedColumn,
+    ) -> Result<(), DecodeError> {
+        let Some(source) = self.plan.source_column(column) else {
+            return Ok(());
+        };
+        let quoted = &column.quoted;
+        let cell = cells.cells.get(column.source).copied().flatten();
+        if let Some((charset, _)) = &column.text {
+            sql.extend_from_slice(format!("CAST({quoted} AS BINARY) <=> CAST(CONVERT(").as_bytes());
+            cells.write(sql, self.plan, column)?;
+            sql.extend_from_slice(format!(" USING {charset}) AS BINARY)").as_bytes());
+            return Ok(());
+        }
+        let left = match source.kind {
+            // Compared with a number, it would be a double.
+            ColumnKind::Set { .. } => format!("CAST({quoted} AS UNSIGNED) <=> "),
+            ColumnKind::Vector { .. } => format!("CAST({quoted} AS BINARY) <=> "),
+            _ => format!("{quoted} <=> "),
+        };
+        sql.extend_from_slice(left.as_bytes());
+        cells.write(sql, self.plan, column)?;
+        let Some(cell) = cell else { return Ok(()) };
+        match source.value(cell)? {
+            Value::Float(0.0) | Value::Double(0.0) => {
+                let negative = cell.last().is_some_and(|byte| byte & 0x80 != 0);
+                let text = if negative { "-0" } else { "0" };
+                sql.extend_from_slice(format!(" AND CAST({quoted} AS CHAR) = '{text}'").as_bytes());
+            }
+            Value::Json(_) => {
+                sql.extend_from_slice(format!(" AND CAST({quoted} AS CHAR) <=> CAST(").as_bytes());
+                cells.write(sql, self.plan, column)?;
+                sql.extend_from_slice(b" AS CHAR)");
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -363,11 +410,44 @@ impl<'a> Builder<'a> {
             operation,
             sql,
             rows: Vec::new(),
+            lenient: false,
         }
     }
 }
 
 impl Statement {
+    /// Nothing is appended to it any more.
+    fn end(mut self, out: &mut Vec<Statement>) -> Result<(), DecodeError> {
+        if self.lenient {
+            self.make_lenient()?;
+        }
+        out.push(self);
+        Ok(())
+    }
+
+    /// Puts the hint behind the first word.
+    #[cold]
+    fn make_lenient(&mut self) -> Result<(), DecodeError> {
+        if let Some(column) = &self.plan.narrower {
+            // The rest of the row must not be cut without a word.
+            return Err(DecodeError::Unsupported {
+                what: format!(
+                    "the invalid ENUM value of a row of {} whose column {column} is shorter on the sink",
+                    self.plan.name()
+                )
+                .into(),
+                hint: "give the sink's column the source's definition, or the ENUM a valid value",
+            });
+        }
+        let at = self.operation.name().len();
+        self.sql.splice(at..at, LENIENT.iter().copied());
+        for row in &mut self.rows {
+            let moved = LENIENT.len() as u32;
+            row.key = row.key.start + moved..row.key.end + moved;
+        }
+        Ok(())
+    }
+
     /// Whether its size calls for the next one.
     fn is_full(&self, rows_max: usize) -> bool {
         self.rows.len() >= rows_max || self.sql.len() >= STATEMENT_BYTES_MAX
@@ -436,6 +516,7 @@ impl<'a> Cells<'a> {
     fn new(plan: &TablePlan) -> Self {
         Self {
             cells: vec![None; plan.map.columns.len()],
+            invalid_label: false,
         }
     }
 
@@ -451,7 +532,23 @@ impl<'a> Cells<'a> {
                 *slot = cell;
             }
         }
+        if builder.plan.has_enum {
+            self.invalid_label = self.holds_invalid_label(builder.plan);
+        }
         Ok(())
+    }
+
+    fn holds_invalid_label(&self, plan: &TablePlan) -> bool {
+        plan.columns.iter().any(|column| {
+            plan.source_column(column)
+                .is_some_and(|column| matches!(column.kind, ColumnKind::Enum { .. }))
+                && self
+                    .cells
+                    .get(column.source)
+                    .copied()
+                    .flatten()
+                    .is_some_and(|cell| cell.iter().all(|byte| *byte == 0))
+        })
     }
 
     fn write(
@@ -487,9 +584,14 @@ fn write_names<'c>(
     }
 }
 
-fn finish(open: &mut Option<Statement>, tail: &[u8], out: &mut Vec<Statement>) {
+fn finish(
+    open: &mut Option<Statement>,
+    tail: &[u8],
+    out: &mut Vec<Statement>,
+) -> Result<(), DecodeError> {
     if let Some(mut statement) = open.take() {
         statement.sql.extend_from_slice(tail);
-        out.push(statement);
+        statement.end(out)?;
     }
+    Ok(())
 }

@@ -15,6 +15,8 @@ pub struct TargetTable {
     /// The primary key, or else a unique key without NULLs: positions in `columns`, in key order.
     /// Empty if there is none.
     pub key: Vec<usize>,
+    /// The index of that key, e.g. `PRIMARY`; empty if there is none.
+    pub key_index: String,
     /// Columns of unique keys other than `key`; functional key parts count as all columns.
     pub unique: Vec<usize>,
     /// Whether a foreign key leads from it or to it.
@@ -34,6 +36,8 @@ pub struct TargetColumn {
     pub charset: Option<String>,
     /// Collation; `None` for what is no text.
     pub collation: Option<String>,
+    /// Longest value of a string, in bytes; `None` for what is no string.
+    pub bytes_max: Option<u64>,
     /// Whether the sink computes it.
     pub generated: bool,
     /// Whether an UPDATE that doesn't name it sets it to the present time.
@@ -61,13 +65,14 @@ impl TargetTable {
             String,
             Option<String>,
             Option<String>,
+            Option<u64>,
             String,
             String,
         );
         let columns: Vec<ColumnRow> = conn
             .exec(
                 "SELECT COLUMN_NAME, LOWER(DATA_TYPE), CAST(COLUMN_TYPE AS CHAR), CHARACTER_SET_NAME, \
-                 COLLATION_NAME, EXTRA, IS_NULLABLE FROM information_schema.columns \
+                 COLLATION_NAME, CHARACTER_OCTET_LENGTH, EXTRA, IS_NULLABLE FROM information_schema.columns \
                  WHERE table_schema = ? AND table_name = ? ORDER BY ORDINAL_POSITION",
                 (database, table),
             )
@@ -75,11 +80,11 @@ impl TargetTable {
         if columns.is_empty() {
             return Ok(None);
         }
-        let nullable: Vec<bool> = columns.iter().map(|row| row.6 == "YES").collect();
+        let nullable: Vec<bool> = columns.iter().map(|row| row.7 == "YES").collect();
         let columns: Vec<TargetColumn> = columns
             .into_iter()
             .map(
-                |(name, data_type, column_type, charset, collation, extra, _)| {
+                |(name, data_type, column_type, charset, collation, bytes_max, extra, _)| {
                     let extra = extra.to_ascii_uppercase();
                     TargetColumn {
                         name,
@@ -87,6 +92,7 @@ impl TargetTable {
                         column_type,
                         charset,
                         collation,
+                        bytes_max,
                         generated: extra.contains("VIRTUAL GENERATED")
                             || extra.contains("STORED GENERATED"),
                         stamped: extra.contains("ON UPDATE"),
@@ -115,7 +121,8 @@ impl TargetTable {
                 _ => indexes.push((index, vec![part])),
             }
         }
-        let (key, unique) = choose_key(&indexes, &nullable);
+        let (chosen, unique) = choose_key(&indexes, &nullable);
+        let (key_index, key) = chosen.unwrap_or_default();
         let foreign: Option<u64> = conn
             .exec_first(
                 "SELECT COUNT(*) FROM information_schema.key_column_usage \
@@ -129,6 +136,7 @@ impl TargetTable {
             table: table.to_owned(),
             columns,
             key,
+            key_index,
             unique,
             foreign_keys: foreign.unwrap_or(0) > 0,
         }))
@@ -142,8 +150,11 @@ struct KeyPart {
     whole: bool,
 }
 
-/// The key by which rows are found, and the columns of all other unique keys.
-fn choose_key(indexes: &[(String, Vec<KeyPart>)], nullable: &[bool]) -> (Vec<usize>, Vec<usize>) {
+/// The key by which rows are found, with its index's name, and the columns of all other unique keys.
+fn choose_key(
+    indexes: &[(String, Vec<KeyPart>)],
+    nullable: &[bool],
+) -> (Option<(String, Vec<usize>)>, Vec<usize>) {
     let usable = |parts: &[KeyPart]| {
         parts.iter().all(|part| {
             part.whole
@@ -154,10 +165,10 @@ fn choose_key(indexes: &[(String, Vec<KeyPart>)], nullable: &[bool]) -> (Vec<usi
     };
     // The primary key is sorted first.
     let chosen = indexes.iter().position(|(_, parts)| usable(parts));
-    let key = chosen
-        .and_then(|at| indexes.get(at))
-        .map(|(_, parts)| parts.iter().filter_map(|part| part.column).collect())
-        .unwrap_or_default();
+    let key = chosen.and_then(|at| indexes.get(at)).map(|(name, parts)| {
+        let columns = parts.iter().filter_map(|part| part.column).collect();
+        (name.clone(), columns)
+    });
     let mut unique = Vec::new();
     for (at, (_, parts)) in indexes.iter().enumerate() {
         if Some(at) == chosen {
@@ -200,7 +211,7 @@ mod tests {
         ];
         assert_eq!(
             choose_key(&indexes, &[false, false, true]),
-            (vec![1, 0], vec![2])
+            (Some(("PRIMARY".to_owned(), vec![1, 0])), vec![2])
         );
     }
 
@@ -214,7 +225,7 @@ mod tests {
             ("p".to_owned(), vec![prefix]),
             ("n".to_owned(), vec![part(1)]),
         ];
-        assert_eq!(choose_key(&indexes, &[false, true]), (vec![], vec![0, 1]));
+        assert_eq!(choose_key(&indexes, &[false, true]), (None, vec![0, 1]));
     }
 
     #[test]
@@ -227,6 +238,9 @@ mod tests {
             ("PRIMARY".to_owned(), vec![part(0)]),
             ("e".to_owned(), vec![expression]),
         ];
-        assert_eq!(choose_key(&indexes, &[false, true]), (vec![0], vec![0, 1]));
+        assert_eq!(
+            choose_key(&indexes, &[false, true]),
+            (Some(("PRIMARY".to_owned(), vec![0])), vec![0, 1])
+        );
     }
 }

@@ -36,6 +36,7 @@ fn target_column(name: &str) -> TargetColumn {
         column_type: "int".into(),
         charset: None,
         collation: None,
+        bytes_max: None,
         generated: false,
         stamped: false,
     }
@@ -48,6 +49,7 @@ fn target() -> TargetTable {
         table: "t".into(),
         columns: ["id", "u", "v"].map(target_column).into(),
         key: vec![0],
+        key_index: "PRIMARY".into(),
         unique: vec![1],
         foreign_keys: false,
     }
@@ -321,11 +323,11 @@ fn statements_are_in_order_and_know_their_rows() {
     assert_eq!(
         texts(&statements),
         [
-            (Operation::Delete, 2, "DELETE FROM `d`.`t` WHERE `id` IN (2,3)".to_owned()),
+            (Operation::Delete, 2, "DELETE /*+ INDEX(`t` `PRIMARY`) */ FROM `d`.`t` WHERE `id` IN (2,3)".to_owned()),
             (
                 Operation::Update,
                 1,
-                "UPDATE (VALUES ROW(1,1,6)) AS v(c0,c1,c2) STRAIGHT_JOIN `d`.`t` AS t ON t.`id` = v.c0 \
+                "UPDATE (VALUES ROW(1,1,6)) AS v(c0,c1,c2) STRAIGHT_JOIN `d`.`t` AS t FORCE INDEX FOR JOIN (`PRIMARY`) ON t.`id` = v.c0 \
                  SET t.`u` = v.c1, t.`v` = v.c2"
                     .to_owned()
             ),
@@ -511,6 +513,7 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
     );
     let bare = TargetTable {
         key: vec![],
+        key_index: String::new(),
         unique: vec![],
         ..target()
     };
@@ -604,13 +607,7 @@ fn each_literal_means_its_value() {
         ),
         (ColumnKind::Enum { bytes: 1 }, false, UTF8MB4, &[2], "2"),
         (ColumnKind::Set { bytes: 1 }, false, UTF8MB4, &[3], "3"),
-        (
-            varchar,
-            false,
-            UTF8MB4,
-            b"it's \\ \0",
-            "_utf8mb4'it\\'s \\\\ \\0'",
-        ),
+        (varchar, false, UTF8MB4, b"it's \\ \0", "'it\\'s \\\\ \\0'"),
         (varchar, false, LATIN1, b"a", "_latin1'a'"),
         (varchar, false, GBK, &[0xbf, 0x5c], "_gbk X'BF5C'"),
         (varchar, false, UTF16, &[0x00, 0x27], "_utf16 X'0027'"),
@@ -618,7 +615,7 @@ fn each_literal_means_its_value() {
         // The binlog cuts the zeros off; of a VARBINARY there are none to add.
         (binary, false, BINARY_COLLATION, b"a", "_binary'a\\0\\0\\0'"),
         (binary, false, BINARY_COLLATION, b"abcd", "_binary'abcd'"),
-        (binary, false, UTF8MB4, b"a", "_utf8mb4'a'"),
+        (binary, false, UTF8MB4, b"a", "'a'"),
         (
             ColumnKind::Blob { length_bytes: 1 },
             false,

@@ -20,6 +20,9 @@ use crate::decode::{
 /// that producer and consumer hold a part at a time and not the whole.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
+/// A larger event is not copied but goes into a part of its own, in the memory that it was read into.
+const EVENT_COPIED_MAX: usize = 8 * 1024 * 1024;
+
 /// Events with this header flag may be skipped by readers that don't know them
 /// (`LOG_EVENT_IGNORABLE_F` in MySQL's `binlog_event.h`).
 const IGNORABLE: u16 = 0x80;
@@ -46,6 +49,8 @@ struct Open {
     begun: bool,
     /// Table ids of the present statement that the filter does not take.
     skipped: HashSet<u64>,
+    /// The event that was pushed last is large and was taken, but not copied.
+    awaits_large: bool,
 }
 
 impl Assembler {
@@ -109,6 +114,7 @@ impl Assembler {
                     events: Vec::new(),
                     begun: false,
                     skipped: HashSet::new(),
+                    awaits_large: false,
                 });
                 Ok(None)
             }
@@ -267,21 +273,29 @@ impl Assembler {
         let full = !open.events.is_empty()
             && open.events.len() + EventHeader::LEN + body.len() > CHUNK_BYTES_MAX;
         let message = full.then(|| {
-            let part = open.part;
-            open.part += 1;
-            Message::Chunk(Chunk {
-                ord: self.ord,
-                gtid: open.gtid.clone(),
-                commit_time_us: open.commit_time_us,
-                part,
-                last: false,
-                events: Bytes::from(std::mem::take(&mut open.events)),
-                after: place.position(),
-            })
+            let events = Bytes::from(std::mem::take(&mut open.events));
+            open.part(self.ord, events, place.position())
         });
+        if body.len() > EVENT_COPIED_MAX {
+            open.awaits_large = true;
+            return message;
+        }
         write_header(header, body.len(), &mut open.events);
         open.events.extend_from_slice(body);
         message
+    }
+
+    /// Whether the event that was pushed last must be given to [`Assembler::large`].
+    pub fn awaits_large(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.awaits_large)
+    }
+
+    /// Takes the memory of a large event that was pushed just before: it becomes a part by itself.
+    pub fn large(&mut self, event: Bytes, file: &str, offset: u64) -> Option<Message> {
+        let open = self.open.as_mut()?;
+        open.awaits_large = false;
+        let after = Place { file, offset }.position();
+        Some(open.part(self.ord, event, after))
     }
 
     fn end(&mut self, place: &Place<'_>) -> Option<Message> {
@@ -310,6 +324,23 @@ impl Assembler {
     /// The open transaction's GTID.
     pub fn gtid(&self) -> Option<&Gtid> {
         self.open.as_ref().map(|open| &open.gtid)
+    }
+}
+
+impl Open {
+    /// A part that is not the last.
+    fn part(&mut self, ord: u64, events: Bytes, after: BinlogPosition) -> Message {
+        let part = self.part;
+        self.part += 1;
+        Message::Chunk(Chunk {
+            ord,
+            gtid: self.gtid.clone(),
+            commit_time_us: self.commit_time_us,
+            part,
+            last: false,
+            events,
+            after,
+        })
     }
 }
 

@@ -272,6 +272,7 @@ mod tests {
                 column_type: column_type.to_owned(),
                 charset: text(collation.split('_').next().unwrap()),
                 collation: text(collation),
+                bytes_max: None,
                 generated: false,
                 stamped: false,
             },

@@ -186,6 +186,7 @@ impl Tables {
                     column_type,
                     charset,
                     collation,
+                    bytes_max: None,
                     generated,
                     stamped: extra.contains("ON UPDATE"),
                 },
@@ -315,6 +316,7 @@ mod tests {
             column_type: column_type.to_owned(),
             charset: text.map(|(charset, _)| charset.to_owned()),
             collation: text.map(|(_, collation)| collation.to_owned()),
+            bytes_max: None,
             generated: false,
             stamped: false,
         }

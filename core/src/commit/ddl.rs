@@ -16,6 +16,7 @@ use super::session::{SQL_MODE, ServerFacts, Session, quote};
 use super::{Advice, SinkError};
 use crate::apply::ddl::TableName;
 use crate::decode::{Charset, StatusVars};
+use crate::failpoint::Point;
 
 /// The record of a DDL statement in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +179,9 @@ pub async fn run(
                 &format!("SET gtid_next = '{gtid}'"),
             )
             .await?;
+        session.reach(Point::DdlBeforeStatement).await?;
         let result = session.packet("run DDL", ddl.sql, 1).await;
+        session.reach(Point::DdlAfterStatement).await?;
         if !matches!(result, Err((_, SinkError::Connection { .. }))) {
             session
                 .execute("end gtid_next", "SET gtid_next = 'AUTOMATIC'")
@@ -190,7 +193,9 @@ pub async fn run(
             return Ok(false);
         }
         restore_session(session, ddl).await?;
+        session.reach(Point::DdlBeforeStatement).await?;
         let result = session.packet("run DDL", ddl.sql, 1).await;
+        session.reach(Point::DdlAfterStatement).await?;
         refused(session.sink(), ddl, result)?;
     }
     leave_session(session).await?;

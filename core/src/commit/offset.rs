@@ -9,6 +9,7 @@ use super::SinkError;
 use super::ddl::DdlIntent;
 use super::session::{Session, quote};
 use super::takeover::Held;
+use crate::failpoint::Point;
 
 /// A statement that fails with error 1242 unless the statement before it matched exactly one row.
 ///
@@ -122,8 +123,10 @@ impl OffsetWriter {
             gtids: all,
             ..Advance::default()
         };
+        session.reach(Point::StartBeforeOffset).await?;
         session.execute("write the start", "BEGIN").await?;
-        self.commit(session, &advance).await
+        self.commit(session, &advance).await?;
+        session.reach(Point::StartAfterOffset).await
     }
 
     /// Moves the offset and commits the open transaction of `session`; on success the advance is
@@ -148,6 +151,7 @@ impl OffsetWriter {
             });
         }
         let (sql, statements) = self.commit_sql(advance, &gtids);
+        session.reach(Point::CommitBeforeOffset).await?;
         match session.packet("commit", sql.as_bytes(), statements).await {
             Ok(_) => {
                 self.commit_seq += 1;
@@ -155,7 +159,7 @@ impl OffsetWriter {
                 if let DdlChange::Intent(intent) = &advance.ddl {
                     self.ddl_seq = intent.seq;
                 }
-                Ok(())
+                session.reach(Point::CommitAfterCommit).await
             }
             Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
                 Err(lost)

@@ -6,6 +6,7 @@ use towpath_protocol::spec::Endpoint;
 
 use super::SinkError;
 use crate::endpoint;
+use crate::failpoint::{self, Point};
 
 /// The sql_mode in which rows are written: strict, a zero stays a zero in an AUTO_INCREMENT column,
 /// and dates come as the source stored them, zero and partial ones too.
@@ -71,6 +72,9 @@ impl Session {
             })?
             // UPDATE answers with the rows that it matched, not those that it changed.
             .client_found_rows(true)
+            // An UPDATE of joined tables with JSON_TABLE in it wants a default database, whichever:
+            // this one is there for every account.
+            .db_name(Some("information_schema"))
             .stmt_cache_size(0);
         let conn = endpoint::connect(opts, address.tls)
             .await
@@ -139,6 +143,18 @@ impl Session {
         Ok(facts)
     }
 
+    /// From now on statements are read byte by byte: every literal names its own character set, and names
+    /// are UTF-8 already. The server would otherwise look for characters of several bytes in each literal,
+    /// which more than doubles what an INSERT of large binary values costs it.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub async fn read_bytes(&mut self) -> Result<(), SinkError> {
+        let sql = "SET SESSION character_set_client = binary";
+        self.execute("fix the client's character set", sql).await?;
+        Ok(())
+    }
+
     /// The connection's id at the server.
     pub fn connection_id(&self) -> u32 {
         self.conn.id()
@@ -152,6 +168,16 @@ impl Session {
     /// The library's connection, for reading definitions.
     pub fn conn(&mut self) -> &mut Conn {
         &mut self.conn
+    }
+
+    /// A place that a test may end the process at; see [`failpoint`].
+    ///
+    /// # Errors
+    /// [`SinkError::Connection`], if a test says so.
+    pub async fn reach(&self, point: Point) -> Result<(), SinkError> {
+        failpoint::reach(point)
+            .await
+            .map_err(|error| SinkError::from_driver(&self.sink, "failpoint", error.into()))
     }
 
     /// Runs one statement without results; answers the rows that it matched.

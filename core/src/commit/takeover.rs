@@ -17,6 +17,7 @@ use super::ddl::DdlIntent;
 use super::lock::{Lane, lock_name};
 use super::session::{Session, quote};
 use super::{SinkError, schema};
+use crate::failpoint::Point;
 
 /// A predecessor's lock is waited for this long: its rollback takes about as long as its open
 /// transaction did, and batches are bounded.
@@ -111,6 +112,7 @@ pub async fn take_over(
     judge(claim, &before)?;
     let pipeline_uuid = parse_uuid(claim, "towpath.offset.pipeline_uuid", &before.pipeline_uuid)?;
 
+    rows.reach(Point::TakeoverBeforeLocks).await?;
     for lane in 0..before.lanes.max(1) {
         take_lock(
             claim,
@@ -125,6 +127,8 @@ pub async fn take_over(
         &lock_name(pipeline_uuid, &claim.sink, Lane::Ddl),
     )
     .await?;
+
+    rows.reach(Point::TakeoverLocked).await?;
 
     // Nobody of an older epoch can commit now; the row may have moved while we waited.
     let now = read_fence(claim, rows).await?;
@@ -157,7 +161,10 @@ pub async fn take_over(
         previous = now.owner,
         "took the sink over"
     );
-    read_held(claim, rows, pipeline_uuid, generation, epoch).await
+    rows.reach(Point::TakeoverEpochWritten).await?;
+    let held = read_held(claim, rows, pipeline_uuid, generation, epoch).await?;
+    rows.reach(Point::TakeoverDone).await?;
+    Ok(held)
 }
 
 async fn ensure_row(claim: &Claim, session: &mut Session) -> Result<(), SinkError> {

@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
-use towpath_protocol::gtid::Gtid;
-use towpath_protocol::spec::{ApplySpec, PipelineSpec, TableFilter};
+use towpath_protocol::gtid::{Gtid, GtidSet};
+use towpath_protocol::spec::{ApplySpec, Delivery, PipelineSpec, TableFilter};
 use uuid::Uuid;
 
 use super::authority::Confirmed;
@@ -32,7 +33,8 @@ use crate::commit::offset::{Advance, DdlChange};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held};
 use crate::decode::{DecodeError, Event, EventType, Events, QueryEvent, RowsEvent, StatusVars};
-use crate::queue::Receiver;
+use crate::failpoint::{self, Point};
+use crate::queue::{Lease, Receiver};
 
 /// Transactions that change nothing on the sink move its offset at most this often, and at a stop.
 const OFFSET_ONLY_EVERY: Duration = Duration::from_secs(1);
@@ -77,6 +79,9 @@ pub(super) struct Consumer {
     facts: ServerFacts,
     plans: Plans,
     builder: BatchBuilder,
+    delivery: Delivery,
+    /// Of the memory that a large event takes, while it is in the builder.
+    lease: Option<Lease>,
     /// What the next commit adds to the offset.
     advance: Advance,
     /// Whole source transactions in `advance`.
@@ -99,6 +104,7 @@ impl Consumer {
     )]
     pub(super) fn new(
         spec: &PipelineSpec,
+        delivery: Delivery,
         claim: &Claim,
         held: Held,
         lane: Lane,
@@ -119,7 +125,12 @@ impl Consumer {
             ddl,
             facts,
             plans: Plans::default(),
-            builder: BatchBuilder::new(),
+            builder: match delivery {
+                Delivery::ExactlyOnce => BatchBuilder::new(),
+                Delivery::AtLeastOnce | Delivery::AtMostOnce => BatchBuilder::idempotent(),
+            },
+            delivery,
+            lease: None,
             advance: Advance::default(),
             transactions: 0,
             inside: false,
@@ -156,15 +167,22 @@ impl Consumer {
                             }
                             return Err(PipelineError::QueueClosed);
                         }
-                        Some(Message::CaughtUp { position }) => {
+                        Some((Message::CaughtUp { position }, _)) => {
                             caught_up = true;
                             if !self.inside {
                                 self.advance.position = Some(position);
                             }
                         }
-                        Some(Message::Chunk(chunk)) => {
+                        Some((Message::Chunk(chunk), lease)) => {
                             caught_up = false;
+                            // Nothing is in use here that could be lost.
+                            let _ = failpoint::reach(Point::QueueTaken).await;
+                            self.lease = lease;
                             self.chunk(chunk).await?;
+                            if self.builder.changes() == 0 {
+                                // Nothing of it is left.
+                                self.lease = None;
+                            }
                         }
                     }
                 }
@@ -208,6 +226,10 @@ impl Consumer {
         self.builder.changes() >= rows_max
             || self.builder.bytes() as u64 >= self.bounds.batch_bytes_max
             || self.transactions >= TRANSACTIONS_MAX
+            // Nothing more is read before it is applied.
+            || self.lease.is_some()
+            // What follows has an offset that must be committed before it.
+            || (self.delivery == Delivery::AtMostOnce && self.piece_sent && !self.inside)
     }
 
     /// Has the lane apply what has gathered, and commit it unless a source transaction is in the middle.
@@ -225,17 +247,26 @@ impl Consumer {
                 .unwrap_or_default();
             statement.check_size(self.facts.max_allowed_packet, &gtid)?;
         }
-        let advance = if self.inside {
-            self.piece_sent = true;
-            None
-        } else {
-            self.piece_sent = false;
+        let whole = !self.inside;
+        // At most once: the offset of a large transaction is committed before its first piece.
+        let early = self.delivery == Delivery::AtMostOnce;
+        let mut advance = None;
+        if whole || (early && !self.piece_sent) {
+            let mut now = std::mem::take(&mut self.advance);
+            if early && whole && self.piece_sent {
+                now.gtids = GtidSet::new();
+            } else if let (false, Some(gtid)) = (whole, batch.transactions.last()) {
+                now.gtids.add(gtid);
+            }
+            advance = Some(now);
             self.transactions = 0;
             self.last_commit = Instant::now();
-            Some(std::mem::take(&mut self.advance))
-        };
+        }
+        self.piece_sent = !whole;
         self.waits.pace.passed(batch.changes);
-        self.lane.begin(batch, advance).await;
+        self.lane
+            .begin(batch, advance, whole, self.lease.take())
+            .await;
         Ok(())
     }
 
@@ -296,12 +327,14 @@ impl Consumer {
         self.inside = true;
         if !chunk.events.is_empty() {
             self.builder.begin(&chunk.gtid);
+            self.builder.read_from(chunk.events.clone());
         }
         let mut outcome = Outcome::Gathered;
         for event in Events::new(&chunk.events) {
             let event = event.map_err(|source| decode(&chunk.gtid, source))?;
             outcome = self.event(&chunk, event).await?;
         }
+        self.builder.read_from(Bytes::new());
         if chunk.last {
             self.inside = false;
             if outcome != Outcome::Gathered {
@@ -401,6 +434,7 @@ impl Consumer {
         if !self.confirmed(&statement.gtid).await {
             return Ok(Outcome::Stopped);
         }
+        self.ddl.reach(Point::DdlBeforeIntent).await?;
         let intent = match self.ddl_intent.take() {
             Some(intent) if intent.gtid == statement.gtid => intent,
             _ => {
@@ -420,6 +454,7 @@ impl Consumer {
                 intent
             }
         };
+        self.ddl.reach(Point::DdlAfterIntent).await?;
         self.ddl_seq = intent.seq;
         let ran = ddl::run(
             &mut self.ddl,
@@ -439,12 +474,14 @@ impl Consumer {
             .await?;
         }
         ran?;
+        self.ddl.reach(Point::DdlBeforeDone).await?;
         let mut advance = Advance {
             ddl: DdlChange::Done,
             ..Advance::default()
         };
         advance.add(gtid, &chunk.after, chunk.commit_time_us);
         self.commit_now(advance).await?;
+        self.ddl.reach(Point::DdlAfterDone).await?;
         self.plans.clear();
         Ok(Outcome::Committed)
     }
@@ -501,7 +538,7 @@ impl Consumer {
 
     async fn commit_now(&mut self, advance: Advance) -> Result<(), PipelineError> {
         self.lane
-            .begin(crate::apply::Batch::default(), Some(advance))
+            .begin(crate::apply::Batch::default(), Some(advance), true, None)
             .await;
         let done = self.lane.done().await?;
         self.done(done);

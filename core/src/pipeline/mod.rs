@@ -81,6 +81,7 @@ pub async fn run(
     };
     let mut backoff = Backoff::new();
     loop {
+        let commits = controls.progress.view().commits;
         let result = epoch(
             spec,
             sink,
@@ -97,6 +98,10 @@ pub async fn run(
         };
         if error.course() == Course::End {
             return Err(error);
+        }
+        // Whoever gets on between two losses isn't in a loop, and every pause is lag.
+        if controls.progress.view().commits > commits {
+            backoff.progressed();
         }
         let pause = backoff.failed(Instant::now(), rand::random());
         warn!(
@@ -166,6 +171,7 @@ async fn epoch(
     };
     let consumer = Consumer::new(
         spec,
+        sink.delivery,
         claim,
         begun.held,
         begun.lane,
@@ -278,6 +284,7 @@ async fn begin(
     check_position(&gtids, &facts)?;
     let _ = source.disconnect().await;
 
+    rows.read_bytes().await?;
     let mut offset = OffsetWriter::new(
         &claim.pipeline,
         &claim.sink,
@@ -293,7 +300,7 @@ async fn begin(
         );
     }
     Ok(Begun {
-        lane: Lane::new(rows, offset, &sink_facts),
+        lane: Lane::new(rows, offset, &sink_facts, sink.delivery),
         ddl,
         sink_facts,
         gtids,

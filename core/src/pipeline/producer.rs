@@ -13,6 +13,7 @@ use super::error::PipelineError;
 use super::pace::Pace;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
+use crate::failpoint::{self, Point};
 use crate::queue::Sender;
 use crate::source::{
     Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, check_position,
@@ -94,6 +95,9 @@ impl Producer {
         }
         let mut stream =
             EventStream::open(&self.endpoint, &self.options, DumpFrom::Gtid(&self.gtids)).await?;
+        failpoint::reach(Point::ProducerConnected)
+            .await
+            .map_err(SourceError::Lost)?;
         backoff.connected(Instant::now());
         self.progress.source_lost(None);
         loop {
@@ -102,14 +106,34 @@ impl Producer {
                 if let Some(message) = message {
                     self.queue(message).await?;
                 }
+                if assembler.awaits_large() {
+                    self.large(assembler, &mut stream).await?;
+                }
             }
             stream.fill().await?;
         }
     }
 
+    /// Queues the event that was read last, in the memory that it was read into.
+    async fn large(
+        &mut self,
+        assembler: &mut Assembler,
+        stream: &mut EventStream,
+    ) -> Result<(), PipelineError> {
+        let event = stream.take();
+        let at = stream.position();
+        if let Some(message) = assembler.large(event, &at.file, at.offset) {
+            self.queue(message).await?;
+        }
+        Ok(())
+    }
+
     async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {
         if let Message::Chunk(chunk) = &message {
             let bytes = chunk.events.len() as u64;
+            failpoint::reach(Point::ProducerBeforeQueue)
+                .await
+                .map_err(SourceError::Lost)?;
             self.pace.free().await;
             self.pace.passed(bytes);
             self.progress.read(bytes);
@@ -117,10 +141,16 @@ impl Producer {
                 self.gtids.add(&chunk.gtid);
             }
         }
+        let inside = matches!(&message, Message::Chunk(chunk) if !chunk.last);
         self.queue
             .send(message)
             .await
             .map_err(|_| PipelineError::QueueClosed)?;
+        if inside {
+            failpoint::reach(Point::ProducerInside)
+                .await
+                .map_err(SourceError::Lost)?;
+        }
         self.progress.queued(self.queue.queued_bytes());
         Ok(())
     }

@@ -109,9 +109,9 @@ pub enum Delivery {
     /// Nothing: data and offset commit in one transaction of the sink.
     #[default]
     ExactlyOnce,
-    /// Repeat it. Not in this version.
+    /// Repeat it: data commit first, the offset after them.
     AtLeastOnce,
-    /// Lose it. Not in this version.
+    /// Lose it: the offset commits first, data after it.
     AtMostOnce,
 }
 

@@ -40,10 +40,19 @@ pub struct ServerBuilder {
     server_id: u32,
     binlog: bool,
     durable: bool,
+    data: Option<PathBuf>,
     options: Vec<(String, String)>,
 }
 
 impl ServerBuilder {
+    /// Begins with a copy of the data directory of a server of the same version that was stopped
+    /// cleanly, but under a `server_uuid` of its own.
+    #[must_use]
+    pub fn data_of(mut self, datadir: impl Into<PathBuf>) -> Self {
+        self.data = Some(datadir.into());
+        self
+    }
+
     /// `server_id`; 1 by default. Servers that replicate from each other need different ones.
     #[must_use]
     pub fn server_id(mut self, server_id: u32) -> Self {
@@ -88,11 +97,11 @@ impl ServerBuilder {
     /// error log.
     pub async fn start(self) -> Result<MysqlServer> {
         let (programs, dir, user) = tokio::task::spawn_blocking({
-            let programs = self.programs.clone();
+            let (programs, data) = (self.programs.clone(), self.data.clone());
             move || -> Result<_> {
                 let programs = programs.map_or_else(Programs::find, Ok)?;
                 let dir = ScratchDir::create("mysql")?;
-                template::copy_to(&programs, &dir.path().join("data"))?;
+                template::copy_to(&programs, data.as_deref(), &dir.path().join("data"))?;
                 let user = template::user_args(dir.path())?;
                 Ok((programs, dir, user))
             }
@@ -173,6 +182,7 @@ impl MysqlServer {
             server_id: 1,
             binlog: true,
             durable: false,
+            data: None,
             options: Vec::new(),
         }
     }

@@ -39,12 +39,18 @@ CREATE USER 'app'@'%' IDENTIFIED BY 'app';
 GRANT ALL ON *.* TO 'app'@'%';
 ";
 
-/// Copies the template for `programs` to `datadir`, which must not exist, making the template
-/// first if this is the first server of its version.
-pub(crate) fn copy_to(programs: &Programs, datadir: &Path) -> Result<()> {
-    let template = find_or_make(programs)?;
-    copy_dir(&template, datadir)
-        .with_context(|| format!("copying {} to {}", template.display(), datadir.display()))
+/// Copies `from` to `datadir`, which must not exist: another data directory, or else the template
+/// for `programs`, which is made first if this is the first server of its version.
+pub(crate) fn copy_to(programs: &Programs, from: Option<&Path>, datadir: &Path) -> Result<()> {
+    let from = match from {
+        Some(from) => from.to_owned(),
+        None => find_or_make(programs)?,
+    };
+    copy_dir(&from, datadir)
+        .with_context(|| format!("copying {} to {}", from.display(), datadir.display()))?;
+    // Each copy is to become a server with its own server_uuid.
+    remove_if_there(&datadir.join("auto.cnf"))?;
+    Ok(())
 }
 
 /// `--user=root` where mysqld would otherwise refuse to run. `ours` is a file made by us.
@@ -74,8 +80,6 @@ fn find_or_make(programs: &Programs) -> Result<PathBuf> {
         let making = dir.join(format!("{name}.new"));
         remove_if_there(&making)?;
         initialise(programs, users, &making)?;
-        // Each copy is to become a server with its own server_uuid.
-        remove_if_there(&making.join("auto.cnf"))?;
         fs::rename(&making, &place)?;
     }
     Ok(place)

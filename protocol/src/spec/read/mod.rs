@@ -248,16 +248,6 @@ fn sink(table: &Section<'_>) -> Option<SinkSpec> {
             ("at-most-once", Delivery::AtMostOnce),
         ],
     );
-    let refused = match delivery {
-        None | Some(Delivery::ExactlyOnce) => None,
-        Some(Delivery::AtLeastOnce) => Some("at-least-once"),
-        Some(Delivery::AtMostOnce) => Some("at-most-once"),
-    };
-    if let Some(word) = refused {
-        let message =
-            format!("\"{word}\" is not in this version; write delivery = \"exactly-once\"");
-        table.document.report(&table.place_of("delivery"), message);
-    }
     Some(SinkSpec {
         name: name?,
         endpoint: endpoint?,

@@ -114,3 +114,25 @@ pub enum OperationStep {
     /// The spec is written, and Cores begin with it.
     Starting,
 }
+
+impl Journal {
+    /// What the pipeline is to do after runs that are stopped for an update or a rollback; `None` if none
+    /// are. Meanwhile it counts as what the user wants.
+    pub fn after_the_stop(&self) -> Option<&DesiredState> {
+        match &self.operation {
+            Some(
+                Operation::Update {
+                    step: OperationStep::Stopping,
+                    then,
+                    ..
+                }
+                | Operation::Rollback {
+                    step: OperationStep::Stopping,
+                    then,
+                    ..
+                },
+            ) => Some(then),
+            _ => None,
+        }
+    }
+}

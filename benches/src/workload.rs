@@ -1,4 +1,4 @@
-//! Three workloads, each in one binlog file.
+//! Three workloads.
 //!
 //! - W1, many small transactions (sysbench's `oltp_write_only`): two updates, a delete and an
 //!   insert of one row each, uniformly over four tables.
@@ -19,30 +19,33 @@ use towpath_testing::MysqlServer;
 
 /// How large the workloads are.
 #[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Sizes {
+pub struct Sizes {
     /// Transactions of W1, four rows each.
     #[arg(long, default_value_t = 100_000)]
-    w1_transactions: u32,
+    pub w1_transactions: u32,
     /// Rows in each of the four tables of W1.
     #[arg(long, default_value_t = 100_000)]
-    w1_table_rows: u32,
+    pub w1_table_rows: u32,
     /// Transactions of W2, 1,000 rows each.
     #[arg(long, default_value_t = 1_000)]
-    w2_transactions: u32,
+    pub w2_transactions: u32,
     /// Transactions of W3, one row of 100 KiB each.
     #[arg(long, default_value_t = 2_000)]
-    w3_transactions: u32,
+    pub w3_transactions: u32,
     /// Seed of all values.
     #[arg(long, default_value_t = 42)]
-    seed: u64,
+    pub seed: u64,
 }
 
 /// A workload's file.
 #[derive(Debug)]
-pub(crate) struct Binlog {
-    pub(crate) name: &'static str,
-    pub(crate) file: String,
-    pub(crate) bytes: u64,
+pub struct Binlog {
+    /// The workload's name.
+    pub name: &'static str,
+    /// The file's name.
+    pub file: String,
+    /// Its size, bytes.
+    pub bytes: u64,
     rows: u64,
 }
 
@@ -58,45 +61,139 @@ const CONNECTIONS: u32 = 16;
 const ROWS_PER_INSERT: u32 = 1_000;
 const BLOB_BYTES: usize = 100 * 1024;
 
-/// Writes all three.
-pub(crate) async fn write_all(server: &MysqlServer, sizes: &Sizes) -> Result<Vec<Binlog>> {
+/// Which of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Many small transactions.
+    W1,
+    /// Few large ones.
+    W2,
+    /// Large values.
+    W3,
+}
+
+/// What all workloads write to.
+pub const DATABASE: &str = "bench";
+
+impl Workload {
+    /// All of them.
+    pub const ALL: [Workload; 3] = [Workload::W1, Workload::W2, Workload::W3];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::W1 => "W1",
+            Workload::W2 => "W2",
+            Workload::W3 => "W3",
+        }
+    }
+
+    /// The tables that it writes to, with what is compared of each row beside its checksum: the inner
+    /// types of JSON, which a checksum doesn't see.
+    pub fn tables(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Workload::W1 => &[
+                ("sbtest1", "''"),
+                ("sbtest2", "''"),
+                ("sbtest3", "''"),
+                ("sbtest4", "''"),
+            ],
+            Workload::W2 => &[(
+                "w2",
+                "CONCAT_WS(',', JSON_TYPE(j), JSON_TYPE(j->'$.sku'), JSON_TYPE(j->'$.qty'), \
+                 JSON_TYPE(j->'$.tags'), JSON_TYPE(j->'$.tags[0]'), JSON_TYPE(j->'$.price'))",
+            )],
+            Workload::W3 => &[("w3", "''")],
+        }
+    }
+
+    /// Transactions and row changes.
+    pub fn transactions_and_rows(self, sizes: &Sizes) -> (u64, u64) {
+        match self {
+            Workload::W1 => (
+                sizes.w1_transactions.into(),
+                u64::from(sizes.w1_transactions) * 4,
+            ),
+            Workload::W2 => (
+                sizes.w2_transactions.into(),
+                u64::from(sizes.w2_transactions) * u64::from(ROWS_PER_INSERT),
+            ),
+            Workload::W3 => (sizes.w3_transactions.into(), sizes.w3_transactions.into()),
+        }
+    }
+
+    /// Makes its tables, and their first rows, in the connection's database.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn prepare(self, conn: &mut Conn, sizes: &Sizes) -> Result<()> {
+        match self {
+            Workload::W1 => prepare_w1(conn, sizes).await,
+            Workload::W2 => Ok(conn
+                .query_drop(
+                    "CREATE TABLE w2 (id INT PRIMARY KEY, u BIGINT UNSIGNED, d DECIMAL(20,4), \
+                     v VARCHAR(100), dt DATETIME(6), ts TIMESTAMP, j JSON, \
+                     e ENUM('new','paid','sent','lost'), t TEXT, b BLOB, f DOUBLE, bits BIT(16))",
+                )
+                .await?),
+            Workload::W3 => Ok(conn
+                .query_drop("CREATE TABLE w3 (id INT PRIMARY KEY, b MEDIUMBLOB)")
+                .await?),
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn write(self, server: &MysqlServer, sizes: &Sizes) -> Result<()> {
+        let mut conn = server.conn().await?;
+        conn.query_drop(format!("USE {DATABASE}")).await?;
+        match self {
+            Workload::W1 => {
+                let mut writers = tokio::task::JoinSet::new();
+                for number in 0..CONNECTIONS {
+                    let mut conn = server.conn().await?;
+                    let sizes = *sizes;
+                    writers.spawn(async move {
+                        conn.query_drop(format!("USE {DATABASE}")).await?;
+                        write_w1(&mut conn, &sizes, number).await
+                    });
+                }
+                while let Some(written) = writers.join_next().await {
+                    written??;
+                }
+                Ok(())
+            }
+            Workload::W2 => write_w2(&mut conn, sizes).await,
+            Workload::W3 => write_w3(&mut conn, sizes).await,
+        }
+    }
+}
+
+/// Writes all three, each into one binlog file.
+///
+/// # Errors
+/// Those of the server, and when one doesn't fit into a file.
+pub async fn write_all(server: &MysqlServer, sizes: &Sizes) -> Result<Vec<Binlog>> {
     let mut conn = server.conn().await?;
     // Preparing is not part of what is read.
-    conn.query_drop("SET sql_log_bin = 0; CREATE DATABASE bench; USE bench")
-        .await?;
-    prepare_w1(&mut conn, sizes).await?;
-    conn.query_drop(
-        "CREATE TABLE w2 (id INT PRIMARY KEY, u BIGINT UNSIGNED, d DECIMAL(20,4), \
-         v VARCHAR(100), dt DATETIME(6), ts TIMESTAMP, j JSON, e ENUM('new','paid','sent','lost'), \
-         t TEXT, b BLOB, f DOUBLE, bits BIT(16)); \
-         CREATE TABLE w3 (id INT PRIMARY KEY, b MEDIUMBLOB); SET sql_log_bin = 1",
-    )
+    conn.query_drop(format!(
+        "SET sql_log_bin = 0; CREATE DATABASE {DATABASE}; USE {DATABASE}"
+    ))
     .await?;
+    for workload in Workload::ALL {
+        workload.prepare(&mut conn, sizes).await?;
+    }
+    conn.query_drop("SET sql_log_bin = 1").await?;
 
     let mut binlogs = Vec::new();
-    let file = begin(&mut conn).await?;
-    let mut writers = tokio::task::JoinSet::new();
-    for number in 0..CONNECTIONS {
-        let mut conn = server.conn().await?;
-        let sizes = *sizes;
-        writers.spawn(async move {
-            conn.query_drop("USE bench").await?;
-            write_w1(&mut conn, &sizes, number).await
-        });
+    for workload in Workload::ALL {
+        let file = begin(&mut conn).await?;
+        workload.write(server, sizes).await?;
+        let (_, rows) = workload.transactions_and_rows(sizes);
+        binlogs.push(end(&mut conn, workload.name(), file, rows).await?);
     }
-    while let Some(written) = writers.join_next().await {
-        written??;
-    }
-    binlogs.push(end(&mut conn, "W1", file, u64::from(sizes.w1_transactions) * 4).await?);
-
-    let file = begin(&mut conn).await?;
-    write_w2(&mut conn, sizes).await?;
-    let rows = u64::from(sizes.w2_transactions) * u64::from(ROWS_PER_INSERT);
-    binlogs.push(end(&mut conn, "W2", file, rows).await?);
-
-    let file = begin(&mut conn).await?;
-    write_w3(&mut conn, sizes).await?;
-    binlogs.push(end(&mut conn, "W3", file, u64::from(sizes.w3_transactions)).await?);
     Ok(binlogs)
 }
 
