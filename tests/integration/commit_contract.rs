@@ -386,7 +386,11 @@ async fn a_directory_s_epoch_must_be_above_the_row_s_and_of_the_row_s_directory(
     let error = refused(&granted(other, 9, 900), "another directory").await?;
     let said = error.to_string();
     ensure!(matches!(error, SinkError::Cluster { .. }), "{said}");
-    for part in [&ours.to_string(), &other.to_string(), "towpath adopt"] {
+    for part in [
+        &ours.to_string(),
+        &other.to_string(),
+        "towpath explain TP1605",
+    ] {
         ensure!(said.contains(part), "{part:?} is not in {said}");
     }
     let error = refused(&claim(None), "no directory").await?;
@@ -395,6 +399,20 @@ async fn a_directory_s_epoch_must_be_above_the_row_s_and_of_the_row_s_directory(
         rows(&mut conn, ROW).await? == stamped,
         "a refusal has changed the row"
     );
+
+    // What that page says, for a directory that is gone for good: then another one takes the row over.
+    conn.query_drop(
+        "UPDATE towpath.`offset` SET cluster = NULL, generation = 0, epoch = 0 \
+         WHERE pipeline = 'd' AND sink = 'replica'",
+    )
+    .await?;
+    own_as(&server, &granted(other, 1, 2)).await?;
+    let taken = rows(&mut conn, ROW).await?;
+    ensure!(taken == [format!("'{other} 1 2 0'")], "{taken:?}");
+    conn.query_drop(format!(
+        "UPDATE towpath.`offset` SET cluster = '{ours}', generation = 1, epoch = 7"
+    ))
+    .await?;
 
     // Above it is taken; a rebuilt directory's generation counts before its epoch.
     for (generation, epoch) in [(1, 8), (2, 3)] {

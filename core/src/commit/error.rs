@@ -9,7 +9,7 @@ use crate::endpoint::{EndpointError, is_certificate_error};
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The connection could not be made or was lost.
-    #[error("sink {sink}: {doing}: {source}")]
+    #[error("sink {sink}: {doing}: {source}; {}", connection_advice(.source))]
     Connection {
         /// The sink's name.
         sink: String,
@@ -70,7 +70,8 @@ pub enum SinkError {
     },
     /// The compare-and-set in a commit matched no row: somebody else moved the offset.
     #[error(
-        "sink {sink}: fenced: the offset row is no longer at epoch {epoch}, commit {commit_seq}; rolled back"
+        "sink {sink}: fenced: the offset row is no longer at epoch {epoch}, commit {commit_seq}; rolled back, \
+         and read anew: another process has taken over, or the row was changed by hand"
     )]
     Fenced {
         /// The sink's name.
@@ -374,6 +375,30 @@ impl SinkError {
                 doing,
                 source,
             },
+        }
+    }
+}
+
+/// What to do about what the library says of a sink.
+fn connection_advice(error: &mysql_async::Error) -> &'static str {
+    use mysql_async::{DriverError, Error, IoError};
+    const TLS: &str = "check tls and tls_ca in [[sink]], and the sink's certificate";
+    match error {
+        Error::Io(IoError::Io(error)) if is_certificate_error(error) => TLS,
+        Error::Io(IoError::Tls(_)) | Error::Driver(DriverError::NoClientSslFlagFromServer) => TLS,
+        Error::Io(IoError::Io(_))
+        | Error::Driver(DriverError::ConnectionClosed | DriverError::PoolDisconnected) => {
+            "check that the sink runs, and can be reached from here"
+        }
+        Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {
+            "check that the user exists (for one that doesn't, MySQL asks for any plugin), or give it another: \
+             ALTER USER … IDENTIFIED WITH caching_sha2_password BY '…'"
+        }
+        Error::Driver(DriverError::PacketTooLarge) => {
+            "on the sink: SET PERSIST max_allowed_packet = 1073741824"
+        }
+        Error::Server(_) | Error::Driver(_) | Error::Other(_) | Error::Url(_) => {
+            "see the sink's error log, and whether a proxy is in between"
         }
     }
 }

@@ -274,8 +274,8 @@ fn judge(claim: &Claim, fence: &Fence) -> Result<(Generation, Epoch), SinkError>
                 pipeline: claim.pipeline.clone(),
                 row: cluster.clone(),
                 own: grant.cluster.to_string(),
-                next: "if that directory is gone for good, a later version takes the row over with \
-                       `towpath adopt`; if it isn't, give this pipeline another name",
+                next: "if it isn't meant to, give this pipeline another name; if that directory is gone for \
+                       good, `towpath explain TP1605` says how to take the row over",
             })
         }
         (Right::Granted(grant), _) => {

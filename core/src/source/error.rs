@@ -270,10 +270,10 @@ const PLUGIN_ADVICE: &str = "check that the user exists (for one that \
     doesn't, MySQL asks for any plugin), or give it another one: ALTER USER … IDENTIFIED WITH \
     caching_sha2_password BY '…'";
 const RSA_ADVICE: &str = "use TLS (tls = `required`), which needs no such key";
-const PURGED_ADVICE: &str = "provision the sink again with a snapshot, or apply the missing \
-    transactions from a backup of the binlog; then raise binlog_expire_logs_seconds on the source";
+const PURGED_ADVICE: &str = "read them from a replica that still has them, or copy the data anew (mysqldump) and \
+    start at that copy's GTID set; then raise binlog_expire_logs_seconds on the source";
 const DIVERGED_ADVICE: &str = "it lost them in a failover or it is another server; point the \
-    pipeline at the server that has them, or provision the sink again with a snapshot";
+    pipeline at the server that has them, or copy the data anew and start at that copy's GTID set";
 const GTID_ADVICE: &str = "on the source: SET PERSIST enforce_gtid_consistency = ON, then SET PERSIST \
     gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE and ON, one after the other, and start the pipeline after that";
 const BINLOG_ADVICE: &str = "in [mysqld] of its option file: log_bin = binlog; then restart it";
@@ -297,7 +297,7 @@ const CHECKSUM_ADVICE: &str = "it is read again; if the same event stays corrupt
 const PAYLOAD_ADVICE: &str = "nothing of it past this point was used; check the file on the \
     source with mysqlbinlog --verify-binlog-checksum and its error log";
 const CONNECT_ADVICE: &str = "it is tried again; check that the source runs and is reachable";
-const SQL_ADVICE: &str = "see the cause";
+const SQL_ADVICE: &str = "see the source's error log, and whether a proxy is in between";
 
 impl SourceError {
     /// The error's code.
