@@ -11,6 +11,7 @@ mod commit_proxy;
 mod commit_contract;
 mod values;
 mod types;
+mod rival;
 mod check;
 mod zombie;
 mod ddl;

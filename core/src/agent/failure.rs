@@ -134,6 +134,7 @@ fn apply(error: &ApplyError) -> (&'static str, &'static str, bool) {
     let code = match error {
         ApplyError::Decode { .. } => "source.damaged",
         ApplyError::NoMetadata { .. } => "source.no-metadata",
+        ApplyError::Default { .. } => "sink.default-differs",
         ApplyError::NoTable { .. } => "sink.no-table",
         ApplyError::Mismatch { .. } => "sink.table-differs",
         ApplyError::PartialImage { .. } => "source.partial-image",
