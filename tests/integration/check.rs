@@ -333,37 +333,35 @@ async fn logins(pair: &Pair) -> Result<()> {
 }
 
 async fn settings_of_the_source(pair: &mut Pair) -> Result<()> {
-    for (break_it, what, fix) in [
+    for (break_it, what, state, fix) in [
         (
             "SET GLOBAL binlog_row_image = 'MINIMAL'",
             "binlog_row_image",
+            "warning",
             "SET PERSIST binlog_row_image = 'FULL';",
         ),
         (
             "SET GLOBAL binlog_row_metadata = 'MINIMAL'",
             "binlog_row_metadata",
+            "warning",
             "SET PERSIST binlog_row_metadata = 'FULL';",
-        ),
-        (
-            "SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'",
-            "binlog_row_value_options",
-            "SET PERSIST binlog_row_value_options = '';",
         ),
         (
             "SET GLOBAL gtid_mode = ON_PERMISSIVE; SET GLOBAL gtid_mode = OFF_PERMISSIVE; \
              SET GLOBAL gtid_mode = OFF",
             "transactions have GTIDs",
+            "failed",
             "SET PERSIST gtid_mode = OFF_PERMISSIVE; SET PERSIST gtid_mode = ON_PERMISSIVE; \
              SET PERSIST gtid_mode = ON;",
         ),
         (
             "REVOKE REPLICATION SLAVE ON *.* FROM repl",
             "read the binlog",
+            "failed",
             "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%';",
         ),
     ] {
-        pair.mend(Side::Source, break_it, what, "failed", fix)
-            .await?;
+        pair.mend(Side::Source, break_it, what, state, fix).await?;
     }
     let fix = "GRANT SELECT ON *.* TO 'repl'@'%';";
     let what = "there are tables to replicate";

@@ -14,6 +14,7 @@ mod delivery;
 mod large;
 mod values;
 mod types;
+mod rival;
 mod check;
 mod zombie;
 mod ddl;

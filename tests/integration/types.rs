@@ -1,6 +1,7 @@
 //! Every column type of MySQL 9.7: what is written at the source is what the sink holds, as new value,
 //! as key of a table without one, and deleted again; in each form in which the source may log it.
 
+mod names;
 mod parts;
 mod table;
 
@@ -47,19 +48,28 @@ const NOBLOB: Logging = Logging {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_arrives_without_names() -> Result<()> {
+    matrix("MINIMAL", &[FULL]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_arrives_in_parts() -> Result<()> {
-    matrix(&[MINIMAL, NOBLOB]).await
+    matrix("FULL", &[MINIMAL, NOBLOB]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_arrives() -> Result<()> {
-    matrix(&[FULL, COMPRESSED_AND_TAGGED]).await
+    matrix("FULL", &[FULL, COMPRESSED_AND_TAGGED]).await
 }
 
-async fn matrix(loggings: &[Logging]) -> Result<()> {
+async fn matrix(metadata: &str, loggings: &[Logging]) -> Result<()> {
     // Both at an offset, so that a TIMESTAMP that isn't carried in UTC is seen.
     let pair = Pair::with(
-        |source| source.option("default-time-zone", "+03:00"),
+        |source| {
+            source
+                .option("default-time-zone", "+03:00")
+                .option("binlog_row_metadata", metadata)
+        },
         |sink| sink.option("default-time-zone", "-05:00"),
     )
     .await?;

@@ -126,11 +126,7 @@ impl BatchBuilder {
         let gtid = gtid
             .as_ref()
             .map_or(&"-" as &dyn std::fmt::Display, |gtid| gtid);
-        let columns = plan.map.columns.len();
-        let is_partial = |bitmap: &[u8]| !bitmap.is_empty() && !all_columns(bitmap, columns);
-        let partial = event.partial_json
-            || is_partial(event.columns_before)
-            || is_partial(event.columns_after);
+        let partial = event.partial_json || !event.has_all_columns();
         if partial && !self.tables.is_empty() {
             // In order: what was merged comes first.
             self.build()?;
@@ -310,14 +306,6 @@ fn part(event: &RowsEvent<'_>, plan: &TablePlan, json: PartialJson<'_>) -> Part 
 /// not where it logged the rows that it cascaded to, since they would be touched twice.
 fn foreign_key_checks(event: &RowsEvent<'_>) -> bool {
     !event.flags.no_foreign_key_checks() && !event.flags.sql_foreign_keys()
-}
-
-fn all_columns(bitmap: &[u8], columns: usize) -> bool {
-    (0..columns).all(|at| {
-        bitmap
-            .get(at / 8)
-            .is_some_and(|byte| byte & (1 << (at % 8)) != 0)
-    })
 }
 
 /// A bitmap with every column present.

@@ -15,16 +15,38 @@ pub enum ApplyError {
         /// What is wrong.
         source: DecodeError,
     },
-    /// The source doesn't log column names.
+    /// The source doesn't log column names, and it can't be known by other means which column is which.
     #[error(
-        "transaction {gtid}, table {table}: its table map has no column names; on the source: \
-         SET GLOBAL binlog_row_metadata = 'FULL', then start after the transactions logged before that"
+        "transaction {gtid}, table {table}: its table map has no column names, and {detail}; on the source: \
+         SET PERSIST binlog_row_metadata = 'FULL'. What is logged already stays without names: bring the \
+         sink's table to the source's state by hand and step over these transactions (README), or leave the \
+         table out"
     )]
     NoMetadata {
         /// The source transaction.
         gtid: String,
         /// Database and table.
         table: String,
+        /// Why the names of the source's columns can't be taken.
+        detail: String,
+    },
+    /// An INSERT left a column to its default, which the sink's table has not.
+    #[error(
+        "transaction {gtid}, table {table}: an INSERT was logged without column {column}, which took its \
+         default {source_default} at the source, but the sink's default is {sink_default}; give the sink's \
+         column the source's default, or on the source: SET PERSIST binlog_row_image = 'FULL'"
+    )]
+    Default {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The source's present default.
+        source_default: String,
+        /// The sink's.
+        sink_default: String,
     },
     /// The sink has no such table.
     #[error(
@@ -130,7 +152,7 @@ impl ApplyError {
             Self::NoTable { .. } => code::NO_TABLE,
             Self::NoColumn { .. } => code::NO_COLUMN,
             Self::ColumnDiffers { .. } => code::COLUMN_DIFFERS,
-            Self::Mismatch { .. } => code::TABLE_DIFFERS,
+            Self::Mismatch { .. } | Self::Default { .. } => code::TABLE_DIFFERS,
             Self::PartialImage { .. } => code::PARTIAL_IMAGE,
             Self::Contradiction { .. } => code::CONTRADICTION,
             Self::RowTooLarge { .. } => code::ROW_TOO_LARGE,

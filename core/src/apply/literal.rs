@@ -80,6 +80,9 @@ pub fn write_cell(
         Value::Enum(n) | Value::Year(n) => {
             out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
         }
+        // MySQL stores no such number, and no literal means one.
+        Value::Float(x) if !x.is_finite() => return Err(not_finite()),
+        Value::Double(x) if !x.is_finite() => return Err(not_finite()),
         // As the double that it is exactly: the shortest text of a float is another double.
         Value::Float(x) => write_double(out, f64::from(x)),
         Value::Double(x) => write_double(out, x),
@@ -107,6 +110,11 @@ pub fn write_cell(
         Value::Json(document) => write_json(out, document)?,
     }
     Ok(())
+}
+
+#[cold]
+fn not_finite() -> DecodeError {
+    DecodeError::malformed("cell", 0, "a floating-point number that is not finite")
 }
 
 fn write_quoted_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {

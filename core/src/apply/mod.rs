@@ -7,6 +7,7 @@
 
 pub mod ddl;
 pub mod target;
+pub mod names;
 pub mod plan;
 pub mod literal;
 pub mod net;
@@ -19,5 +20,7 @@ mod error;
 pub use batch::{Batch, BatchBuilder};
 pub use error::ApplyError;
 
+#[cfg(test)]
+mod damage_test;
 #[cfg(test)]
 mod tests;

@@ -93,10 +93,11 @@ impl TablePlan {
         gtid: &str,
     ) -> Result<TablePlan, ApplyError> {
         let table = format!("{}.{}", map.database, map.table);
-        if !map.full_metadata {
+        if map.columns.iter().any(|column| column.name.is_empty()) {
             return Err(ApplyError::NoMetadata {
                 gtid: gtid.to_owned(),
                 table: table.clone(),
+                detail: "no names were taken from the source".to_owned(),
             });
         }
         let mut at_source = vec![None; target.columns.len()];

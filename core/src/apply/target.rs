@@ -38,6 +38,10 @@ pub struct TargetColumn {
     pub collation: Option<String>,
     /// Longest value of a string, in bytes; `None` for what is no string.
     pub bytes_max: Option<u64>,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// `COLUMN_DEFAULT` of information_schema; `None` for NULL, and where there is none.
+    pub default: Option<String>,
     /// Whether the sink computes it.
     pub generated: bool,
     /// Whether an UPDATE that doesn't name it sets it to the present time.
@@ -68,11 +72,12 @@ impl TargetTable {
             Option<u64>,
             String,
             String,
+            Option<String>,
         );
         let columns: Vec<ColumnRow> = conn
             .exec(
                 "SELECT COLUMN_NAME, LOWER(DATA_TYPE), CAST(COLUMN_TYPE AS CHAR), CHARACTER_SET_NAME, \
-                 COLLATION_NAME, CHARACTER_OCTET_LENGTH, EXTRA, IS_NULLABLE FROM information_schema.columns \
+                 COLLATION_NAME, CHARACTER_OCTET_LENGTH, EXTRA, IS_NULLABLE, CAST(COLUMN_DEFAULT AS CHAR) FROM information_schema.columns \
                  WHERE table_schema = ? AND table_name = ? ORDER BY ORDINAL_POSITION",
                 (database, table),
             )
@@ -84,7 +89,17 @@ impl TargetTable {
         let columns: Vec<TargetColumn> = columns
             .into_iter()
             .map(
-                |(name, data_type, column_type, charset, collation, bytes_max, extra, _)| {
+                |(
+                    name,
+                    data_type,
+                    column_type,
+                    charset,
+                    collation,
+                    bytes_max,
+                    extra,
+                    nullable,
+                    default,
+                )| {
                     let extra = extra.to_ascii_uppercase();
                     TargetColumn {
                         name,
@@ -93,6 +108,8 @@ impl TargetTable {
                         charset,
                         collation,
                         bytes_max,
+                        nullable: nullable == "YES",
+                        default,
                         generated: extra.contains("VIRTUAL GENERATED")
                             || extra.contains("STORED GENERATED"),
                         stamped: extra.contains("ON UPDATE"),

@@ -37,6 +37,8 @@ fn target_column(name: &str) -> TargetColumn {
         charset: None,
         collation: None,
         bytes_max: None,
+        nullable: true,
+        default: None,
         generated: false,
         stamped: false,
     }

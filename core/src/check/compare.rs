@@ -273,6 +273,8 @@ mod tests {
                 charset: text(collation.split('_').next().unwrap()),
                 collation: text(collation),
                 bytes_max: None,
+                nullable: true,
+                default: None,
                 generated: false,
                 stamped: false,
             },

@@ -187,6 +187,8 @@ impl Tables {
                     charset,
                     collation,
                     bytes_max: None,
+                    nullable: true,
+                    default: None,
                     generated,
                     stamped: extra.contains("ON UPDATE"),
                 },
@@ -317,6 +319,8 @@ mod tests {
             charset: text.map(|(charset, _)| charset.to_owned()),
             collation: text.map(|(_, collation)| collation.to_owned()),
             bytes_max: None,
+            nullable: true,
+            default: None,
             generated: false,
             stamped: false,
         }

@@ -133,6 +133,19 @@ impl<'a> RowsEvent<'a> {
         })
     }
 
+    /// Whether the images that it has are of all columns (`binlog_row_image=FULL`).
+    pub fn has_all_columns(&self) -> bool {
+        [self.columns_before, self.columns_after]
+            .into_iter()
+            .filter(|bitmap| !bitmap.is_empty())
+            .all(|bitmap| (0..self.column_count).all(|at| bit(bitmap, at)))
+    }
+
+    /// Whether the after images have a column.
+    pub fn has_column_after(&self, index: usize) -> bool {
+        bit(self.columns_after, index)
+    }
+
     /// Its rows, in the order in which they were changed.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ impl Consumer {
             lane: LaneTask::spawn(lane),
             ddl,
             facts,
-            plans: Plans::default(),
+            plans: Plans::new(spec.source.endpoint.clone()),
             builder: match delivery {
                 Delivery::ExactlyOnce => BatchBuilder::new(),
                 Delivery::AtLeastOnce | Delivery::AtMostOnce => BatchBuilder::idempotent(),
@@ -375,6 +375,7 @@ impl Consumer {
                 if !self.builder.accepts(&rows) || (self.is_full() && self.inside) {
                     self.make_room(&chunk.gtid).await?;
                 }
+                self.plans.check_defaults(&rows, &chunk.gtid).await?;
                 let Some(plan) = self.plans.get(rows.table_id) else {
                     return Err(PipelineError::NoTableMap {
                         gtid: chunk.gtid.to_string(),

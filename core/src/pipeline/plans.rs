@@ -1,18 +1,23 @@
 //! Table plans by table id: a table map is matched with the sink's table once, and again only when it
 //! changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use mysql_async::Conn;
 use towpath_protocol::gtid::Gtid;
+use towpath_protocol::spec::Endpoint;
 
 use super::PipelineError;
 use crate::apply::ApplyError;
+use crate::apply::names;
 use crate::apply::plan::TablePlan;
 use crate::apply::target::TargetTable;
 use crate::commit::SinkError;
 use crate::commit::session::Session;
-use crate::decode::{DecodeError, TableMap};
+use crate::decode::{DecodeError, RowsEvent, RowsKind, TableMap};
+use crate::endpoint::{connect, sql_opts};
+use crate::source::SourceError;
 
 /// Plans kept; a source with more tables than this pays for parsing some of them again.
 const PLANS_MAX: usize = 10_000;
@@ -21,14 +26,104 @@ const PLANS_MAX: usize = 10_000;
 const TABLE_ID_BYTES: usize = 6;
 
 /// The cache.
-#[derive(Default)]
 pub(super) struct Plans {
+    source: SourceTables,
+    /// Tables whose defaults are the source's.
+    same_defaults: HashSet<(String, String)>,
     by_id: HashMap<u64, Arc<TablePlan>>,
     by_body: HashMap<Box<[u8]>, Arc<TablePlan>>,
     by_name: HashMap<(String, String), Arc<TablePlan>>,
 }
 
+/// Definitions at the source, for what the binlog leaves out. A connection is made when the first one is
+/// asked for.
+struct SourceTables {
+    endpoint: Endpoint,
+    conn: Option<Conn>,
+}
+
+impl SourceTables {
+    async fn read(
+        &mut self,
+        database: &str,
+        table: &str,
+    ) -> Result<Option<TargetTable>, PipelineError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => {
+                let opts = sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
+                connect(opts, self.endpoint.tls)
+                    .await
+                    .map_err(|error| SourceError::from_login(&self.endpoint, error))?
+            }
+        };
+        let found = TargetTable::read(&mut conn, database, table)
+            .await
+            .map_err(|cause| SourceError::Sql {
+                about: "a table's definition",
+                cause: Box::new(cause),
+            })?;
+        self.conn = Some(conn);
+        Ok(found)
+    }
+}
+
 impl Plans {
+    /// No plan yet; `source` is asked for definitions where the binlog doesn't have them.
+    pub(super) fn new(source: Endpoint) -> Self {
+        Self {
+            source: SourceTables {
+                endpoint: source,
+                conn: None,
+            },
+            same_defaults: HashSet::new(),
+            by_id: HashMap::new(),
+            by_body: HashMap::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// An INSERT that was logged in part left columns to their defaults: the sink's must be the source's.
+    pub(super) async fn check_defaults(
+        &mut self,
+        rows: &RowsEvent<'_>,
+        gtid: &Gtid,
+    ) -> Result<(), PipelineError> {
+        if rows.kind != RowsKind::Write || rows.has_all_columns() {
+            return Ok(());
+        }
+        let Some(plan) = self.get(rows.table_id).cloned() else {
+            return Ok(());
+        };
+        let name = (plan.map.database.clone(), plan.map.table.clone());
+        if self.same_defaults.contains(&name) {
+            return Ok(());
+        }
+        let source = self.source.read(&name.0, &name.1).await?;
+        let logged = |name: &str| {
+            plan.map.columns.iter().enumerate().any(|(at, column)| {
+                column.name.eq_ignore_ascii_case(name) && rows.has_column_after(at)
+            })
+        };
+        let differing = |all: bool| {
+            names::differing_default(|name| all || !logged(name), source.as_ref(), &plan.target)
+        };
+        if let Some((column, source_default, sink_default)) = differing(false) {
+            return Err(ApplyError::Default {
+                gtid: gtid.to_string(),
+                table: plan.name(),
+                column,
+                source_default,
+                sink_default,
+            }
+            .into());
+        }
+        if differing(true).is_none() {
+            self.same_defaults.insert(name);
+        }
+        Ok(())
+    }
+
     /// Takes a table map event; from now on its table id stands for its plan. Answers whether this plan
     /// replaces another one of the same table.
     pub(super) async fn table_map(
@@ -48,7 +143,7 @@ impl Plans {
             self.by_id.insert(table_id, Arc::clone(plan));
             return Ok(false);
         }
-        let map = TableMap::parse(body).map_err(decode)?;
+        let mut map = TableMap::parse(body).map_err(decode)?;
         let name = (map.database.clone(), map.table.clone());
         let target = TargetTable::read(session.conn(), &map.database, &map.table).await;
         let target = match target {
@@ -70,6 +165,16 @@ impl Plans {
                 .into());
             }
         };
+        if !map.full_metadata {
+            let source = self.source.read(&map.database, &map.table).await?;
+            names::take_names(&mut map, source.as_ref(), &target).map_err(|detail| {
+                ApplyError::NoMetadata {
+                    gtid: gtid.to_string(),
+                    table: format!("{}.{}", name.0, name.1),
+                    detail,
+                }
+            })?;
+        }
         let plan = Arc::new(TablePlan::new(
             map,
             Arc::new(target),
@@ -95,6 +200,9 @@ impl Plans {
 
     /// Forgets all, after the sink's definitions changed.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.by_id.clear();
+        self.by_body.clear();
+        self.by_name.clear();
+        self.same_defaults.clear();
     }
 }

@@ -1,0 +1,212 @@
+//! Recorded events, damaged: what is sent under a checksum is refused whole; what gets past it, or was
+//! written wrong, may be refused, too, or become some statements, but never a panic, and never more
+//! memory than in proportion to the bytes.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::BatchBuilder;
+use super::plan::TablePlan;
+use super::target::{TargetColumn, TargetTable};
+use crate::decode::tests::recorded;
+use crate::decode::{Column, ColumnKind, EventType, RowsEvent, TableMap, checksum};
+use towpath_protocol::gtid::{Gtid, GtidOrigin};
+
+/// The sink's table that a table map's would be, with a key or without.
+fn target_of(map: &TableMap, keyed: bool) -> TargetTable {
+    let column = |column: &Column| {
+        let (data_type, column_type) = type_of(column);
+        let text = column.is_text().then(|| "utf8mb4".to_owned());
+        TargetColumn {
+            name: column.name.clone(),
+            data_type,
+            column_type,
+            collation: text.as_ref().map(|_| "utf8mb4_bin".to_owned()),
+            charset: text,
+            bytes_max: Some(u64::from(u32::MAX)),
+            nullable: column.nullable,
+            default: None,
+            generated: false,
+            stamped: false,
+        }
+    };
+    TargetTable {
+        database: map.database.clone(),
+        table: map.table.clone(),
+        columns: map.columns.iter().map(column).collect(),
+        key: if keyed { vec![0] } else { Vec::new() },
+        key_index: "PRIMARY".to_owned(),
+        unique: Vec::new(),
+        foreign_keys: false,
+    }
+}
+
+fn type_of(column: &Column) -> (String, String) {
+    let name = match &column.kind {
+        ColumnKind::Tiny => "tinyint",
+        ColumnKind::Short => "smallint",
+        ColumnKind::Int24 => "mediumint",
+        ColumnKind::Long => "int",
+        ColumnKind::LongLong => "bigint",
+        ColumnKind::Float => "float",
+        ColumnKind::Double => "double",
+        ColumnKind::Decimal { .. } => "decimal",
+        ColumnKind::Year => "year",
+        ColumnKind::Date => "date",
+        ColumnKind::Time { .. } => "time",
+        ColumnKind::DateTime { .. } => "datetime",
+        ColumnKind::Timestamp { .. } => "timestamp",
+        ColumnKind::Bit { .. } => "bit",
+        ColumnKind::Enum { .. } => "enum",
+        ColumnKind::Set { .. } => "set",
+        ColumnKind::Char { .. } | ColumnKind::VarChar { .. } | ColumnKind::Blob { .. } => {
+            if column.is_text() {
+                "longtext"
+            } else {
+                "longblob"
+            }
+        }
+        ColumnKind::Json { .. } => "json",
+        ColumnKind::Geometry { .. } => "geometry",
+        ColumnKind::Vector { .. } => "vector",
+    };
+    let full = match &column.kind {
+        ColumnKind::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        ColumnKind::Time { fsp } | ColumnKind::DateTime { fsp } | ColumnKind::Timestamp { fsp } => {
+            format!("{name}({fsp})")
+        }
+        ColumnKind::Enum { .. } | ColumnKind::Set { .. } => {
+            let labels = column
+                .labels
+                .iter()
+                .map(|label| format!("'{}'", String::from_utf8_lossy(label).replace('\'', "''")));
+            format!("{name}({})", labels.collect::<Vec<_>>().join(","))
+        }
+        _ if column.unsigned => format!("{name} unsigned"),
+        _ => name.to_owned(),
+    };
+    (name.to_owned(), full)
+}
+
+/// Bytes of the statements that an event becomes; `None` if it is refused.
+fn statements(map: &TableMap, event_type: EventType, body: &[u8], keyed: bool) -> Option<usize> {
+    let gtid = Gtid {
+        origin: GtidOrigin {
+            uuid: Uuid::nil(),
+            tag: String::new(),
+        },
+        number: 1,
+    };
+    let target = Arc::new(target_of(map, keyed));
+    let plan = Arc::new(TablePlan::new(map.clone(), target, true, "-").ok()?);
+    let rows = RowsEvent::parse(event_type, body).ok()?;
+    let mut builder = BatchBuilder::new();
+    builder.begin(&gtid);
+    builder.rows(&plan, &rows).ok()?;
+    let batch = builder.take().ok()?;
+    Some(batch.statements.iter().map(|s| s.sql.len()).sum())
+}
+
+/// Every rows event, with the table map before it.
+fn rows_events() -> Vec<(recorded::Recorded, recorded::Recorded)> {
+    let mut map = None;
+    let mut found = Vec::new();
+    for event in recorded::events() {
+        if event.header.event_type == EventType::TABLE_MAP {
+            map = Some(event);
+        } else if event.header.event_type.is_rows() && event.bytes.len() < 10_000 {
+            found.push((map.unwrap(), event));
+        }
+    }
+    found
+}
+
+/// All of them undamaged: the statements that the damaged ones are measured against exist.
+#[test]
+fn recorded_rows_become_statements() {
+    let mut whole = 0;
+    for (map, event) in rows_events() {
+        let map = TableMap::parse(map.body()).unwrap();
+        let rows = RowsEvent::parse(event.header.event_type, event.body()).unwrap();
+        // A part of a row needs the sink's own keys.
+        if !rows.has_all_columns() {
+            continue;
+        }
+        for keyed in [true, false] {
+            let bytes = statements(&map, event.header.event_type, event.body(), keyed);
+            assert!(bytes.is_some_and(|bytes| bytes > 0), "{}", map.table);
+            whole += 1;
+        }
+    }
+    assert!(whole > 20, "{whole}");
+}
+
+/// Each single bit of each recorded event: the checksum tells.
+#[test]
+fn every_flipped_bit_is_refused_by_the_checksum() {
+    let mut rest = recorded::FILE.get(4..).unwrap();
+    let mut flips = 0_u64;
+    while let Some(size) = rest.get(9..13) {
+        let size = u32::from_le_bytes(size.try_into().unwrap()) as usize;
+        let (event, behind) = rest.split_at(size);
+        rest = behind;
+        // Each flip costs a checksum of the whole.
+        let step = (event.len() / 400).max(1);
+        let mut event = event.to_vec();
+        assert!(checksum::verify(&event).is_ok());
+        for at in (0..event.len()).step_by(step) {
+            for bit in 0..8 {
+                event[at] ^= 1 << bit;
+                assert!(checksum::verify(&event).is_err(), "byte {at} bit {bit}");
+                event[at] ^= 1 << bit;
+                flips += 1;
+            }
+        }
+        for keep in (0..event.len()).step_by(step) {
+            assert!(checksum::verify(&event[..keep]).is_err(), "cut at {keep}");
+        }
+    }
+    assert!(flips > 10_000, "{flips}");
+}
+
+fn flip(bytes: &mut [u8], flips: &[(prop::sample::Index, u32)]) {
+    for (at, bit) in flips {
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_events_become_statements_in_proportion_or_errors(
+        (map, event) in proptest::sample::select(rows_events().into_iter().map(|(map, event)| (map.body().to_vec(), (event.header.event_type, event.body().to_vec()))).collect::<Vec<_>>()),
+        in_map in proptest::collection::vec((any::<prop::sample::Index>(), 0_u32..8), 0..3),
+        in_rows in proptest::collection::vec((any::<prop::sample::Index>(), 0_u32..8), 0..6),
+        keep in proptest::option::of(any::<prop::sample::Index>()),
+        event_type in proptest::option::of(any::<u8>()),
+        keyed in any::<bool>(),
+    ) {
+        let (mut map, (recorded_type, mut rows)) = (map, event);
+        flip(&mut map, &in_map);
+        flip(&mut rows, &in_rows);
+        if let Some(keep) = keep {
+            rows.truncate(keep.index(rows.len()));
+        }
+        let event_type = event_type.map_or(recorded_type, EventType);
+        if let Ok(map) = TableMap::parse(&map)
+            && let Some(bytes) = statements(&map, event_type, &rows, keyed)
+        {
+            // The longest text for a byte of a row: a column's name, a cast and its character set; and a
+            // bit of it can be a NULL, written with its name.
+            let names: usize = map.columns.iter().map(|c| c.name.len() + 200).sum();
+            prop_assert!(
+                bytes <= (rows.len() + 1) * (names * 8 + 400),
+                "{bytes} bytes of statements from {} of rows", rows.len()
+            );
+        }
+    }
+}
