@@ -116,7 +116,7 @@ fn wrong_hooks_are_told_what_to_do() {
         (
             "kind = \"webhook\"\nurl = \"http://a\"\nbody = \"{{texts}} hunter2\"",
             "12: alert.hook[1].body: {{texts}} is nothing that an alert says; names are id, rule, \
-             severity, state, subject, text, since, resolved, cluster, pipeline, notification, link",
+             severity, state, subject, text, since, resolved, cluster, pipeline, code, notification, link",
         ),
         (
             "kind = \"webhook\"\nurl = \"http://a\"\nbody = \"{{text hunter2\"",
