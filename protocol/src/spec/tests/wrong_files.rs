@@ -189,7 +189,10 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
         ),
         (
             format!("{LEAST}delivery = \"at-least-onse\""),
-            &["8: sink[1].delivery: "],
+            &[
+                "8: sink[1].delivery: \"at-least-onse\" is not one of exactly-once, at-least-once, \
+                 at-most-once; did you mean \"at-least-once\"?",
+            ],
         ),
         (
             format!("{LEAST}delivery = 1"),
