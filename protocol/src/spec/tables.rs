@@ -289,9 +289,9 @@ mod tests {
         for (database, whole) in [("shop", false), ("crm1", false), ("old", false)] {
             assert_eq!(filter.takes_whole_database(database), whole, "{database}");
         }
-        let filter = TableFilter::parse(&["*.*", "!shop.x"]).unwrap();
-        assert!(filter.takes_whole_database("crm") && !filter.takes_whole_database("shop"));
-        assert!(!filter.takes_whole_database("mysql"));
+        let all = TableFilter::parse(&["*.*", "!shop.x"]).unwrap();
+        assert!(all.takes_whole_database("crm") && !all.takes_whole_database("shop"));
+        assert!(!all.takes_whole_database("mysql"));
         assert!(filter.may_match_database("crm9"));
         assert!(!filter.may_match_database("old"));
         assert!(!filter.may_match_database("other"));
