@@ -58,6 +58,7 @@ endif
 	directory/tests/zookeeper/zkcli
 	$(SOAK) --seconds 100 --kills 50
 	$(SOAK) --seconds 60 --kills 120 --connections 12
+	$(SOAK) --seconds 200 --kills 200
 	$(SOAK) --seconds 300
 
 .PHONY: bench

@@ -69,6 +69,7 @@ fn file_group(spec: &PipelineSpec) -> Group {
 
 /// The problems of a pipeline file, for programs.
 fn wrong_file(error: SpecError) -> Report {
+    let code = error.code();
     let finding = |what: String, found: String| {
         Finding::new(
             what,
@@ -76,6 +77,7 @@ fn wrong_file(error: SpecError) -> Report {
             found,
             Fix::hand("correct the pipeline file"),
         )
+        .code(code)
     };
     let mut findings: Vec<Finding> = error
         .problems()
@@ -124,6 +126,7 @@ fn json_text(report: &Report) -> String {
                 "state": state,
                 "found": finding.found,
                 "fix": finding.fix.as_ref().map(Fix::to_string),
+                "code": finding.code,
             })
         })
         .collect();
@@ -148,6 +151,14 @@ fn people_text(report: &Report, file: &Path, colour: bool) -> String {
         1 => "1 warning".to_owned(),
         count => format!("{count} warnings"),
     };
+    let mut codes = report.groups.iter().flat_map(|group| &group.findings);
+    if let Some(code) = codes.find_map(|finding| finding.code) {
+        let _ = writeln!(
+            out,
+            "{}: each such code has a page of what to do",
+            code.hint()
+        );
+    }
     let _ = match (failed, warnings.as_str()) {
         (0, "") => writeln!(out, "ready: towpath run {}", file.display()),
         (0, warnings) => writeln!(
@@ -178,6 +189,10 @@ fn write_finding(out: &mut String, finding: &Finding, colour: bool) {
         finding.what.clone()
     } else {
         format!("{}: {}", finding.what, finding.found)
+    };
+    let text = match finding.code {
+        Some(code) => format!("{text} [{code}]"),
+        None => text,
     };
     let _ = writeln!(out, "{}", wrap(&text, TEXT_COLUMN));
     if finding.state != FindingState::Ok && !finding.why.is_empty() {

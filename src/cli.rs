@@ -64,10 +64,22 @@ pub(crate) enum Command {
     ///
     /// Reads the source only; the sink and its offset are not touched. Stops with Ctrl-C.
     Tail(Tail),
+    /// Explain an error code: what it means, what to do, and what is safe.
+    ///
+    /// Without a code it lists them all; words find codes by their titles. Needs no server.
+    Explain(Explain),
     /// Print a script that completes this program's words in a shell.
     ///
     /// For bash: towpath completions bash > ~/.local/share/bash-completion/completions/towpath
     Completions(Completions),
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A code such as TP1203, or words of a title.
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Vec<String>,
 }
 
 /// Arguments of `completions`.
@@ -82,7 +94,9 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run", "check", "tail"]),
     (
         "Look",
-        &["status", "console", "get", "describe", "history", "alerts"],
+        &[
+            "status", "console", "get", "describe", "history", "alerts", "explain",
+        ],
     ),
     (
         "Pipelines",

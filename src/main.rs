@@ -8,6 +8,8 @@ mod monitor;
 mod core;
 mod check;
 mod tail;
+mod explain;
+mod coded;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             Command::Verb(verb) => verb.run().await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
+            Command::Explain(arguments) => explain::explain(&arguments),
             Command::Completions(arguments) => {
                 let script = &mut std::io::stdout();
                 clap_complete::generate(arguments.shell, &mut command, "towpath", script);
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("towpath: {error:#}");
+            eprint!("{}", coded::lines(&error));
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
-use towpath_core::source::{DumpOptions, SourceFacts, start};
+use towpath_core::source::{DumpOptions, SourceError, SourceFacts, start};
 use towpath_core::tail::Follow;
 use towpath_core::{endpoint, pipeline};
 use towpath_protocol::spec::{PipelineSpec, StartAt};
@@ -27,12 +27,9 @@ pub(crate) async fn tail(arguments: cli::Tail) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("--start {:?} can't be read", arguments.start))?;
     let source = &spec.source.endpoint;
     let opts = endpoint::sql_opts(source)?;
-    let mut conn = endpoint::connect(opts, source.tls).await.with_context(|| {
-        format!(
-            "cannot connect to the source at {}:{}",
-            source.host, source.port
-        )
-    })?;
+    let mut conn = endpoint::connect(opts, source.tls)
+        .await
+        .map_err(|error| SourceError::from_login(source, error))?;
     let facts = SourceFacts::read(&mut conn).await?;
     let options = DumpOptions {
         // Beside the pipeline's own: a tail must not end its dump.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::tree::{NodePath, RecordError, Role};
 
 /// Why something wasn't done.
@@ -155,6 +156,28 @@ fn seconds(duration: &Duration) -> String {
 }
 
 impl CoordinationError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Address { .. } | Self::Certificate { .. } => code::DIRECTORY_SETTINGS,
+            Self::NoRole { .. }
+            | Self::WrongToken { .. }
+            | Self::WrongRole { .. }
+            | Self::Forbidden { .. } => code::DIRECTORY_ROLE,
+            Self::Unreachable { .. } | Self::SessionEnded { .. } | Self::Unknown { .. } => {
+                code::DIRECTORY_UNREACHABLE
+            }
+            Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::Changed { .. }
+            | Self::Record { .. }
+            | Self::Refused { .. } => code::DIRECTORY_NODE,
+            Self::LockBusy { .. } | Self::NobodyTook { .. } | Self::Unanswered { .. } => {
+                code::DIRECTORY_WAIT
+            }
+        }
+    }
+
     /// The directory's error about a path.
     pub(crate) fn at(path: &NodePath, source: zookeeper_client::Error) -> Self {
         use zookeeper_client::Error;

@@ -4,10 +4,14 @@
 use std::time::Duration;
 
 use mysql_async::{Conn, OptsBuilder, SslOpts};
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::spec::{Endpoint, TlsMode};
 
 /// Longest login. MySQL's own `connect_timeout` is 10 s.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// After so much silence the kernel asks whether the other machine is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// An endpoint that can't be used as it is written.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,15 @@ pub enum EndpointError {
         /// The host.
         host: String,
     },
+}
+
+impl EndpointError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoAuthority { .. } => code::TLS_SETTINGS,
+        }
+    }
 }
 
 /// Options of a connection to `endpoint`: address, login and TLS. Further ones are the caller's.
@@ -61,6 +74,8 @@ pub fn sql_opts(endpoint: &Endpoint) -> Result<OptsBuilder, EndpointError> {
         // A URL names a TCP address: never go around it through a local socket.
         .prefer_socket(false)
         .tcp_nodelay(true)
+        // A statement may take long, so an answer has no deadline; a machine that is gone is noticed.
+        .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(tls);
     Ok(builder)
 }
@@ -82,6 +97,14 @@ pub async fn connect(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_a
             Err(mysql_async::IoError::Io(error).into())
         }
     }
+}
+
+/// Whether an error of a connection is TLS refusing what the other side shows: trying again doesn't help.
+pub(crate) fn is_certificate_error(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
 }
 
 async fn open(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_async::Error> {

@@ -74,6 +74,10 @@ points! {
     CommitBeforeOffset = "commit.before-offset";
     /// The sink has committed and nobody has been told.
     CommitAfterCommit = "commit.after-commit";
+    /// At-least-once: data are committed, their offset isn't.
+    DeliveryDataCommitted = "delivery.data-committed";
+    /// At-most-once: an offset is committed, its data aren't.
+    DeliveryOffsetCommitted = "delivery.offset-committed";
     /// A DDL statement is next, and all before it is committed.
     DdlBeforeIntent = "ddl.before-intent";
     /// Its intent is committed.

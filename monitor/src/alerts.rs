@@ -33,7 +33,7 @@ pub enum Change {
     /// It begins to fire.
     Fire(Box<Alert>),
     /// It goes on, and something else is to be said of it.
-    Say(String),
+    Say(String, Option<String>),
     /// It ends.
     Resolve(Timestamp),
     /// It ended long ago.
@@ -58,7 +58,10 @@ pub fn plan(
         if present.is_some_and(|alert| is_this(alert, finding.occurrence)) {
             let told = present.filter(|alert| alert.state == AlertState::Firing);
             if told.is_some_and(|alert| alert.text != finding.text) && !finding.rule.measures() {
-                changes.push((id.clone(), Change::Say(finding.text.clone())));
+                changes.push((
+                    id.clone(),
+                    Change::Say(finding.text.clone(), finding.code.clone()),
+                ));
             }
             continue;
         }
@@ -116,6 +119,7 @@ fn fire(finding: &Finding, hooks: &[HookName], now: Timestamp) -> Alert {
         acknowledged_by: None,
         acknowledged: None,
         pipeline: finding.pipeline.as_ref().map(ToString::to_string),
+        code: finding.code.clone(),
         occurrence: finding.occurrence,
         notified: hooks
             .iter()
@@ -130,8 +134,9 @@ impl Change {
         match (self, present) {
             (Self::Fire(alert), Some(present)) if is_this(&present, alert.occurrence) => None,
             (Self::Fire(alert), _) => Some((**alert).clone()),
-            (Self::Say(text), Some(mut alert)) if alert.state == AlertState::Firing => {
+            (Self::Say(text, code), Some(mut alert)) if alert.state == AlertState::Firing => {
                 alert.text.clone_from(text);
+                alert.code.clone_from(code);
                 Some(alert)
             }
             (Self::Resolve(now), Some(mut alert)) if alert.state == AlertState::Firing => {
@@ -258,6 +263,7 @@ mod tests {
             level: crate::rules::Level::Bad,
             hold: std::time::Duration::ZERO,
             occurrence,
+            code: None,
         }
     }
 
@@ -279,7 +285,7 @@ mod tests {
         for (id, change) in plan(firing, alerts, oncall, now) {
             done.push(match change {
                 Change::Fire(_) => "fire",
-                Change::Say(_) => "say",
+                Change::Say(..) => "say",
                 Change::Resolve(_) => "resolve",
                 Change::Remove => "remove",
             });
@@ -345,7 +351,7 @@ mod tests {
         assert!(again.on(Some(resolved.clone())).is_some());
         assert_eq!(Change::Resolve(at(1)).on(Some(resolved.clone())), None);
         assert_eq!(Change::Resolve(at(1)).on(None), None);
-        assert_eq!(Change::Say("x".into()).on(Some(resolved)), None);
+        assert_eq!(Change::Say("x".into(), None).on(Some(resolved)), None);
         let mut seen = alert;
         seen.acknowledged_by = Some("anna".into());
         let ended = Change::Resolve(at(1)).on(Some(seen)).unwrap();

@@ -12,6 +12,7 @@ use towpath_core::pipeline::{self, Controls, NoDirectory, Progress};
 use towpath_protocol::spec::PipelineSpec;
 use tracing::info;
 
+use crate::coded::{self, Coded};
 use crate::process::logs;
 use crate::process::stop::stop_signal;
 use crate::{EXIT_SUPERSEDED, cli};
@@ -60,15 +61,18 @@ pub(super) async fn run(arguments: &cli::Run, file: &Path) -> anyhow::Result<Exi
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if error.is_superseded() => {
-            eprintln!("towpath: {error}");
+            eprint!("{}", coded::lines(&error.into()));
             Ok(ExitCode::from(EXIT_SUPERSEDED))
         }
-        // Our errors name their causes themselves.
-        Err(error) => Err(anyhow::anyhow!(
-            "pipeline {} stopped: {error}\n(towpath check {} looks at all that it needs)",
-            spec.name,
-            file.display()
-        )),
+        Err(error) => Err(Coded {
+            code: error.code(),
+            text: format!(
+                "pipeline {} stopped: {error}\n  towpath check {} looks at all that it needs",
+                spec.name,
+                file.display()
+            ),
+        }
+        .into()),
     }
 }
 

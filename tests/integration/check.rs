@@ -27,6 +27,7 @@ struct Found {
     state: String,
     found: String,
     fix: String,
+    code: String,
 }
 
 /// A source, a sink, and a pipeline file between them.
@@ -103,6 +104,7 @@ impl Pair {
                 state: text(finding, "state"),
                 found: text(finding, "found"),
                 fix: text(finding, "fix"),
+                code: text(finding, "code"),
             })
             .collect();
         let ready = findings.iter().all(|finding| finding.state != "failed");
@@ -113,6 +115,14 @@ impl Pair {
                 .iter()
                 .all(|finding| (finding.state == "ok") == finding.fix.is_empty())
         );
+        // What a run would end with has the same code here; what is well has none.
+        for finding in &findings {
+            match finding.state.as_str() {
+                "failed" => assert!(finding.code.starts_with("TP"), "{finding:#?}"),
+                "ok" => assert_eq!(finding.code, "", "{finding:#?}"),
+                _ => {}
+            }
+        }
         Ok(findings)
     }
 
@@ -130,6 +140,7 @@ impl Pair {
                      state,
                      found,
                      fix,
+                     ..
                  }| format!("{state} {what}: {found} | {fix}"),
             )
             .collect())
@@ -308,6 +319,9 @@ async fn logins(pair: &Pair) -> Result<()> {
     let (code, stdout, stderr) = pair.towpath(&["check"]).await?;
     assert_eq!(code, Some(1));
     assert_eq!(stdout.last().map(String::as_str), Some("2 to mend"));
+    for code in ["[TP1203]", "[TP1502]"] {
+        assert_eq!(stdout.concat().matches(code).count(), 1, "{stdout:#?}");
+    }
     assert!(
         !stdout
             .iter()

@@ -553,7 +553,7 @@ async fn a_failure_stops_one_task_and_a_lost_directory_holds_only_ddl() -> Resul
     cluster.apply(&conflict, 1, &both).await?;
     cluster.apply(&rows, 1, &both).await?;
     let failure = cluster.until_failed(&conflict).await?;
-    ensure!(failure.code == "sink.conflict", "{failure:?}");
+    ensure!(failure.code == "TP1611", "{failure:?}");
     ensure!(
         !failure.transient && failure.text.contains("conflict.t") && !failure.next.is_empty(),
         "{failure:?}"
@@ -636,7 +636,7 @@ async fn a_failure_stops_one_task_and_a_lost_directory_holds_only_ddl() -> Resul
         .await?;
     cluster.desire(&rows, DesiredState::Running).await?;
     let failure = cluster.until_failed(&rows).await?;
-    ensure!(failure.code == "sink.no-offset", "{failure:?}");
+    ensure!(failure.code == "TP1606", "{failure:?}");
     for way in ["Restore the row", "gtid:", "delete the pipeline"] {
         ensure!(failure.text.contains(way), "{way:?} is not in {failure:?}");
     }
@@ -660,7 +660,7 @@ async fn a_failure_stops_one_task_and_a_lost_directory_holds_only_ddl() -> Resul
     rows.sink_user = "app:${TOWPATH_TEST_ABSENT}".into();
     cluster.apply(&rows, 3, &both).await?;
     let failure = cluster.until_failed(&rows).await?;
-    ensure!(failure.code == "spec.unresolved", "{failure:?}");
+    ensure!(failure.code == "TP1003", "{failure:?}");
     ensure!(failure.text.contains("TOWPATH_TEST_ABSENT"), "{failure:?}");
     for core in &cores {
         stop(core.process()).await?;

@@ -9,6 +9,9 @@
 mod harness;
 mod commit_proxy;
 mod commit_contract;
+mod crash;
+mod delivery;
+mod large;
 mod values;
 mod types;
 mod rival;
@@ -16,6 +19,7 @@ mod check;
 mod zombie;
 mod ddl;
 mod run;
+mod bad_input;
 mod dir;
 mod verbs;
 mod operator;

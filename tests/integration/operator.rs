@@ -83,7 +83,13 @@ impl Scene {
             );
             ensure!(other.is_empty(), "towpath {words}: {said:#?}");
             // A usage error has its own form.
-            let is_told = *code != 1 || text.lines().all(|line| line.starts_with("towpath: "));
+            // An error with a code says on a line of its own where it is explained.
+            let is_ours = |line: &str| {
+                ["towpath: ", "error[TP", "  towpath explain TP"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+            };
+            let is_told = *code != 1 || text.lines().all(is_ours);
             ensure!(is_told, "towpath {words}: who says that? {said:#?}");
         }
         Ok(())

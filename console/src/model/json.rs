@@ -222,6 +222,7 @@ pub(crate) fn alert(id: &AlertId, alert: &Alert) -> Value {
     json!({
         "id": id.as_str(),
         "rule": alert.rule,
+        "code": alert.code,
         "severity": severity_word(&alert.severity),
         "state": state,
         "subject": alert.subject,

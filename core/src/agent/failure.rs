@@ -1,19 +1,18 @@
-//! Why a task stopped by itself, in a stable code, with what to do: one exhaustive match for each
-//! type of error. What passes by itself (another epoch) never gets here; see
+//! Why a task stopped by itself, with what to do: one exhaustive match for each type of error. What passes by itself (another epoch) never gets here; see
 //! [`PipelineError::course`].
 
+use towpath_protocol::code::{self, Code};
+
 use super::resolve::ResolveError;
-use crate::apply::ApplyError;
-use crate::batch::BatchError;
-use crate::commit::SinkError;
+use crate::commit::{Advice, SinkError};
 use crate::pipeline::PipelineError;
-use crate::source::SourceError;
+use crate::source::Retry;
 
 /// A failure, as an operator and a program see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reason {
-    /// `area.what`; never changes its meaning.
-    pub(super) code: &'static str,
+    /// Its code.
+    pub(super) code: Code,
     /// What happened.
     pub(super) text: String,
     /// What to do.
@@ -23,175 +22,128 @@ pub(super) struct Reason {
 }
 
 const SEE_TEXT: &str = "do what the text says, then start the pipeline again";
+const AGAIN: &str = "it is tried again";
+const REPORT: &str = "report this with the Core's log";
+const REPAIR: &str = "repair the row on the sink, then start the pipeline again";
 
 impl Reason {
     pub(super) fn of_run(error: &PipelineError) -> Self {
-        let (code, next, transient) = pipeline(error);
-        Self {
-            code,
-            text: error.to_string(),
-            next: next.to_owned(),
-            transient,
-        }
+        let (next, transient) = pipeline(error);
+        Self::new(error.code(), error.to_string(), next, transient)
     }
 
     pub(super) fn of_spec(error: &ResolveError) -> Self {
-        let (code, next) = error.advice();
+        Self::new(error.code(), error.to_string(), &error.advice(), false)
+    }
+
+    pub(super) fn of_panic(text: &str) -> Self {
+        let text = format!("a task of the program itself failed: {text}");
+        Self::new(code::INTERNAL, text, REPORT, true)
+    }
+
+    fn new(code: Code, text: String, next: &str, transient: bool) -> Self {
         Self {
             code,
-            text: error.to_string(),
-            next,
-            transient: false,
-        }
-    }
-
-    pub(super) fn of_panic(text: String) -> Self {
-        Self {
-            code: "internal.panic",
-            text: format!("a task of the program itself failed: {text}"),
-            next: "report this with the Core's log".to_owned(),
-            transient: true,
+            text,
+            next: format!("{next}; {} has the steps", code.hint()),
+            transient,
         }
     }
 }
 
-fn pipeline(error: &PipelineError) -> (&'static str, &'static str, bool) {
+fn pipeline(error: &PipelineError) -> (&'static str, bool) {
     match error {
-        PipelineError::NoSink => ("spec.mismatch", "apply the pipeline file again", false),
-        PipelineError::Endpoint(_) => ("spec.endpoint", "correct the pipeline file", false),
-        PipelineError::NoServerUuid { .. } => (
-            "source.unsupported",
-            "replicate from a MySQL of version 5.7 or later",
-            false,
-        ),
-        PipelineError::SourceSql(_) => (
-            "source.refused",
-            "check user, password and the host part of the account on the source",
-            false,
-        ),
-        PipelineError::Source(error) => source(error),
-        PipelineError::Batch(error) => batch(error),
-        PipelineError::Decode { .. } => {
-            ("source.damaged", "report this with the binlog file", false)
+        PipelineError::NoSink => ("apply the pipeline file again", false),
+        PipelineError::Endpoint(_) => ("correct the pipeline file", false),
+        PipelineError::NoServerUuid { .. } => {
+            ("replicate from a MySQL of version 5.7 or later", false)
         }
-        PipelineError::NoTableMap { .. } => {
-            ("source.damaged", "report this with the binlog file", false)
+        PipelineError::Source(error) => {
+            let (retry, next) = error.retry();
+            (next, retry == Retry::Again)
         }
-        PipelineError::Apply(error) => apply(error),
+        PipelineError::Decode { .. } | PipelineError::NoTableMap { .. } => {
+            ("report this with the binlog file", false)
+        }
+        PipelineError::Batch(_) | PipelineError::Apply(_) => (SEE_TEXT, false),
         PipelineError::Sink(error) => sink(error),
-        PipelineError::QueueClosed => ("internal.queue-closed", "it is tried again", true),
-        PipelineError::LostInside { .. } => ("source.lost", "it is tried again", true),
-        PipelineError::NotElected { .. } => ("core.not-elected", "it is tried again", true),
-        PipelineError::Task(_) => ("internal.panic", "report this with the Core's log", true),
+        PipelineError::QueueClosed
+        | PipelineError::LostInside { .. }
+        | PipelineError::NotElected { .. } => (AGAIN, true),
+        PipelineError::Task(_) => (REPORT, true),
     }
 }
 
-fn source(error: &SourceError) -> (&'static str, &'static str, bool) {
-    let (retry, next) = error.retry();
-    let transient = retry == crate::source::Retry::Again;
-    let code = match error {
-        SourceError::Connect { .. } => "source.connect",
-        SourceError::Timeout { .. } => "source.timeout",
-        SourceError::Lost(_) | SourceError::Closed | SourceError::Ended => "source.lost",
-        SourceError::Silent { .. } => "source.silent",
-        SourceError::AccessDenied { .. } => "source.access-denied",
-        SourceError::Privilege { .. } => "source.privilege",
-        SourceError::NoTls => "source.no-tls",
-        SourceError::Tls { .. } => "source.tls",
-        SourceError::TlsConfig { .. } => "source.tls-config",
-        SourceError::UnknownPlugin { .. } => "source.login-plugin",
-        SourceError::RsaKey { .. } => "source.rsa-key",
-        SourceError::Purged { .. } => "source.purged",
-        SourceError::Diverged { .. } => "source.diverged",
-        SourceError::ServerIdClash => "source.server-id-clash",
-        SourceError::EventTooLarge { .. } => "source.event-too-large",
-        SourceError::NoSuchFile { .. } => "source.no-such-file",
-        SourceError::OffsetTooLarge { .. } | SourceError::BadPosition { .. } => {
-            "source.bad-position"
-        }
-        SourceError::BadStart { .. } => "source.bad-start",
-        SourceError::Server { .. } | SourceError::Sql { .. } => "source.refused",
-        SourceError::PacketTooLong { .. }
-        | SourceError::Sequence { .. }
-        | SourceError::Protocol { .. } => "source.protocol",
-        SourceError::Malformed { .. }
-        | SourceError::Checksum { .. }
-        | SourceError::Payload { .. } => "source.damaged",
-    };
-    (code, next, transient)
-}
-
-fn batch(error: &BatchError) -> (&'static str, &'static str, bool) {
-    let code = match error {
-        BatchError::Decode { .. } | BatchError::OutOfPlace { .. } => "source.damaged",
-        BatchError::StatementFormat { .. } => "source.statement-format",
-        BatchError::Unsupported { .. } => "apply.unsupported",
-    };
-    (code, SEE_TEXT, false)
-}
-
-fn apply(error: &ApplyError) -> (&'static str, &'static str, bool) {
-    let code = match error {
-        ApplyError::Decode { .. } => "source.damaged",
-        ApplyError::NoMetadata { .. } => "source.no-metadata",
-        ApplyError::Default { .. } => "sink.default-differs",
-        ApplyError::NoTable { .. } => "sink.no-table",
-        ApplyError::Mismatch { .. } => "sink.table-differs",
-        ApplyError::PartialImage { .. } => "source.partial-image",
-        ApplyError::Contradiction { .. } => "apply.contradiction",
-        ApplyError::RowTooLarge { .. } => "sink.row-too-large",
-    };
-    (code, SEE_TEXT, false)
-}
-
-fn sink(error: &SinkError) -> (&'static str, &'static str, bool) {
-    const REPAIR: &str = "repair the row on the sink, then start the pipeline again";
+fn sink(error: &SinkError) -> (&'static str, bool) {
     match error {
-        SinkError::Connection { .. } => {
-            ("sink.connect", "check the sink's address and login", false)
+        SinkError::Connection { .. } => ("check the sink's address, login and TLS", false),
+        SinkError::Server { code, .. } => {
+            let transient = error.advice() == Advice::Retry;
+            server(crate::commit::code_of_number(*code), transient)
         }
-        SinkError::Server { code, .. } => server(*code),
-        SinkError::Answers { .. } => ("sink.protocol", "it is tried again", true),
+        SinkError::Answers { .. } => (AGAIN, true),
         SinkError::Superseded { .. } | SinkError::Fenced { .. } => {
-            ("sink.superseded", "another owner is at work", true)
+            ("another owner is at work", true)
         }
-        SinkError::OffsetRow { .. } => ("sink.offset", SEE_TEXT, false),
-        SinkError::Cluster { .. } => ("sink.foreign-directory", SEE_TEXT, false),
-        SinkError::RanBefore { .. } => ("sink.no-offset", SEE_TEXT, false),
-        SinkError::LockTimeout { .. } => ("sink.lock", "see SHOW PROCESSLIST on the sink", true),
-        SinkError::Diverged { .. } => ("sink.conflict", REPAIR, false),
-        SinkError::Ddl { .. } => ("sink.ddl", SEE_TEXT, false),
+        SinkError::LockTimeout { .. } => ("see SHOW PROCESSLIST on the sink", true),
+        SinkError::Diverged { .. } => (REPAIR, false),
+        SinkError::LaneEnded => (REPORT, true),
+        SinkError::Endpoint { .. }
+        | SinkError::OffsetRow { .. }
+        | SinkError::AnotherSource { .. }
+        | SinkError::RowGone { .. }
+        | SinkError::WentBack { .. }
+        | SinkError::TooManyIntervals { .. }
+        | SinkError::Cluster { .. }
+        | SinkError::RanBefore { .. }
+        | SinkError::DdlRefused { .. }
+        | SinkError::Ddl { .. }
+        | SinkError::DdlUndecided { .. } => (SEE_TEXT, false),
     }
 }
 
-/// What the sink's server refused (MySQL Error Message Reference). What isn't known may be a full
-/// disk or a table that is being repaired, so it is worth another try.
-fn server(code: u16) -> (&'static str, &'static str, bool) {
+/// What the sink's server refused. What isn't known may be a table that is being repaired, so it is worth another
+/// try; what lies in a row, a definition or an account is not.
+fn server(code: Code, transient: bool) -> (&'static str, bool) {
+    const DEFINITION: &str = "make the sink's table as the source's is (towpath check compares them), then start the \
+         pipeline again";
     match code {
-        // Duplicate key.
-        1062 | 1586 => (
-            "sink.conflict",
-            "repair the row on the sink, then start the pipeline again",
-            false,
-        ),
-        // Foreign keys.
-        1216 | 1217 | 1451 | 1452 => (
-            "sink.foreign-key",
+        code::ROW_DUPLICATE => (REPAIR, false),
+        code::SINK_FOREIGN_KEY => (
             "repair the rows on the sink, then start the pipeline again",
             false,
         ),
-        1044 | 1045 | 1142 | 1143 | 1227 | 1698 => (
-            "sink.privilege",
-            "grant what is missing; towpath check shows it all",
+        code::SINK_PRIVILEGE => (
+            "grant what is missing (towpath check shows it all), then start the pipeline again",
             false,
         ),
-        _ => ("sink.refused", "see the sink's error log", true),
+        code::SINK_LOGIN | code::SINK_LOGIN_METHOD | code::SINK_TLS => (
+            "correct user, password or TLS of the sink, then start the pipeline again",
+            false,
+        ),
+        code::NO_TABLE
+        | code::NO_COLUMN
+        | code::COLUMN_NEEDS_VALUE
+        | code::SINK_NULL
+        | code::SINK_VALUE => (DEFINITION, false),
+        code::ROW_TOO_LARGE => (
+            "raise max_allowed_packet on the sink, then start the pipeline again",
+            false,
+        ),
+        code::SINK_TRIGGER => (
+            "drop the sink's trigger or constraint, then start the pipeline again",
+            false,
+        ),
+        code::SINK_GROUP => (SEE_TEXT, false),
+        _ if transient => (AGAIN, true),
+        _ => ("see the sink's error log", true),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourceError;
 
     #[test]
     fn a_conflict_is_for_a_person_and_an_unknown_refusal_for_another_try() {
@@ -206,15 +158,21 @@ mod tests {
             })
         };
         let reason = Reason::of_run(&refused(1062));
-        assert_eq!((reason.code, reason.transient), ("sink.conflict", false));
+        assert_eq!(
+            (reason.code, reason.transient),
+            (code::ROW_DUPLICATE, false)
+        );
         assert!(reason.text.contains("shop.orders"), "{reason:?}");
         let reason = Reason::of_run(&refused(1114));
-        assert_eq!((reason.code, reason.transient), ("sink.refused", true));
+        assert_eq!((reason.code, reason.transient), (code::SINK_FULL, true));
         let purged = SourceError::Purged {
             missing: "…".into(),
         };
         let reason = Reason::of_run(&purged.into());
-        assert_eq!((reason.code, reason.transient), ("source.purged", false));
-        assert!(!reason.next.is_empty());
+        assert_eq!(
+            (reason.code, reason.transient),
+            (code::SOURCE_PURGED, false)
+        );
+        assert!(reason.next.contains("towpath explain TP1210"), "{reason:?}");
     }
 }

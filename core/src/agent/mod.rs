@@ -119,7 +119,7 @@ impl Common {
         Failure {
             id: Uuid::new_v4(),
             core: self.options.id.clone(),
-            code: reason.code.to_owned(),
+            code: reason.code.to_string(),
             text: reason.text.clone(),
             next: reason.next.clone(),
             transient: reason.transient,
@@ -324,7 +324,7 @@ async fn supervise(common: Common, key: TaskKey, wanted: watch::Receiver<Option<
         let Err(join) = (&mut task.0).await else {
             break;
         };
-        let reason = Reason::of_panic(join.to_string());
+        let reason = Reason::of_panic(&join.to_string());
         tracing::error!(pipeline = %key.pipeline, task = %key.task, error = %join, "a task of this Core broke");
         let node = path::failure(&key.pipeline, &key.task);
         let failure = common.failure(&reason, revision);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::spec::{Endpoint, PipelineSpec, SpecError};
 use towpath_protocol::tree::DataSourceName;
 
@@ -33,23 +34,27 @@ pub(super) enum ResolveError {
 }
 
 impl ResolveError {
-    /// The failure's code, and what to do.
-    pub(super) fn advice(&self) -> (&'static str, String) {
+    /// The error's code.
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::Spec(_) => (
-                "spec.unresolved",
+            Self::Spec(_) => code::SPEC_UNRESOLVED,
+            Self::Name(_) | Self::Sink(_) => code::SPEC_MISMATCH,
+            Self::Address { .. } => code::DATASOURCE_ADDRESS,
+        }
+    }
+
+    /// What to do.
+    pub(super) fn advice(&self) -> String {
+        match self {
+            Self::Spec(_) => {
                 "set the variables in the environment of every Core that may run this pipeline, or \
                  correct the file and apply it again"
-                    .to_owned(),
-            ),
-            Self::Name(_) | Self::Sink(_) => (
-                "spec.mismatch",
-                "apply the pipeline file again".to_owned(),
-            ),
-            Self::Address { name, .. } => (
-                "datasource.address",
-                format!("set the address of data source {name} to HOST:PORT"),
-            ),
+                    .to_owned()
+            }
+            Self::Name(_) | Self::Sink(_) => "apply the pipeline file again".to_owned(),
+            Self::Address { name, .. } => {
+                format!("set the address of data source {name} to HOST:PORT (towpath source)")
+            }
         }
     }
 }
@@ -176,18 +181,18 @@ url = "mysql://app:x@db9:3307"
             assert_eq!(resolved.spec.sinks[0].endpoint.host, "db9");
         }
         let error = of(TEXT, &[("primary", "db2")]).unwrap_err();
-        assert_eq!(error.advice().0, "datasource.address");
+        assert_eq!(error.code(), code::DATASOURCE_ADDRESS);
     }
 
     #[test]
     fn what_can_t_be_run_here_says_why_without_the_secret() {
         let unset = TEXT.replace("SECRET", "ABSENT");
         let error = of(&unset, &[]).unwrap_err();
-        assert_eq!(error.advice().0, "spec.unresolved");
+        assert_eq!(error.code(), code::SPEC_UNRESOLVED);
         assert!(error.to_string().contains("ABSENT"), "{error}");
         let other = TEXT.replace("\"replica\"", "\"elsewhere\"");
-        assert_eq!(of(&other, &[]).unwrap_err().advice().0, "spec.mismatch");
+        assert_eq!(of(&other, &[]).unwrap_err().code(), code::SPEC_MISMATCH);
         let renamed = TEXT.replace("\"orders\"", "\"items\"");
-        assert_eq!(of(&renamed, &[]).unwrap_err().advice().0, "spec.mismatch");
+        assert_eq!(of(&renamed, &[]).unwrap_err().code(), code::SPEC_MISMATCH);
     }
 }

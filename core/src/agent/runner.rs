@@ -228,7 +228,7 @@ impl Runner {
     async fn unresolved(&mut self, wanted: &Wanted, error: &ResolveError) {
         self.leave().await;
         let reason = Reason::of_spec(error);
-        tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, %error, "can't run this spec here");
+        tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, code = %reason.code, %error, "can't run this spec here");
         let board = &self.common.options.board;
         board.set(
             &self.key,
@@ -526,7 +526,7 @@ impl Runner {
         match tokio::time::timeout(STOP_MAX, &mut run.task).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => {
-                tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, %error, "the run ended while it was stopped");
+                tracing::warn!(pipeline = %self.key.pipeline, task = %self.key.task, code = %error.code(), %error, "the run ended while it was stopped");
             }
             Ok(Err(join)) => {
                 tracing::error!(pipeline = %self.key.pipeline, task = %self.key.task, error = %join, "the run broke while it was stopped");
@@ -578,7 +578,7 @@ impl Runner {
         let reason = match ended {
             Ok(Ok(())) => return,
             Ok(Err(error)) if error.is_superseded() => {
-                tracing::info!(%pipeline, %task, %error, "another Core has this task now");
+                tracing::info!(%pipeline, %task, code = %error.code(), %error, "another Core has this task now");
                 let leads = self.candidacy.as_ref().is_some_and(|candidacy| {
                     matches!(candidacy.candidate.standing(), Standing::Leading(_))
                 });
@@ -590,10 +590,10 @@ impl Runner {
                 return;
             }
             Ok(Err(error)) => Reason::of_run(&error),
-            Err(join) => Reason::of_panic(join.to_string()),
+            Err(join) => Reason::of_panic(&join.to_string()),
         };
         tracing::error!(
-            %pipeline, %task, code = reason.code, error = reason.text, next = reason.next,
+            %pipeline, %task, code = %reason.code, error = reason.text, next = reason.next,
             "this task has failed"
         );
         self.fail(wanted, &reason).await;

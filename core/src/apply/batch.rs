@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use towpath_protocol::gtid::Gtid;
 
 use super::net::{Arena, TableEffect};
 use super::ordered::{OrderedChange, Part};
 use super::plan::TablePlan;
 use super::statement::{self, Statement};
-use super::{ApplyError, net};
+use super::{ApplyError, idempotent, net};
 use crate::decode::{DecodeError, PartialJson, RowsEvent, RowsKind};
 
 /// The arena's offsets are 32 bits wide; statements are built long before.
@@ -43,6 +44,7 @@ pub struct BatchBuilder {
     /// Bytes of the batch's statements.
     statement_bytes: usize,
     batch: Batch,
+    idempotent: bool,
 }
 
 impl Default for BatchBuilder {
@@ -66,7 +68,22 @@ impl BatchBuilder {
                 unique_checks: true,
                 ..Batch::default()
             },
+            idempotent: false,
         }
+    }
+
+    /// A builder of statements that may come twice, or after missing ones.
+    pub fn idempotent() -> Self {
+        Self {
+            idempotent: true,
+            ..Self::new()
+        }
+    }
+
+    /// The rows that come next are read from these events. Large ones are shared with them; give none
+    /// once the last has come.
+    pub fn read_from(&mut self, events: Bytes) {
+        self.arena.read_from(events);
     }
 
     /// Whether no transaction is in it.
@@ -120,6 +137,15 @@ impl BatchBuilder {
             || plan.key_columns == 0
             || (self.batch.foreign_key_checks && plan.target.foreign_keys);
         if partial {
+            if self.idempotent {
+                // Twice applied, a part of a document is not what it was; and a row that isn't there can't
+                // be made from a part.
+                return Err(ApplyError::PartialImage {
+                    gtid: gtid.to_string(),
+                    table: plan.name(),
+                    detail: "only delivery = \"exactly-once\" takes parts of rows",
+                });
+            }
             check_part(plan, event, gtid)?;
             self.has_parts = true;
         } else if self.has_parts && !in_order {
@@ -192,15 +218,23 @@ impl BatchBuilder {
             source,
         };
         let built = self.batch.statements.len();
-        for effect in &self.tables {
+        for effect in &mut self.tables {
             let columns = bitmap(&mut self.bitmaps, effect.plan.map.columns.len());
-            statement::of_effect(effect, &self.arena, columns, &mut self.batch.statements)
-                .map_err(decode)?;
+            let out = &mut self.batch.statements;
+            if self.idempotent {
+                idempotent::of_effect(effect, &self.arena, columns, out).map_err(decode)?;
+            } else {
+                statement::of_effect(effect, &self.arena, columns, out).map_err(decode)?;
+            }
         }
         for change in &self.ordered {
             let columns = bitmap(&mut self.bitmaps, change.plan.map.columns.len());
-            statement::of_change(change, &self.arena, columns, &mut self.batch.statements)
-                .map_err(decode)?;
+            let out = &mut self.batch.statements;
+            if self.idempotent {
+                idempotent::of_change(change, &self.arena, columns, out).map_err(decode)?;
+            } else {
+                statement::of_change(change, &self.arena, columns, out).map_err(decode)?;
+            }
         }
         let built = self.batch.statements.get(built..).unwrap_or_default();
         self.statement_bytes += built.iter().map(|s| s.sql.len()).sum::<usize>();
@@ -208,7 +242,7 @@ impl BatchBuilder {
         self.tables.clear();
         self.by_plan.clear();
         self.ordered.clear();
-        self.arena = Arena::default();
+        self.arena.clear();
         Ok(())
     }
 
@@ -256,6 +290,7 @@ fn check_part(
     Err(ApplyError::PartialImage {
         gtid: gtid.to_string(),
         table: plan.name(),
+        detail: "has none of the columns that identify the row on the sink",
     })
 }
 

@@ -1,5 +1,7 @@
 //! What in a change cannot be applied.
 
+use towpath_protocol::code::{self, Code};
+
 use crate::decode::DecodeError;
 
 /// A change that has no exact counterpart on the sink. All of these are definite: an operator must act.
@@ -57,7 +59,37 @@ pub enum ApplyError {
         /// Database and table.
         table: String,
     },
-    /// The sink's table differs.
+    /// The sink's table lacks a column.
+    #[error(
+        "transaction {gtid}, table {table}: the sink lacks column {column}; add it there with the source's \
+         definition, or drop it at the source"
+    )]
+    NoColumn {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// The sink's column can't hold every value of the source's.
+    #[error(
+        "transaction {gtid}, table {table}: column {column} is {at_sink} on the sink, but {at_source} at the \
+         source; change the sink's"
+    )]
+    ColumnDiffers {
+        /// The source transaction.
+        gtid: String,
+        /// Database and table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Its type on the sink.
+        at_sink: String,
+        /// What it is at the source.
+        at_source: String,
+    },
+    /// The sink's table differs in another way.
     #[error("transaction {gtid}, table {table}: {detail}")]
     Mismatch {
         /// The source transaction.
@@ -67,17 +99,19 @@ pub enum ApplyError {
         /// What differs, and what to do.
         detail: String,
     },
-    /// The source's row image is partial, and lacks what would tell which row it is.
+    /// The source's row image is partial, and can't be applied.
     #[error(
-        "transaction {gtid}, table {table}: the row image has none of the columns that identify the row on \
-         the sink; on the source: SET GLOBAL binlog_row_image = 'FULL', let old sessions end, then start after \
-         this transaction; or give the sink's table the source's keys"
+        "transaction {gtid}, table {table}: the row image is not full, and {detail}; on the source: \
+         SET PERSIST binlog_row_image = 'FULL', SET PERSIST binlog_row_value_options = '', let old sessions \
+         end, then start after this transaction"
     )]
     PartialImage {
         /// The source transaction.
         gtid: String,
         /// Database and table.
         table: String,
+        /// Why it takes a full one.
+        detail: &'static str,
     },
     /// Two changes of one key contradict each other.
     #[error(
@@ -109,4 +143,22 @@ pub enum ApplyError {
         /// A value that would do, bytes.
         wanted: u64,
     },
+}
+
+impl ApplyError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Decode { source, .. } => source.code(),
+            Self::NoMetadata { .. } => code::NO_METADATA,
+            Self::Default { .. } => code::DEFAULT_DIFFERS,
+            Self::NoTable { .. } => code::NO_TABLE,
+            Self::NoColumn { .. } => code::NO_COLUMN,
+            Self::ColumnDiffers { .. } => code::COLUMN_DIFFERS,
+            Self::Mismatch { .. } => code::TABLE_DIFFERS,
+            Self::PartialImage { .. } => code::PARTIAL_IMAGE,
+            Self::Contradiction { .. } => code::CONTRADICTION,
+            Self::RowTooLarge { .. } => code::ROW_TOO_LARGE,
+        }
+    }
 }

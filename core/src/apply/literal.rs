@@ -1,7 +1,7 @@
 //! Values of the binlog as SQL literals that the sink stores as the same value.
 //!
-//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's;
-//! bytes are `_binary'…'`. Character sets in which a backslash can be the second byte of a character
+//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's, unless
+//! it is the connection's, utf8mb4; bytes are `_binary'…'`. Character sets in which a backslash can be the second byte of a character
 //! are written in hexadecimal. JSON whose members have types that text can't carry (DECIMAL, dates,
 //! opaque values) is built by typed expressions, since parsing text would turn a DECIMAL into a DOUBLE.
 
@@ -33,9 +33,9 @@ impl Form {
         let charset = charset_name(column.collation);
         match charset.as_deref() {
             None | Some("binary") => Form::Quoted("_binary".to_owned()),
-            Some(name @ ("utf8mb4" | "utf8mb3" | "ascii" | "latin1")) => {
-                Form::Quoted(format!("_{name}"))
-            }
+            // The connection's own.
+            Some("utf8mb4") => Form::Quoted(String::new()),
+            Some(name @ ("utf8mb3" | "ascii" | "latin1")) => Form::Quoted(format!("_{name}")),
             Some(name) => Form::Hex(format!("_{name} ")),
         }
     }

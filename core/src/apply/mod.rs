@@ -13,6 +13,7 @@ pub mod literal;
 pub mod net;
 pub mod ordered;
 pub mod statement;
+pub mod idempotent;
 pub mod batch;
 mod error;
 

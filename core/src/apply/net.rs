@@ -9,6 +9,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::ApplyError;
 use super::plan::{TablePlan, mask_bit};
 use crate::decode::{DecodeError, RowImage};
@@ -38,24 +40,52 @@ pub struct Entry {
     pub image: Image,
 }
 
-/// A row image in the arena.
+/// A row image in the arena: a range of its copies, or with the length [`SHARED`] the number of a shared
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
     start: u32,
     length: u32,
 }
 
-/// Copies of row images: what a batch refers to after the events are gone.
+/// A row image of at least this many bytes is shared with the events that it came in, not copied. Less
+/// would keep events of many small rows in memory for one of them.
+pub const SHARED_BYTES_MIN: usize = 1024 * 1024;
+
+/// In place of a length.
+const SHARED: u32 = u32::MAX;
+
+/// Row images that a batch refers to after the events are gone: copies, and shares of large ones.
 #[derive(Debug, Default)]
 pub struct Arena {
     bytes: Vec<u8>,
+    shared: Vec<Bytes>,
+    shared_bytes: usize,
+    /// The events that are being read.
+    events: Bytes,
 }
 
 impl Arena {
+    /// Row images that are kept from now on lie in these events.
+    pub fn read_from(&mut self, events: Bytes) {
+        self.events = events;
+    }
+
     /// Keeps an image.
     pub fn keep(&mut self, image: RowImage<'_>) -> Image {
-        let start = self.bytes.len() as u32;
         let bytes = image.as_bytes();
+        if bytes.len() >= SHARED_BYTES_MIN
+            && let Some(share) = share(&self.events, bytes)
+        {
+            let start = self.shared.len() as u32;
+            self.shared_bytes += share.len();
+            self.shared.push(share);
+            return Image {
+                start,
+                length: SHARED,
+            };
+        }
+        let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         Image {
             start,
@@ -66,6 +96,13 @@ impl Arena {
     /// Overwrites an image that is no longer needed if the new one fits, else keeps the new one beside.
     fn replace(&mut self, old: Image, image: RowImage<'_>) -> Image {
         let bytes = image.as_bytes();
+        if old.length == SHARED {
+            if let Some(share) = self.shared.get_mut(old.start as usize) {
+                self.shared_bytes -= share.len();
+                *share = Bytes::new();
+            }
+            return self.keep(image);
+        }
         if bytes.len() <= old.length as usize
             && let Some(slot) = self
                 .bytes
@@ -82,20 +119,39 @@ impl Arena {
 
     /// An image's bytes.
     pub fn bytes(&self, image: Image) -> &[u8] {
+        if image.length == SHARED {
+            let share = self.shared.get(image.start as usize);
+            return share.map(Bytes::as_ref).unwrap_or_default();
+        }
         self.bytes
-            .get(image.start as usize..(image.start + image.length) as usize)
+            .get(image.start as usize..image.start as usize + image.length as usize)
             .unwrap_or_default()
     }
 
     /// Bytes kept.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.shared_bytes
     }
 
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
+
+    /// Forgets all images, and goes on with the same events.
+    pub fn clear(&mut self) {
+        *self = Self {
+            events: std::mem::take(&mut self.events),
+            ..Self::default()
+        };
+    }
+}
+
+/// A part of the events without a copy, if it is one.
+fn share(events: &Bytes, part: &[u8]) -> Option<Bytes> {
+    let start = part.as_ptr().addr().checked_sub(events.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= events.len()).then(|| events.slice(start..end))
 }
 
 impl TableEffect {
@@ -116,6 +172,15 @@ impl TableEffect {
     /// Whether no row was touched.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Forgets which rows were there before the batch: those that are there after it are to be written
+    /// whole, all others deleted.
+    pub fn forget_before(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.existed = !entry.present;
+            entry.replace = false;
+        }
     }
 
     /// The entries in the order of their keys.

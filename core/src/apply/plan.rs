@@ -84,7 +84,7 @@ impl TablePlan {
     /// Matches a table map with the sink's table by column names.
     ///
     /// # Errors
-    /// [`ApplyError::NoMetadata`], and [`ApplyError::Mismatch`] for a column that the sink lacks or
+    /// [`ApplyError::NoMetadata`]; [`ApplyError::NoColumn`], and [`ApplyError::ColumnDiffers`] for one
     /// whose type can't hold every value of the source's.
     pub fn new(
         map: TableMap,
@@ -93,11 +93,6 @@ impl TablePlan {
         gtid: &str,
     ) -> Result<TablePlan, ApplyError> {
         let table = format!("{}.{}", map.database, map.table);
-        let mismatch = |detail: String| ApplyError::Mismatch {
-            gtid: gtid.to_owned(),
-            table: table.clone(),
-            detail,
-        };
         if map.columns.iter().any(|column| column.name.is_empty()) {
             return Err(ApplyError::NoMetadata {
                 gtid: gtid.to_owned(),
@@ -115,11 +110,11 @@ impl TablePlan {
                 .position(|candidate| candidate.name.eq_ignore_ascii_case(&column.name));
             let Some((position, wanted)) = found.and_then(|at| Some((at, target.columns.get(at)?)))
             else {
-                return Err(mismatch(format!(
-                    "the sink lacks column {}; add it there with the source's definition, or drop it at \
-                     the source",
-                    column.name
-                )));
+                return Err(ApplyError::NoColumn {
+                    gtid: gtid.to_owned(),
+                    table,
+                    column: column.name.clone(),
+                });
             };
             let difference = difference(column, wanted);
             if wanted.generated {
@@ -129,10 +124,13 @@ impl TablePlan {
                 continue;
             }
             if let Some(difference) = difference {
-                return Err(mismatch(format!(
-                    "column {} is {} on the sink, but {difference} at the source; change the sink's",
-                    column.name, wanted.column_type
-                )));
+                return Err(ApplyError::ColumnDiffers {
+                    gtid: gtid.to_owned(),
+                    table,
+                    column: column.name.clone(),
+                    at_sink: wanted.column_type.clone(),
+                    at_source: difference,
+                });
             }
             if let Some(slot) = at_source.get_mut(position) {
                 *slot = Some(source);

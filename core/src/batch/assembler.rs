@@ -3,8 +3,12 @@
 //! Invariants: chunks come in the binlog's order; the parts of a transaction are contiguous; a
 //! transaction that was begun ends with exactly one chunk whose `last` is true, or never does
 //! ([`Assembler::in_transaction`] tells, so that a reader that lost its source can give up cleanly).
+//!
+//! An XA transaction none of whose tables are taken is no chunk when it is prepared, but counts as done
+//! with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two sends the
+//! prepared half again, so that nobody has to remember it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use towpath_protocol::gtid::Gtid;
@@ -20,9 +24,16 @@ use crate::decode::{
 /// that producer and consumer hold a part at a time and not the whole.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
+/// A larger event is not copied but goes into a part of its own, in the memory that it was read into.
+const EVENT_COPIED_MAX: usize = 8 * 1024 * 1024;
+
 /// Events with this header flag may be skipped by readers that don't know them
 /// (`LOG_EVENT_IGNORABLE_F` in MySQL's `binlog_event.h`).
 const IGNORABLE: u16 = 0x80;
+
+/// XA transactions that are prepared and not ended, at most: each is kept in memory, and MySQL itself
+/// is in trouble long before.
+const PREPARED_MAX: usize = 100_000;
 
 /// A statement in an error message is cut to this many characters.
 const STATEMENT_CHARS_MAX: usize = 200;
@@ -32,6 +43,8 @@ pub struct Assembler {
     filter: TableFilter,
     ord: u64,
     open: Option<Open>,
+    /// XA transactions that are prepared and hold nothing of what is taken, by their id as logged.
+    prepared: HashMap<Vec<u8>, Gtid>,
     /// Where the last whole transaction ended.
     after: BinlogPosition,
 }
@@ -44,8 +57,14 @@ struct Open {
     events: Vec<u8>,
     /// Set by the Query event `BEGIN`; DDL stands alone, without one.
     begun: bool,
+    /// Set by the Query event `XA START`: its id as logged.
+    xid: Option<Vec<u8>>,
+    /// Values that the next statement was logged with, which only statement format needs.
+    strays: bool,
     /// Table ids of the present statement that the filter does not take.
     skipped: HashSet<u64>,
+    /// The event that was pushed last is large and was taken, but not copied.
+    awaits_large: bool,
 }
 
 impl Assembler {
@@ -55,6 +74,7 @@ impl Assembler {
             filter,
             ord: 0,
             open: None,
+            prepared: HashMap::new(),
             after,
         }
     }
@@ -108,7 +128,10 @@ impl Assembler {
                     part: 0,
                     events: Vec::new(),
                     begun: false,
+                    xid: None,
+                    strays: false,
                     skipped: HashSet::new(),
+                    awaits_large: false,
                 });
                 Ok(None)
             }
@@ -161,29 +184,26 @@ impl Assembler {
                 Self::opened(&mut self.open, header, &place)?;
                 Ok(self.end(&place))
             }
-            EventType::XA_PREPARE => Err(place.unsupported(
-                header,
-                self.gtid(),
-                "XA transactions are not carried by this version: finish it on the source with XA COMMIT \
-                 or XA ROLLBACK, then step over it (README)",
-            )),
+            EventType::XA_PREPARE => self.xa_prepare(header, body, &place),
             EventType::INCIDENT => Err(place.unsupported(
                 header,
                 self.gtid(),
-                "the source says that its binlog may lack changes: copy the data anew then step over it (README)",
+                "the source says that its binlog may lack changes: copy the data anew then step over it",
             )),
             EventType::INTVAR
             | EventType::RAND
             | EventType::USER_VAR
             | EventType::BEGIN_LOAD_QUERY
-            | EventType::EXECUTE_LOAD_QUERY
             | EventType::APPEND_BLOCK
-            | EventType::DELETE_FILE => Err(place.unsupported(
-                header,
-                self.gtid(),
-                "a change logged as a statement: SET GLOBAL binlog_format = 'ROW' on the source, let old \
-                 sessions end, then step over this transaction (README)",
-            )),
+            | EventType::DELETE_FILE => {
+                // The statement that they belong to decides.
+                Self::opened(&mut self.open, header, &place)?.strays = true;
+                Ok(None)
+            }
+            EventType::EXECUTE_LOAD_QUERY => {
+                let load = load_query(body);
+                self.query(header, &load, &place)
+            }
             EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {
                 if self.open.is_some() {
                     return Ok(None);
@@ -218,39 +238,43 @@ impl Assembler {
     ) -> Result<Option<Message>, BatchError> {
         let query = QueryEvent::parse(body).map_err(|e| place.decode(e))?;
         let open = Self::opened(&mut self.open, header, place)?;
-        // It stands behind a BEGIN and before its rows.
+        // CREATE TABLE ... SELECT: it stands behind a BEGIN and before its rows.
         if ends_with_words(query.sql, b"START TRANSACTION") {
-            return Err(place.unsupported(
-                header,
-                Some(&open.gtid),
-                "CREATE TABLE ... SELECT is not carried by this version: run its two halves on the sink, \
-                 then step over this transaction (README)",
-            ));
+            return Ok(self.carry(header, body, place));
         }
-        if !open.begun && open.part == 0 && open.events.is_empty() {
+        let stands_first =
+            !open.begun && open.xid.is_none() && open.part == 0 && open.events.is_empty();
+        if stands_first {
             if query.sql.eq_ignore_ascii_case(b"BEGIN") {
                 open.begun = true;
                 return Ok(None);
             }
-            let word = first_word(query.sql);
-            if word.eq_ignore_ascii_case(b"XA") {
-                return Err(place.unsupported(
-                    header,
-                    Some(&open.gtid),
-                    "XA transactions are not carried by this version: finish it on the source with XA \
-                     COMMIT or XA ROLLBACK, then step over it (README)",
-                ));
+            if let Some((verb, xid)) = xa(query.sql) {
+                return self.xa(header, place, verb, xid);
             }
-            // Stands alone: DDL and its kin are a transaction of their own.
-            let part = self.carry(header, body, place);
-            debug_assert!(part.is_none() || self.handed_out_a_part());
-            return Ok(self.end(place));
+            if !open.strays {
+                // Stands alone: DDL and its kin are a transaction of their own.
+                let part = self.carry(header, body, place);
+                debug_assert!(part.is_none() || self.handed_out_a_part());
+                return Ok(self.end(place));
+            }
         }
         let word = first_word(query.sql);
         if query.sql.eq_ignore_ascii_case(b"COMMIT") {
             return Ok(self.end(place));
         }
-        if word.eq_ignore_ascii_case(b"SAVEPOINT") {
+        if word.eq_ignore_ascii_case(b"SAVEPOINT") || xa(query.sql) == Some((Xa::End, b"")) {
+            return Ok(None);
+        }
+        let vars = query.status_vars().map_err(|e| place.decode(e))?;
+        let outside = vars.updated_databases.as_deref().is_some_and(|databases| {
+            !databases.is_empty()
+                && !databases
+                    .iter()
+                    .any(|database| self.filter.may_match_database(database))
+        });
+        if outside {
+            open.strays = false;
             return Ok(None);
         }
         Err(BatchError::StatementFormat {
@@ -259,6 +283,80 @@ impl Assembler {
             gtid: open.gtid.to_string(),
             statement: shorten(query.sql),
         })
+    }
+
+    /// An XA statement that stands first in its transaction.
+    fn xa(
+        &mut self,
+        header: &EventHeader,
+        place: &Place<'_>,
+        verb: Xa,
+        xid: &[u8],
+    ) -> Result<Option<Message>, BatchError> {
+        let open = Self::opened(&mut self.open, header, place)?;
+        match verb {
+            Xa::Start => {
+                open.xid = Some(xid.to_vec());
+                Ok(None)
+            }
+            Xa::Commit | Xa::Rollback => {
+                let prepared = self.prepared.remove(xid);
+                // What was rolled back has changed nothing, whatever it held.
+                if prepared.is_none() && verb == Xa::Commit {
+                    return Err(BatchError::Xa {
+                        file: place.file.to_owned(),
+                        offset: place.offset,
+                        gtid: open.gtid.to_string(),
+                        xid: String::from_utf8_lossy(xid).into_owned(),
+                        reason: "this commits an XA transaction that was prepared before the place where \
+                                 this pipeline began, or that was stepped over: unless its changes are on \
+                                 the sink already, or in none of its tables, make them there",
+                    });
+                }
+                Ok(self.end_with(place, prepared))
+            }
+            Xa::End => Err(place.out_of_place(header, "XA END without XA START")),
+        }
+    }
+
+    /// The end of the first half of an XA transaction, or of one in one phase.
+    fn xa_prepare(
+        &mut self,
+        header: &EventHeader,
+        body: &[u8],
+        place: &Place<'_>,
+    ) -> Result<Option<Message>, BatchError> {
+        let open = Self::opened(&mut self.open, header, place)?;
+        let Some(xid) = open.xid.take() else {
+            return Err(place.out_of_place(header, "XA PREPARE without XA START"));
+        };
+        // `one_phase` of `XA_prepare_event` in `control_events.h`: it is committed.
+        if body.first().is_some_and(|one_phase| *one_phase != 0) {
+            return Ok(self.end(place));
+        }
+        if open.part > 0 || !open.events.is_empty() {
+            return Err(BatchError::Xa {
+                file: place.file.to_owned(),
+                offset: place.offset,
+                gtid: open.gtid.to_string(),
+                xid: String::from_utf8_lossy(&xid).into_owned(),
+                reason: "XA transactions in two phases are not carried by this version: finish it on the \
+                         source with XA COMMIT or XA ROLLBACK, and if that was a commit, make its changes \
+                         on the sink",
+            });
+        }
+        if self.prepared.len() >= PREPARED_MAX && !self.prepared.contains_key(&xid) {
+            return Err(place.unsupported(
+                header,
+                self.gtid(),
+                "too many XA transactions are prepared and neither committed nor rolled back: XA RECOVER \
+                 on the source shows them; finish them",
+            ));
+        }
+        if let Some(open) = self.open.take() {
+            self.prepared.insert(xid, open.gtid);
+        }
+        Ok(None)
     }
 
     /// Adds an event to the open transaction; hands out a part when it has grown large.
@@ -275,16 +373,38 @@ impl Assembler {
                 commit_time_us: open.commit_time_us,
                 part,
                 last: false,
+                ends: None,
                 events: Bytes::from(std::mem::take(&mut open.events)),
                 after: place.position(),
             })
         });
+        if body.len() > EVENT_COPIED_MAX {
+            open.awaits_large = true;
+            return message;
+        }
         write_header(header, body.len(), &mut open.events);
         open.events.extend_from_slice(body);
         message
     }
 
+    /// Whether the event that was pushed last must be given to [`Assembler::large`].
+    pub fn awaits_large(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.awaits_large)
+    }
+
+    /// Takes the memory of a large event that was pushed just before: it becomes a part by itself.
+    pub fn large(&mut self, event: Bytes, file: &str, offset: u64) -> Option<Message> {
+        let open = self.open.as_mut()?;
+        open.awaits_large = false;
+        let after = Place { file, offset }.position();
+        Some(open.part(self.ord, event, after))
+    }
+
     fn end(&mut self, place: &Place<'_>) -> Option<Message> {
+        self.end_with(place, None)
+    }
+
+    fn end_with(&mut self, place: &Place<'_>, ends: Option<Gtid>) -> Option<Message> {
         let open = self.open.take()?;
         self.after = place.position();
         Some(Message::Chunk(Chunk {
@@ -293,6 +413,7 @@ impl Assembler {
             commit_time_us: open.commit_time_us,
             part: open.part,
             last: true,
+            ends,
             events: Bytes::from(open.events),
             after: self.after.clone(),
         }))
@@ -310,6 +431,24 @@ impl Assembler {
     /// The open transaction's GTID.
     pub fn gtid(&self) -> Option<&Gtid> {
         self.open.as_ref().map(|open| &open.gtid)
+    }
+}
+
+impl Open {
+    /// A part that is not the last.
+    fn part(&mut self, ord: u64, events: Bytes, after: BinlogPosition) -> Message {
+        let part = self.part;
+        self.part += 1;
+        Message::Chunk(Chunk {
+            ord,
+            gtid: self.gtid.clone(),
+            commit_time_us: self.commit_time_us,
+            part,
+            last: false,
+            events,
+            after,
+            ends: None,
+        })
     }
 }
 
@@ -377,6 +516,48 @@ fn first_word(sql: &[u8]) -> &[u8] {
         .position(|b| !b.is_ascii_alphanumeric())
         .unwrap_or(sql.len());
     sql.get(..end).unwrap_or_default()
+}
+
+/// Which XA statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Xa {
+    Start,
+    End,
+    Commit,
+    Rollback,
+}
+
+/// Reads an XA statement as the server logs it: the verb, and the transaction's id as text. The id of
+/// XA END doesn't matter.
+fn xa(sql: &[u8]) -> Option<(Xa, &[u8])> {
+    let (xa, rest) = sql.split_at_checked(b"XA ".len())?;
+    if !xa.eq_ignore_ascii_case(b"XA ") {
+        return None;
+    }
+    let word = first_word(rest);
+    let xid = rest
+        .trim_ascii_start()
+        .get(word.len()..)
+        .unwrap_or_default()
+        .trim_ascii();
+    let verb = match word.to_ascii_uppercase().as_slice() {
+        b"START" => Xa::Start,
+        b"END" => return Some((Xa::End, b"")),
+        b"COMMIT" => Xa::Commit,
+        b"ROLLBACK" => Xa::Rollback,
+        _ => return None,
+    };
+    Some((verb, xid))
+}
+
+/// An `EXECUTE_LOAD_QUERY` event's body as that of a query event: without the fields of its own between
+/// the fixed ones and the status variables (`Execute_load_query_event` in `statement_events.h`).
+fn load_query(body: &[u8]) -> Vec<u8> {
+    const FIXED_BYTES: usize = 13;
+    const OWN_BYTES: usize = 13;
+    let mut query = body.get(..FIXED_BYTES).unwrap_or_default().to_vec();
+    query.extend_from_slice(body.get(FIXED_BYTES + OWN_BYTES..).unwrap_or_default());
+    query
 }
 
 fn ends_with_words(sql: &[u8], words: &[u8]) -> bool {

@@ -259,18 +259,9 @@ fn what_cannot_be_carried_is_named() {
             inside(EventType::QUERY, &query("INSERT INTO yes VALUES (1)")),
             "binlog_format = 'ROW'",
         ),
-        (inside(EventType::INTVAR, &[]), "binlog_format = 'ROW'"),
-        (inside(EventType::XA_PREPARE, &[]), "XA COMMIT"),
         (inside(EventType::INCIDENT, &[]), "copy the data anew"),
         (inside(EventType(250), &[]), "does not know this event"),
-        (alone("XA START X'01',X'',1"), "XA transactions"),
-        (
-            inside(
-                EventType::QUERY,
-                &query("CREATE TABLE `u` (`a` int) START TRANSACTION"),
-            ),
-            "CREATE TABLE ... SELECT",
-        ),
+        (alone("XA COMMIT X'01',X'',1"), "XA X'01',X'',1"),
     ] {
         assert!(
             said.contains(what) && said.contains(gtid_text) && said.contains(FILE),
@@ -287,6 +278,8 @@ fn what_cannot_be_carried_is_named() {
             "no GTID event came before it",
         ),
         (inside(EventType::GTID, &gtid(6)), "has not ended"),
+        (inside(EventType::XA_PREPARE, &[0]), "without XA START"),
+        (alone("XA END X'01',X'',1"), "without XA START"),
         (
             Feed::new().error(EventType::ANONYMOUS_GTID, &[0; 42]),
             "gtid_mode = ON",
@@ -311,4 +304,148 @@ fn what_cannot_be_carried_is_named() {
             .unwrap()
             .is_none()
     );
+}
+
+/// A query event of a session that changed tables of these databases.
+fn query_on(databases: &[&str], sql: &str) -> Vec<u8> {
+    let mut status = vec![12, databases.len() as u8];
+    for database in databases {
+        status.extend_from_slice(database.as_bytes());
+        status.push(0);
+    }
+    let mut body = vec![0; 8];
+    body.extend([1, 0, 0, status.len() as u8, 0]);
+    body.extend(status);
+    body.extend_from_slice(b"d\0");
+    body.extend_from_slice(sql.as_bytes());
+    body
+}
+
+#[test]
+fn a_table_that_is_created_with_rows_is_one_transaction() {
+    let mut feed = Feed::new();
+    feed.begin(1);
+    let create = query("CREATE TABLE `yes` (`a` int) START TRANSACTION");
+    feed.silent(EventType::QUERY, &create);
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
+    feed.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
+    let chunk = feed.chunk(EventType::XID, &[0; 8]);
+    assert_eq!(
+        types(&chunk),
+        [
+            EventType::QUERY,
+            EventType::TABLE_MAP,
+            EventType::WRITE_ROWS
+        ]
+    );
+    assert!(chunk.last);
+}
+
+#[test]
+fn statements_outside_of_the_filter_are_passed_over() {
+    let mut feed = Feed::new();
+    feed.begin(1);
+    for stray in [EventType::INTVAR, EventType::RAND, EventType::USER_VAR] {
+        feed.silent(stray, &[]);
+    }
+    let insert = "INSERT INTO other.t VALUES (RAND())";
+    feed.silent(EventType::QUERY, &query_on(&["other"], insert));
+    feed.silent(EventType::BEGIN_LOAD_QUERY, &[]);
+    let mut load = query_on(&["other", "more"], "LOAD DATA INFILE 'x' INTO TABLE t");
+    load.splice(13..13, [0; 13]);
+    feed.silent(EventType::EXECUTE_LOAD_QUERY, &load);
+    assert!(feed.chunk(EventType::XID, &[0; 8]).events.is_empty());
+
+    for databases in [&["other", "d"][..], &[]] {
+        let mut feed = Feed::new();
+        feed.begin(2);
+        feed.silent(EventType::INTVAR, &[]);
+        let said = feed.error(EventType::QUERY, &query_on(databases, insert));
+        assert!(
+            said.contains("RAND()") && said.contains("binlog_format"),
+            "{said}"
+        );
+        let mut load = query_on(databases, "LOAD DATA INFILE 'x' INTO TABLE t");
+        load.splice(13..13, [0; 13]);
+        let said = feed.error(EventType::EXECUTE_LOAD_QUERY, &load);
+        assert!(said.contains("LOAD DATA"), "{said}");
+    }
+    let mut feed = Feed::new();
+    feed.begin(3);
+    // Cut short.
+    feed.error(EventType::EXECUTE_LOAD_QUERY, &[0; 20]);
+}
+
+impl Feed {
+    /// An XA transaction up to its end, with rows of a table or without.
+    fn xa(&mut self, number: u64, xid: &str, table: Option<&str>) {
+        self.silent(EventType::GTID, &gtid(number));
+        self.silent(EventType::QUERY, &query(&format!("XA START {xid}")));
+        if let Some(table) = table {
+            self.silent(EventType::TABLE_MAP, &table_map(1, table));
+            self.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
+        }
+        self.silent(EventType::QUERY, &query(&format!("XA END {xid}")));
+    }
+
+    fn xa_ends(&mut self, number: u64, statement: &str) -> Chunk {
+        self.silent(EventType::GTID, &gtid(number));
+        self.chunk(EventType::QUERY, &query(statement))
+    }
+}
+
+#[test]
+fn an_xa_transaction_that_is_not_taken_counts_as_done_when_it_ends() {
+    let mut feed = Feed::new();
+    let (first, second) = ("X'01',X'',1", "X'02',X'62',7");
+    feed.xa(1, first, Some("no"));
+    feed.silent(EventType::XA_PREPARE, &[0, 1]);
+    assert!(!feed.assembler.in_transaction());
+    feed.xa(2, second, None);
+    feed.silent(EventType::XA_PREPARE, &[0, 1]);
+    feed.begin(3);
+    let between = feed.chunk(EventType::XID, &[0; 8]);
+    assert_eq!((between.gtid.number, between.ends), (3, None));
+    for (number, statement, ended) in [
+        (4, format!("XA ROLLBACK {second}"), 2),
+        (5, format!("XA COMMIT {first}"), 1),
+    ] {
+        let chunk = feed.xa_ends(number, &statement);
+        assert_eq!(chunk.gtid.number, number);
+        assert_eq!(chunk.ends.map(|gtid| gtid.number), Some(ended));
+        assert!(chunk.last && chunk.events.is_empty());
+    }
+    // Its id is free again, and the dump may send the prepared half a second time.
+    for _ in 0..2 {
+        feed.xa(6, first, Some("no"));
+        feed.silent(EventType::XA_PREPARE, &[0, 1]);
+    }
+    let chunk = feed.xa_ends(7, &format!("XA COMMIT {first}"));
+    assert_eq!(chunk.ends.map(|gtid| gtid.number), Some(6));
+}
+
+#[test]
+fn an_xa_transaction_in_one_phase_is_one_like_any_other() {
+    let mut feed = Feed::new();
+    feed.xa(1, "X'01',X'',1", Some("yes"));
+    let chunk = feed.chunk(EventType::XA_PREPARE, &[1, 1]);
+    assert_eq!(types(&chunk), [EventType::TABLE_MAP, EventType::WRITE_ROWS]);
+    assert!(chunk.last);
+}
+
+#[test]
+fn a_prepared_xa_transaction_on_what_is_taken_stops_at_its_prepare() {
+    let mut feed = Feed::new();
+    feed.xa(1, "X'01',X'',1", Some("yes"));
+    let said = feed.error(EventType::XA_PREPARE, &[0, 1]);
+    for part in ["X'01',X'',1", "XA ROLLBACK", "docs/schema-changes.md"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // One that was stepped over, or prepared before the beginning.
+    let mut feed = Feed::new();
+    let chunk = feed.xa_ends(2, "XA ROLLBACK X'01',X'',1");
+    assert_eq!(chunk.ends, None);
+    feed.silent(EventType::GTID, &gtid(3));
+    let said = feed.error(EventType::QUERY, &query("XA COMMIT X'01',X'',1"));
+    assert!(said.contains("before the place"), "{said}");
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use towpath_protocol::code::Code;
+
 /// How a precondition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingState {
@@ -36,6 +38,9 @@ pub struct Finding {
     pub found: String,
     /// What mends it; None where all is well.
     pub fix: Option<Fix>,
+    /// The code of the error that a run would end with, or be held up by; None where all is well, and where
+    /// there is only a risk.
+    pub code: Option<Code>,
 }
 
 impl Fix {
@@ -80,12 +85,20 @@ impl Finding {
                 found
             },
             fix: fix.filter(|_| state != FindingState::Ok),
+            code: None,
         }
     }
 
     /// A precondition that is met.
     pub fn ok(what: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(what, FindingState::Ok, found, None)
+    }
+
+    /// The same finding with the code of the error that it would become; dropped if all is well.
+    #[must_use]
+    pub fn code(mut self, code: Code) -> Self {
+        self.code = Some(code).filter(|_| self.state != FindingState::Ok);
+        self
     }
 
     /// The same finding with its reason.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error};
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::spec::{Endpoint, TlsMode};
 
 use super::finding::{Finding, FindingState, Fix};
@@ -16,35 +17,63 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// MySQL's error for an account that must use TLS (ER_SECURE_TRANSPORT_REQUIRED).
 const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 
-/// Logs in; `section` is the part of the pipeline file that says how. The findings are about the
+/// Which server's login: the part of the pipeline file, and the codes of what goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Sink,
+}
+
+impl Side {
+    fn section(self) -> &'static str {
+        match self {
+            Self::Source => "[source]",
+            Self::Sink => "[[sink]]",
+        }
+    }
+
+    /// The code of what the library says.
+    pub(super) fn code(self, error: &Error) -> Code {
+        match self {
+            Self::Source => crate::source::code_of_driver(error),
+            Self::Sink => crate::commit::code_of_driver(error),
+        }
+    }
+
+    fn unreachable(self) -> Code {
+        match self {
+            Self::Source => code::SOURCE_UNREACHABLE,
+            Self::Sink => code::SINK_UNREACHABLE,
+        }
+    }
+}
+
+/// Logs in. The findings are about the
 /// login and how private the connection is.
-pub(super) async fn log_in(endpoint: &Endpoint, section: &str) -> (Option<Conn>, Vec<Finding>) {
+pub(super) async fn log_in(endpoint: &Endpoint, side: Side) -> (Option<Conn>, Vec<Finding>) {
+    let section = side.section();
     let what = format!("{} can log in", endpoint.user);
-    let failed = |found: String, fix: String| {
-        (
-            None,
-            vec![Finding::new(
-                what.clone(),
-                FindingState::Failed,
-                found,
-                Fix::hand(fix),
-            )],
-        )
+    let failed = |found: String, fix: String, code: Code| {
+        let finding = Finding::new(what.clone(), FindingState::Failed, found, Fix::hand(fix));
+        (None, vec![finding.code(code)])
     };
     let options = match endpoint::sql_opts(endpoint) {
         Ok(options) => options,
-        Err(error) => return failed(error.to_string(), format!("set tls_ca in {section}")),
+        Err(error) => {
+            let fix = format!("set tls_ca in {section}");
+            return failed(error.to_string(), fix, error.code());
+        }
     };
     let login = tokio::time::timeout(LOGIN_TIMEOUT, endpoint::connect(options, endpoint.tls));
     let mut conn = match login.await {
         Ok(Ok(conn)) => conn,
         Ok(Err(error)) => {
             let (found, fix) = explain(&error, section);
-            return failed(found, fix);
+            return failed(found, fix, side.code(&error));
         }
         Err(_elapsed) => {
             let found = format!("no answer within {} s", LOGIN_TIMEOUT.as_secs());
-            return failed(found, unreachable_fix(section));
+            return failed(found, unreachable_fix(section), side.unreachable());
         }
     };
     let tls: Result<Option<(String, String)>, Error> = conn
@@ -168,9 +197,10 @@ mod tests {
         let mut nobody = endpoint("127.0.0.1", TlsMode::Preferred);
         nobody.port = listener.local_addr().unwrap().port();
         drop(listener);
-        let (conn, findings) = log_in(&nobody, "[source]").await;
+        let (conn, findings) = log_in(&nobody, Side::Source).await;
         assert!(conn.is_none());
         assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].code, Some(code::SOURCE_UNREACHABLE));
         assert!(
             findings[0].found.starts_with("Connection refused"),
             "{}",

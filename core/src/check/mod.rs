@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mysql_async::Conn;
+use towpath_protocol::code;
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{Endpoint, PipelineSpec, SinkSpec};
 use uuid::Uuid;
@@ -30,6 +31,7 @@ use crate::pipeline::default_server_id;
 use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
+use login::Side;
 use table_findings::{Definitions, TABLES_LISTED_MAX};
 use tables::Tables;
 
@@ -150,7 +152,7 @@ fn address(endpoint: &Endpoint) -> String {
 }
 
 async fn ask_source(spec: &PipelineSpec) -> Asked<SourceFacts> {
-    let (mut conn, mut findings) = login::log_in(&spec.source.endpoint, "[source]").await;
+    let (mut conn, mut findings) = login::log_in(&spec.source.endpoint, Side::Source).await;
     let mut facts = None;
     if let Some(conn) = &mut conn {
         match SourceFacts::read(conn).await {
@@ -158,7 +160,8 @@ async fn ask_source(spec: &PipelineSpec) -> Asked<SourceFacts> {
             Err(error) => findings.push(place::refused("the source says what it is", &error)),
         }
     }
-    let tables = read_tables(spec, &mut conn, facts.is_some(), &mut findings).await;
+    let answers = facts.is_some();
+    let tables = read_tables(spec, &mut conn, answers, &mut findings, Side::Source).await;
     Asked {
         conn,
         facts,
@@ -168,15 +171,16 @@ async fn ask_source(spec: &PipelineSpec) -> Asked<SourceFacts> {
 }
 
 async fn ask_sink(spec: &PipelineSpec, sink: &SinkSpec) -> Asked<SinkFacts> {
-    let (mut conn, mut findings) = login::log_in(&sink.endpoint, "[[sink]]").await;
+    let (mut conn, mut findings) = login::log_in(&sink.endpoint, Side::Sink).await;
     let mut facts = None;
     if let Some(conn) = &mut conn {
         match SinkFacts::read(conn, spec.name.as_str(), sink.name.as_str()).await {
             Ok(read) => facts = Some(read),
-            Err(error) => findings.push(unanswered("the sink says what it is", &error)),
+            Err(error) => findings.push(unanswered("the sink says what it is", &error, Side::Sink)),
         }
     }
-    let tables = read_tables(spec, &mut conn, facts.is_some(), &mut findings).await;
+    let answers = facts.is_some();
+    let tables = read_tables(spec, &mut conn, answers, &mut findings, Side::Sink).await;
     Asked {
         conn,
         facts,
@@ -190,20 +194,22 @@ async fn read_tables(
     conn: &mut Option<Conn>,
     answers: bool,
     findings: &mut Vec<Finding>,
+    side: Side,
 ) -> Option<Tables> {
     let conn = conn.as_mut().filter(|_| answers)?;
     match Tables::read(conn, &spec.source.tables).await {
         Ok(tables) => Some(tables),
         Err(error) => {
-            findings.push(unanswered("the server says what tables it has", &error));
+            let what = "the server says what tables it has";
+            findings.push(unanswered(what, &error, side));
             None
         }
     }
 }
 
-fn unanswered(what: &str, error: &mysql_async::Error) -> Finding {
+fn unanswered(what: &str, error: &mysql_async::Error, side: Side) -> Finding {
     let fix = Fix::hand("see the server's error log, and check again");
-    Finding::new(what, FindingState::Failed, error.to_string(), fix)
+    Finding::new(what, FindingState::Failed, error.to_string(), fix).code(side.code(error))
 }
 
 fn product_finding(facts: &SourceFacts) -> Finding {
@@ -219,6 +225,7 @@ fn product_finding(facts: &SourceFacts) -> Finding {
         format!("{product} {}", facts.version()),
         Fix::hand("replicate from a MySQL; this version of Towpath doesn't read other binlogs"),
     )
+    .code(code::SOURCE_PRODUCT)
 }
 
 /// Takes this pipeline's own dump, if it runs now, out of the replicas: it is no clash.

@@ -1,5 +1,6 @@
 //! Whether the pipeline can go on, or begin, where it would. Pure.
 
+use towpath_protocol::code;
 use towpath_protocol::gtid::GtidSet;
 use uuid::Uuid;
 
@@ -23,12 +24,15 @@ pub(super) fn of_sink(offset: &Offset, start: &str, source: Option<&SourceFacts>
         Offset::Unreadable(why) => {
             let fix = "it was changed by hand or written by another version; use that version, or \
                        restore the schema towpath together with the data";
-            return vec![Finding::new(
-                what,
-                Failed,
-                format!("can't be read: {why}"),
-                Fix::hand(fix),
-            )];
+            return vec![
+                Finding::new(
+                    what,
+                    Failed,
+                    format!("can't be read: {why}"),
+                    Fix::hand(fix),
+                )
+                .code(code::OFFSET_DAMAGED),
+            ];
         }
         Offset::Stored(stored) => stored,
     };
@@ -56,7 +60,7 @@ pub(super) fn of_sink(offset: &Offset, start: &str, source: Option<&SourceFacts>
             format!("yes, though the sink was fed from {known} before")
         };
         Finding::ok(what, found)
-    } else if is_same {
+    } else if is_same || gtids.intersects(&source.gtid_executed) {
         let fix = "the source lost them in a failover or was restored; point source.url at the \
                    server that has them, or copy the data again";
         Finding::new(
@@ -65,11 +69,12 @@ pub(super) fn of_sink(offset: &Offset, start: &str, source: Option<&SourceFacts>
             format!("the source lacks {}", shown(&extra)),
             Fix::hand(fix),
         )
+        .code(code::SOURCE_DIVERGED)
     } else {
         let found = format!("the sink was fed from source {known}, and {uuid} is another");
         let fix = "point source.url at that server or a replica of it, or give this pipeline \
                    another name";
-        Finding::new(what, Failed, found, Fix::hand(fix))
+        Finding::new(what, Failed, found, Fix::hand(fix)).code(code::OFFSET_OF_ANOTHER_SOURCE)
     });
     all
 }
@@ -101,6 +106,7 @@ pub(super) fn at_source(gtids: &GtidSet, source: &SourceFacts) -> Finding {
         found,
         Fix::hand(fix),
     )
+    .code(code::SOURCE_PURGED)
 }
 
 /// The finding about a start that was resolved, or not.
@@ -131,6 +137,7 @@ pub(super) fn start(
             let fix = "copy the data again and start from its GTID set, or from `earliest` if the \
                        sink has all that was purged";
             Finding::new(what, FindingState::Failed, found, Fix::hand(fix))
+                .code(code::SOURCE_PURGED)
         }
         Err(error) => refused(what, error),
     }
@@ -144,7 +151,7 @@ pub(super) fn refused(what: impl Into<String>, error: &SourceError) -> Finding {
         .strip_suffix(advice)
         .unwrap_or(&text)
         .trim_end_matches("; ");
-    Finding::new(what, FindingState::Failed, text, Fix::hand(advice))
+    Finding::new(what, FindingState::Failed, text, Fix::hand(advice)).code(error.code())
 }
 
 fn told(stored: &StoredOffset, start: &str) -> String {
@@ -244,6 +251,8 @@ mod tests {
             gtid: "g:1".to_owned(),
             statement: "ALTER TABLE t\n  ADD c INT".to_owned(),
             before: String::new(),
+            traceless: false,
+            answer: None,
         };
         let stored = StoredOffset {
             ddl_intent: Some(intent),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use towpath_protocol::code;
+
 use super::compare::{Difference, describe, risk};
 use super::finding::{Finding, FindingState, Fix};
 use super::tables::{Tables, column_definition, create_statement};
@@ -134,12 +136,15 @@ pub(super) fn of_sink(
             FindingState::Warning
         };
         let fix = "copy the definitions at once, with mysqldump --no-data, and check again";
-        all.push(Finding::new(
-            "the other tables are the same",
-            state,
-            found,
-            Fix::hand(fix),
-        ));
+        all.push(
+            Finding::new(
+                "the other tables are the same",
+                state,
+                found,
+                Fix::hand(fix),
+            )
+            .code(code::TABLE_DIFFERS),
+        );
     }
     all
 }
@@ -184,6 +189,7 @@ fn of_difference(
                 "missing",
                 fix,
             )
+            .code(code::NO_TABLE)
             .why(still_to_come)
         }
         Difference::NoColumn { column, after } => {
@@ -198,7 +204,9 @@ fn of_difference(
             });
             let what = format!("table {table} has column {} on the sink", column.name);
             let fix = fix.or_else(|| as_at_source("add it"));
-            Finding::new(what, if_current, "missing", fix).why(still_to_come)
+            Finding::new(what, if_current, "missing", fix)
+                .code(code::NO_COLUMN)
+                .why(still_to_come)
         }
         Difference::Refused { source, sink } | Difference::Unlike { source, sink } => {
             let is_refused = matches!(difference, Difference::Refused { .. });
@@ -218,7 +226,12 @@ fn of_difference(
                 (true, false) => WHEN_BEHIND,
                 (false, _) => risk(source, sink),
             };
-            Finding::new(what, state, found, fix).why(why)
+            let code = if is_refused {
+                code::COLUMN_DIFFERS
+            } else {
+                code::SINK_VALUE
+            };
+            Finding::new(what, state, found, fix).code(code).why(why)
         }
         Difference::NeedsValue { column } => Finding::new(
             format!("table {table} takes rows without the sink's own column {column}"),
@@ -227,7 +240,8 @@ fn of_difference(
             Fix::hand(format!(
                 "on the sink, give {column} a default or let it be NULL"
             )),
-        ),
+        )
+        .code(code::COLUMN_NEEDS_VALUE),
         Difference::NoKey => Finding::new(
             format!("table {table} has a primary key on the sink"),
             Warning,
@@ -241,6 +255,7 @@ fn of_difference(
             engine.as_str(),
             Fix::sql(alter_engine(&name.database, &name.table)),
         )
+        .code(code::TABLE_DIFFERS)
         .why("its rows could not commit together with the place"),
     }
 }
@@ -284,7 +299,7 @@ pub(super) fn triggers(sink: &Tables, grants: &Grants, account: &str) -> Option<
             names(&found),
             Fix::sql(drop.join("; ")),
         );
-        return Some(finding.why(why));
+        return Some(finding.code(code::SINK_TRIGGER).why(why));
     }
     let databases = sink.by_name.keys().map(|(database, _)| database.as_str());
     let mut hidden: Vec<&str> = databases
@@ -334,6 +349,7 @@ pub(super) fn copies(without_copy: &[TableName]) -> Finding {
              set start = \"gtid:…\" to the set of GTIDs at its head",
         ),
     )
+    .code(code::ROW_MISSING)
     .why("the first change of a row that the sink lacks stops the pipeline")
 }
 

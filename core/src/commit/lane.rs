@@ -7,12 +7,14 @@
 
 use std::time::Duration;
 
+use towpath_protocol::spec::Delivery;
 use tracing::warn;
 
 use super::SinkError;
 use super::offset::{Advance, OffsetWriter};
 use super::session::{Checks, ServerFacts, Session};
 use crate::apply::Batch;
+use crate::apply::literal::write_quoted;
 use crate::apply::statement::{Operation, Statement};
 use crate::failpoint::Point;
 
@@ -21,6 +23,13 @@ const PACKET_BYTES_MAX: usize = 1024 * 1024;
 
 /// A batch that met a deadlock or a lock wait is tried this often before the epoch is given up.
 const TRIES_MAX: u32 = 5;
+
+/// A statement over this many bytes is sent in pieces. The client library copies what it sends twice,
+/// keeps the room for it until the connection ends, and a dozen of its buffers grow to that size in turn.
+const STATEMENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of such a piece.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// Of a statement that matched too few rows, this many rows are named.
 const ROWS_NAMED_MAX: usize = 5;
@@ -33,17 +42,24 @@ pub struct Lane {
     packet_bytes_max: usize,
     /// Whether a sink transaction is open with an unfinished source transaction in it.
     open: bool,
+    delivery: Delivery,
 }
 
 impl Lane {
     /// A lane on a connection that holds its lock.
-    pub fn new(session: Session, offset: OffsetWriter, facts: &ServerFacts) -> Self {
+    pub fn new(
+        session: Session,
+        offset: OffsetWriter,
+        facts: &ServerFacts,
+        delivery: Delivery,
+    ) -> Self {
         let server_max = usize::try_from(facts.max_allowed_packet / 2).unwrap_or(usize::MAX);
         Self {
             session,
             offset,
             packet_bytes_max: PACKET_BYTES_MAX.min(server_max),
             open: false,
+            delivery,
         }
     }
 
@@ -52,8 +68,12 @@ impl Lane {
         &self.offset
     }
 
-    /// Applies a batch and commits it with the offset. Without an `advance` the transaction stays open,
-    /// for a source transaction that goes on in the next batch.
+    /// Applies a batch and commits it with the offset. A batch that isn't `whole` ends inside a source
+    /// transaction, which goes on in the next batch: the transaction stays open.
+    ///
+    /// How the offset goes with the data is the sink's `delivery`: in one transaction, in one of its own
+    /// behind it, or in one of its own before it. In the last case the offset of a transaction that takes
+    /// several batches comes with the first of them.
     ///
     /// # Errors
     /// After any error but [`SinkError::Connection`] the transaction was rolled back. After
@@ -62,25 +82,47 @@ impl Lane {
         &mut self,
         batch: &Batch,
         advance: Option<&Advance>,
+        whole: bool,
     ) -> Result<(), SinkError> {
+        let (before, inside, behind) = match self.delivery {
+            Delivery::ExactlyOnce => (None, advance, None),
+            Delivery::AtLeastOnce => (None, None, advance),
+            Delivery::AtMostOnce if self.open => (None, None, advance),
+            Delivery::AtMostOnce => (advance, None, None),
+        };
+        if let Some(advance) = before {
+            self.commit_offset(advance).await?;
+            if !batch.statements.is_empty() {
+                self.session.reach(Point::DeliveryOffsetCommitted).await?;
+            }
+        }
         let mut tries = 1;
         loop {
             let began_here = !self.open;
-            match self.try_apply(batch, advance).await {
+            match self.try_apply(batch, inside, whole).await {
                 Err(error) if began_here && is_lock_conflict(&error) && tries < TRIES_MAX => {
-                    warn!(sink = self.session.sink(), tries, %error, "trying the batch again");
+                    warn!(sink = self.session.sink(), tries, code = %error.code(), %error, "trying the batch again");
                     tokio::time::sleep(Duration::from_millis(20 << tries)).await;
                     tries += 1;
                 }
-                result => return result,
+                Err(error) => return Err(error),
+                Ok(()) => break,
             }
         }
+        if let Some(advance) = behind {
+            if !batch.statements.is_empty() {
+                self.session.reach(Point::DeliveryDataCommitted).await?;
+            }
+            self.commit_offset(advance).await?;
+        }
+        Ok(())
     }
 
     async fn try_apply(
         &mut self,
         batch: &Batch,
         advance: Option<&Advance>,
+        whole: bool,
     ) -> Result<(), SinkError> {
         if !batch.statements.is_empty() {
             self.session.reach(Point::CommitBeforeData).await?;
@@ -92,12 +134,21 @@ impl Lane {
                 .await?;
         }
         let mut packet = Vec::with_capacity(4096);
-        if !self.open {
+        if !self.open && (advance.is_some() || !batch.statements.is_empty()) {
             packet.extend_from_slice(b"BEGIN");
             self.open = true;
         }
         let mut first = 0;
         for (n, statement) in batch.statements.iter().enumerate() {
+            if statement.sql.len() > STATEMENT_BYTES_MAX {
+                if !packet.is_empty() {
+                    self.send(batch, first..n, &packet).await?;
+                    packet = Vec::with_capacity(4096);
+                }
+                self.send_in_pieces(batch, statement).await?;
+                first = n + 1;
+                continue;
+            }
             if !packet.is_empty() {
                 if packet.len() + statement.sql.len() > self.packet_bytes_max {
                     self.send(batch, first..n, &packet).await?;
@@ -116,14 +167,89 @@ impl Lane {
         if !batch.statements.is_empty() {
             self.session.reach(Point::CommitAfterData).await?;
         }
-        match advance {
-            None => self.session.reach(Point::CommitInside).await?,
-            Some(advance) => {
-                self.open = false;
-                self.offset.commit(&mut self.session, advance).await?;
-            }
+        if let Some(advance) = advance {
+            self.open = false;
+            self.offset.commit(&mut self.session, advance).await?;
+        } else if !whole {
+            self.session.reach(Point::CommitInside).await?;
+        } else if self.open {
+            self.open = false;
+            self.session.execute("commit", "COMMIT").await?;
         }
         Ok(())
+    }
+
+    /// Sends a large statement as the text of a prepared one, which the server joins of pieces: so that
+    /// no more than a piece of it is copied here.
+    async fn send_in_pieces(
+        &mut self,
+        batch: &Batch,
+        statement: &Statement,
+    ) -> Result<(), SinkError> {
+        const EXECUTE: &[u8] = b"PREPARE towpath_statement FROM @towpath; SET @towpath = NULL; \
+            EXECUTE towpath_statement; DEALLOCATE PREPARE towpath_statement";
+        let mut names = Vec::new();
+        for (n, piece) in statement.sql.chunks(PIECE_BYTES).enumerate() {
+            let name = format!("@towpath_{n}");
+            let mut sql = format!("SET {name} = ").into_bytes();
+            write_quoted(&mut sql, "_binary", piece);
+            self.text(&sql).await?;
+            names.push(name);
+        }
+        let joined = format!("SET @towpath = CONCAT({})", names.join(", "));
+        self.text(joined.as_bytes()).await?;
+        let forgotten = format!("SET {} = NULL", names.join(" = NULL, "));
+        self.text(forgotten.as_bytes()).await?;
+        match self.session.packet("apply a large row", EXECUTE, 4).await {
+            Ok(matched) => {
+                let matched = matched.get(2).copied().unwrap_or_default();
+                self.check(batch, statement, matched).await
+            }
+            Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
+                Err(lost)
+            }
+            Err((_, error)) => {
+                self.roll_back().await?;
+                Err(self.refused(batch, statement, error).await?)
+            }
+        }
+    }
+
+    /// Sends a part of a statement's text.
+    async fn text(&mut self, sql: &[u8]) -> Result<(), SinkError> {
+        match self.session.packet("send a large row", sql, 1).await {
+            Ok(_) => Ok(()),
+            Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
+                Err(lost)
+            }
+            Err((_, error)) => {
+                self.roll_back().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a statement matched the rows that it must.
+    async fn check(
+        &mut self,
+        batch: &Batch,
+        statement: &Statement,
+        matched: u64,
+    ) -> Result<(), SinkError> {
+        let expected = statement.rows.len() as u64;
+        if matched == expected || self.delivery != Delivery::ExactlyOnce {
+            return Ok(());
+        }
+        let rows = self.differing_rows(batch, statement).await;
+        self.roll_back().await?;
+        Err(SinkError::Diverged {
+            sink: self.session.sink().to_owned(),
+            operation: statement.operation.name(),
+            table: statement.plan.name(),
+            matched,
+            expected,
+            rows: rows?,
+        })
     }
 
     /// Sends a packet that holds `statements` of the batch, behind a BEGIN or not, and checks the rows
@@ -158,19 +284,7 @@ impl Lane {
             });
         }
         for (statement, &matched) in statements.iter().zip(matched.iter().skip(leading)) {
-            let expected = statement.rows.len() as u64;
-            if matched != expected {
-                let rows = self.differing_rows(batch, statement).await;
-                self.roll_back().await?;
-                return Err(SinkError::Diverged {
-                    sink: self.session.sink().to_owned(),
-                    operation: statement.operation.name(),
-                    table: statement.plan.name(),
-                    matched,
-                    expected,
-                    rows: rows?,
-                });
-            }
+            self.check(batch, statement, matched).await?;
         }
         Ok(())
     }
@@ -304,12 +418,10 @@ impl Lane {
             .unwrap_or(0))
     }
 
-    /// Commits only the offset: for filtered transactions, and for the steps of a DDL statement.
-    ///
-    /// # Errors
-    /// As [`Lane::apply`].
-    pub async fn commit_offset(&mut self, advance: &Advance) -> Result<(), SinkError> {
-        self.apply(&Batch::default(), Some(advance)).await
+    /// Commits only the offset.
+    async fn commit_offset(&mut self, advance: &Advance) -> Result<(), SinkError> {
+        self.session.execute("begin", "BEGIN").await?;
+        self.offset.commit(&mut self.session, advance).await
     }
 
     /// Ends the connection; an open transaction is rolled back by the server.

@@ -27,4 +27,5 @@ pub mod lane;
 pub mod ddl;
 mod error;
 
-pub use error::{Advice, SinkError};
+pub(crate) use error::code_of_driver;
+pub use error::{Advice, SinkError, code_of_number};

@@ -144,14 +144,10 @@ impl OffsetWriter {
         gtids.add_set(&advance.gtids);
         if gtids.interval_count() > INTERVALS_MAX {
             session.execute("roll back", "ROLLBACK").await?;
-            return Err(SinkError::OffsetRow {
+            return Err(SinkError::TooManyIntervals {
                 sink: self.sink.clone(),
-                detail: format!(
-                    "the GTID set has {} intervals, more than {INTERVALS_MAX}: transactions of the source \
-                     are missing in between and don't come. If they never will (RESET BINARY LOGS, a set \
-                     in `start` with holes), fill the holes in towpath.offset_gtid and start again",
-                    gtids.interval_count()
-                ),
+                intervals: gtids.interval_count(),
+                intervals_max: INTERVALS_MAX,
             });
         }
         let (sql, statements) = self.commit_sql(advance, &gtids);
@@ -320,6 +316,8 @@ mod tests {
             gtid: format!("{A}:6"),
             statement: "ALTER TABLE t COMMENT 'it''s'".into(),
             before: "ab".into(),
+            traceless: false,
+            answer: None,
         };
         let writer = writer("");
         let planned = Advance {

@@ -50,6 +50,9 @@ pub struct ServerFacts {
     pub gtids: bool,
     /// `@@max_allowed_packet`, bytes.
     pub max_allowed_packet: u64,
+    /// Whether names of tables are stored in lower case (`lower_case_table_names`); the same at the
+    /// source, or nothing would fit.
+    pub lower_case_names: bool,
 }
 
 impl ServerFacts {
@@ -66,9 +69,9 @@ impl Session {
     /// [`SinkError::Connection`] or [`SinkError::Server`], e.g. for a wrong password.
     pub async fn connect(sink: &str, address: &Endpoint) -> Result<Session, SinkError> {
         let opts = endpoint::sql_opts(address)
-            .map_err(|error| SinkError::OffsetRow {
+            .map_err(|source| SinkError::Endpoint {
                 sink: sink.to_owned(),
-                detail: error.to_string(),
+                source,
             })?
             // UPDATE answers with the rows that it matched, not those that it changed.
             .client_found_rows(true)
@@ -111,15 +114,19 @@ impl Session {
     /// # Errors
     /// As [`Session::execute`].
     pub async fn facts(&mut self) -> Result<ServerFacts, SinkError> {
-        let version: Option<(String, u64)> = self
-            .first("read the version", "SELECT @@version, @@max_allowed_packet")
+        let version: Option<(String, u64, u8)> = self
+            .first(
+                "read the version",
+                "SELECT @@version, @@max_allowed_packet, @@lower_case_table_names",
+            )
             .await?;
-        let (version, max_allowed_packet) = version.unwrap_or_default();
+        let (version, max_allowed_packet, lower_case_table_names) = version.unwrap_or_default();
         let mut facts = ServerFacts {
             version,
             server_uuid: String::new(),
             gtids: false,
             max_allowed_packet,
+            lower_case_names: lower_case_table_names != 0,
         };
         if !facts.is_mariadb() {
             let row: Option<(String, String, u8)> = self

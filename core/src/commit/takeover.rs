@@ -110,7 +110,7 @@ pub async fn take_over(
     ensure_row(claim, rows).await?;
     let before = read_fence(claim, rows).await?;
     judge(claim, &before)?;
-    let pipeline_uuid = parse_uuid(claim, "pipeline_uuid", &before.pipeline_uuid)?;
+    let pipeline_uuid = parse_uuid(claim, "towpath.offset.pipeline_uuid", &before.pipeline_uuid)?;
 
     rows.reach(Point::TakeoverBeforeLocks).await?;
     for lane in 0..before.lanes.max(1) {
@@ -231,13 +231,9 @@ async fn read_fence(claim: &Claim, session: &mut Session) -> Result<Fence, SinkE
 }
 
 fn row_gone(claim: &Claim) -> SinkError {
-    SinkError::OffsetRow {
+    SinkError::RowGone {
         sink: claim.sink.clone(),
-        detail: format!(
-            "the offset row of pipeline {} is gone from towpath.offset while this process ran; going on \
-             would begin anew at `start` and could skip changes. If it was deleted on purpose, start again",
-            claim.pipeline
-        ),
+        pipeline: claim.pipeline.clone(),
     }
 }
 
@@ -245,13 +241,11 @@ fn refuse_if_superseded(claim: &Claim, fence: &Fence) -> Result<(), SinkError> {
     if let Some((generation, epoch)) = claim.held
         && (fence.generation, fence.epoch) < (generation.0, epoch.0)
     {
-        return Err(SinkError::OffsetRow {
+        return Err(SinkError::WentBack {
             sink: claim.sink.clone(),
-            detail: format!(
-                "the offset row of pipeline {} went back from epoch {} to {}: the sink was restored to an \
-                 older state while this process ran; start again to go on from the restored place",
-                claim.pipeline, epoch.0, fence.epoch
-            ),
+            pipeline: claim.pipeline.clone(),
+            epoch: epoch.0,
+            row: fence.epoch,
         });
     }
     match claim.held {
@@ -416,36 +410,23 @@ async fn read_held(
     };
     let source_uuid = source_uuid
         .as_deref()
-        .map(|text| parse_uuid(claim, "source_uuid", text))
+        .map(|text| parse_uuid(claim, "towpath.offset.source_uuid", text))
         .transpose()?;
     let mut gtids = GtidSet::new();
     for (uuid, tag, intervals) in origins {
         let origin = GtidOrigin {
-            uuid: parse_uuid(claim, "offset_gtid.source_uuid", &uuid)?,
+            uuid: parse_uuid(claim, "towpath.offset_gtid.source_uuid", &uuid)?,
             tag,
         };
-        let part = GtidSet::from_intervals_text(&origin, &intervals).map_err(|error| {
-            SinkError::OffsetRow {
-                sink: claim.sink.clone(),
-                detail: format!(
-                    "towpath.offset_gtid of pipeline {} can't be read: {error}",
-                    claim.pipeline
-                ),
-            }
-        })?;
+        let part = GtidSet::from_intervals_text(&origin, &intervals)
+            .map_err(|error| unreadable(claim, "towpath.offset_gtid.intervals", error))?;
         gtids.add_set(&part);
     }
     let ddl_intent = ddl_intent
         .as_deref()
         .map(DdlIntent::from_json)
         .transpose()
-        .map_err(|error| SinkError::OffsetRow {
-            sink: claim.sink.clone(),
-            detail: format!(
-                "towpath.offset.ddl_intent of pipeline {} can't be read: {error}",
-                claim.pipeline
-            ),
-        })?;
+        .map_err(|error| unreadable(claim, "towpath.offset.ddl_intent", error))?;
     Ok(Held {
         pipeline_uuid,
         generation,
@@ -461,12 +442,16 @@ async fn read_held(
     })
 }
 
-fn parse_uuid(claim: &Claim, column: &str, text: &str) -> Result<Uuid, SinkError> {
-    Uuid::parse_str(text).map_err(|error| SinkError::OffsetRow {
+fn parse_uuid(claim: &Claim, column: &'static str, text: &str) -> Result<Uuid, SinkError> {
+    Uuid::parse_str(text)
+        .map_err(|error| unreadable(claim, column, format!("{text:?} is no UUID: {error}")))
+}
+
+fn unreadable(claim: &Claim, what: &'static str, why: impl std::fmt::Display) -> SinkError {
+    SinkError::OffsetRow {
         sink: claim.sink.clone(),
-        detail: format!(
-            "{column} of pipeline {} is no UUID ({text:?}: {error})",
-            claim.pipeline
-        ),
-    })
+        pipeline: claim.pipeline.clone(),
+        what,
+        why: why.to_string(),
+    }
 }

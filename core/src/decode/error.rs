@@ -1,5 +1,6 @@
 //! What can be wrong with the bytes of an event.
 
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::gtid::GtidDecodeError;
 
 use super::EventType;
@@ -107,6 +108,20 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Checksum { .. } => code::CHECKSUM,
+            Self::Truncated { .. }
+            | Self::Malformed { .. }
+            | Self::UnexpectedEvent { .. }
+            | Self::ColumnCount { .. }
+            | Self::PreviousGtids(_) => code::DAMAGED,
+            Self::Unsupported { .. } | Self::UnknownStatusVariable { .. } => code::UNKNOWN_EVENT,
+            Self::Column { source, .. } => source.code(),
+        }
+    }
+
     /// A [`DecodeError::Malformed`].
     #[cold]
     pub(crate) fn malformed(

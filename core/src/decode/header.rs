@@ -23,6 +23,8 @@ pub struct EventHeader {
 impl EventHeader {
     /// Length in bytes.
     pub const LEN: usize = 19;
+    /// Where `event_size` is in it.
+    pub const SIZE_AT: usize = 9;
     /// `LOG_EVENT_ARTIFICIAL_F`: made by the sending server, not part of the file.
     pub const ARTIFICIAL: u16 = 0x20;
     /// `LOG_EVENT_IGNORABLE_F`: a reader that does not know the type may go on.

@@ -5,13 +5,15 @@
 //! allow. A batch ends between two source transactions; one that is larger than the bounds goes out in
 //! pieces, inside one transaction of the sink.
 
-use std::borrow::Cow;
+mod schema_change;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
-use towpath_protocol::gtid::Gtid;
-use towpath_protocol::spec::{ApplySpec, PipelineSpec, TableFilter};
+use towpath_protocol::gtid::{Gtid, GtidSet};
+use towpath_protocol::spec::{ApplySpec, DdlSpec, Delivery, PipelineSpec, TableFilter};
 use uuid::Uuid;
 
 use super::authority::Confirmed;
@@ -22,18 +24,15 @@ use super::plans::Plans;
 use super::progress::Progress;
 use super::{Stop, asked};
 use crate::apply::BatchBuilder;
-use crate::apply::ddl::{Decision, decide};
-use crate::apply::literal::charset_name;
 use crate::batch::{Chunk, Message};
-use crate::commit::SinkError;
-use crate::commit::ddl::{self, DdlIntent, DdlStatement};
+use crate::commit::ddl::DdlIntent;
 use crate::commit::lane::Lane;
-use crate::commit::offset::{Advance, DdlChange};
+use crate::commit::offset::Advance;
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held};
-use crate::decode::{DecodeError, Event, EventType, Events, QueryEvent, RowsEvent, StatusVars};
+use crate::decode::{DecodeError, Event, EventType, Events, RowsEvent};
 use crate::failpoint::{self, Point};
-use crate::queue::Receiver;
+use crate::queue::{Lease, Receiver};
 
 /// Transactions that change nothing on the sink move its offset at most this often, and at a stop.
 const OFFSET_ONLY_EVERY: Duration = Duration::from_secs(1);
@@ -71,6 +70,7 @@ pub(super) struct Consumer {
     sink: String,
     pipeline_uuid: Uuid,
     filter: TableFilter,
+    rules: DdlSpec,
     bounds: ApplySpec,
     queue: Receiver,
     lane: LaneTask,
@@ -78,6 +78,9 @@ pub(super) struct Consumer {
     facts: ServerFacts,
     plans: Plans,
     builder: BatchBuilder,
+    delivery: Delivery,
+    /// Of the memory that a large event takes, while it is in the builder.
+    lease: Option<Lease>,
     /// What the next commit adds to the offset.
     advance: Advance,
     /// Whole source transactions in `advance`.
@@ -100,6 +103,7 @@ impl Consumer {
     )]
     pub(super) fn new(
         spec: &PipelineSpec,
+        delivery: Delivery,
         claim: &Claim,
         held: Held,
         lane: Lane,
@@ -114,13 +118,19 @@ impl Consumer {
             sink: claim.sink.clone(),
             pipeline_uuid: held.pipeline_uuid,
             filter: spec.source.tables.clone(),
+            rules: spec.ddl.clone(),
             bounds: spec.apply.clone(),
             queue,
             lane: LaneTask::spawn(lane),
             ddl,
             facts,
             plans: Plans::new(spec.source.endpoint.clone()),
-            builder: BatchBuilder::new(),
+            builder: match delivery {
+                Delivery::ExactlyOnce => BatchBuilder::new(),
+                Delivery::AtLeastOnce | Delivery::AtMostOnce => BatchBuilder::idempotent(),
+            },
+            delivery,
+            lease: None,
             advance: Advance::default(),
             transactions: 0,
             inside: false,
@@ -157,17 +167,22 @@ impl Consumer {
                             }
                             return Err(PipelineError::QueueClosed);
                         }
-                        Some(Message::CaughtUp { position }) => {
+                        Some((Message::CaughtUp { position }, _)) => {
                             caught_up = true;
                             if !self.inside {
                                 self.advance.position = Some(position);
                             }
                         }
-                        Some(Message::Chunk(chunk)) => {
+                        Some((Message::Chunk(chunk), lease)) => {
                             caught_up = false;
                             // Nothing is in use here that could be lost.
                             let _ = failpoint::reach(Point::QueueTaken).await;
+                            self.lease = lease;
                             self.chunk(chunk).await?;
+                            if self.builder.changes() == 0 {
+                                // Nothing of it is left.
+                                self.lease = None;
+                            }
                         }
                     }
                 }
@@ -211,6 +226,10 @@ impl Consumer {
         self.builder.changes() >= rows_max
             || self.builder.bytes() as u64 >= self.bounds.batch_bytes_max
             || self.transactions >= TRANSACTIONS_MAX
+            // Nothing more is read before it is applied.
+            || self.lease.is_some()
+            // What follows has an offset that must be committed before it.
+            || (self.delivery == Delivery::AtMostOnce && self.piece_sent && !self.inside)
     }
 
     /// Has the lane apply what has gathered, and commit it unless a source transaction is in the middle.
@@ -228,17 +247,26 @@ impl Consumer {
                 .unwrap_or_default();
             statement.check_size(self.facts.max_allowed_packet, &gtid)?;
         }
-        let advance = if self.inside {
-            self.piece_sent = true;
-            None
-        } else {
-            self.piece_sent = false;
+        let whole = !self.inside;
+        // At most once: the offset of a large transaction is committed before its first piece.
+        let early = self.delivery == Delivery::AtMostOnce;
+        let mut advance = None;
+        if whole || (early && !self.piece_sent) {
+            let mut now = std::mem::take(&mut self.advance);
+            if early && whole && self.piece_sent {
+                now.gtids = GtidSet::new();
+            } else if let (false, Some(gtid)) = (whole, batch.transactions.last()) {
+                now.gtids.add(gtid);
+            }
+            advance = Some(now);
             self.transactions = 0;
             self.last_commit = Instant::now();
-            Some(std::mem::take(&mut self.advance))
-        };
+        }
+        self.piece_sent = !whole;
         self.waits.pace.passed(batch.changes);
-        self.lane.begin(batch, advance).await;
+        self.lane
+            .begin(batch, advance, whole, self.lease.take())
+            .await;
         Ok(())
     }
 
@@ -299,12 +327,18 @@ impl Consumer {
         self.inside = true;
         if !chunk.events.is_empty() {
             self.builder.begin(&chunk.gtid);
+            self.builder.read_from(chunk.events.clone());
         }
         let mut outcome = Outcome::Gathered;
         for event in Events::new(&chunk.events) {
             let event = event.map_err(|source| decode(&chunk.gtid, source))?;
             outcome = self.event(&chunk, event).await?;
+            if outcome == Outcome::Stopped {
+                // The rows that may follow it are read again, too.
+                return Ok(());
+            }
         }
+        self.builder.read_from(Bytes::new());
         if chunk.last {
             self.inside = false;
             if outcome != Outcome::Gathered {
@@ -312,6 +346,9 @@ impl Consumer {
             }
             self.advance
                 .add(&chunk.gtid, &chunk.after, chunk.commit_time_us);
+            if let Some(ended) = &chunk.ends {
+                self.advance.gtids.add(ended);
+            }
             self.transactions += 1;
         }
         Ok(())
@@ -364,169 +401,13 @@ impl Consumer {
         Ok(())
     }
 
-    /// A statement in the binlog: DDL or what goes with it.
-    async fn query(&mut self, chunk: &Chunk, event: Event<'_>) -> Result<Outcome, PipelineError> {
-        let gtid = &chunk.gtid;
-        let query = QueryEvent::parse(event.body).map_err(|source| decode(gtid, source))?;
-        let vars = query.status_vars().map_err(|source| decode(gtid, source))?;
-        let sql = statement_text(query.sql, &vars);
-        let database = String::from_utf8_lossy(query.schema);
-        let tables = match decide(&sql, &database, &self.filter) {
-            Decision::Skip => {
-                tracing::debug!(%gtid, statement = %sql, "a statement that is not replicated");
-                return Ok(Outcome::Gathered);
-            }
-            Decision::Refuse(what) => {
-                // All that came before is kept, so that only this one is in the way.
-                self.inside = false;
-                self.drain().await?;
-                let detail = format!("{what}; {}", self.way_past(gtid));
-                return Err(SinkError::Ddl {
-                    sink: self.sink.clone(),
-                    gtid: gtid.to_string(),
-                    detail,
-                    statement: sql.into_owned(),
-                }
-                .into());
-            }
-            Decision::Carry(tables) => tables,
-        };
-        let statement = DdlStatement {
-            gtid: gtid.to_string(),
-            sql: query.sql,
-            database: &database,
-            vars: &vars,
-            timestamp_s: event.header.timestamp,
-            tables: &tables,
-        };
-        // A barrier: all that came before is committed.
-        self.inside = false;
-        self.drain().await?;
-        if !self.confirmed(&statement.gtid).await {
-            return Ok(Outcome::Stopped);
-        }
-        self.ddl.reach(Point::DdlBeforeIntent).await?;
-        let intent = match self.ddl_intent.take() {
-            Some(intent) if intent.gtid == statement.gtid => intent,
-            _ => {
-                let intent = DdlIntent {
-                    seq: self.ddl_seq + 1,
-                    gtid: statement.gtid.clone(),
-                    statement: sql.into_owned(),
-                    before: ddl::fingerprint(&mut self.ddl, &tables).await?,
-                };
-                let change = DdlChange::Intent(intent.clone());
-                self.commit_now(Advance {
-                    ddl: change,
-                    ..Advance::default()
-                })
-                .await?;
-                intent
-            }
-        };
-        self.ddl.reach(Point::DdlAfterIntent).await?;
-        self.ddl_seq = intent.seq;
-        let ran = ddl::run(
-            &mut self.ddl,
-            &self.facts,
-            self.pipeline_uuid,
-            &intent,
-            &statement,
-        )
-        .await;
-        if matches!(ran, Err(SinkError::Ddl { .. })) {
-            // It was refused and did not run. The repair may change the definitions that the intent
-            // recorded, which would then look as if it had: the next try begins with a new intent.
-            self.commit_now(Advance {
-                ddl: DdlChange::Done,
-                ..Advance::default()
-            })
-            .await?;
-        }
-        ran?;
-        self.ddl.reach(Point::DdlBeforeDone).await?;
-        let mut advance = Advance {
-            ddl: DdlChange::Done,
-            ..Advance::default()
-        };
-        advance.add(gtid, &chunk.after, chunk.commit_time_us);
-        self.commit_now(advance).await?;
-        self.ddl.reach(Point::DdlAfterDone).await?;
-        self.plans.clear();
-        Ok(Outcome::Committed)
-    }
-
-    /// Waits until the right to write is confirmed; `false` if a stop was asked for first. The sink
-    /// judges every commit of rows, but a DDL statement commits by itself (`commit`'s contract).
-    async fn confirmed(&mut self, gtid: &str) -> bool {
-        if *self.waits.confirmed.borrow() {
-            return true;
-        }
-        tracing::warn!(
-            pipeline = self.pipeline,
-            sink = self.sink,
-            gtid,
-            "a DDL statement waits until the directory confirms that this process still leads"
-        );
-        self.progress.waiting(true);
-        let (confirmed, stop) = (&mut self.waits.confirmed, &mut self.waits.stop);
-        let confirmed = tokio::select! {
-            confirmed = confirmed.wait_for(|confirmed| *confirmed) => confirmed.is_ok(),
-            () = asked(stop) => false,
-        };
-        if !confirmed {
-            // Nobody can confirm any more: whoever ended that ends this epoch, too.
-            asked(&mut self.waits.stop).await;
-        }
-        self.progress.waiting(false);
-        if confirmed {
-            tracing::info!(
-                pipeline = self.pipeline,
-                sink = self.sink,
-                gtid,
-                "confirmed; the DDL statement goes on"
-            );
-        }
-        confirmed
-    }
-
-    /// How an operator goes on behind a transaction that was dealt with by hand.
-    fn way_past(&self, gtid: &Gtid) -> String {
-        let mut gtids = self.progress.view().gtids;
-        gtids.add(gtid);
-        format!(
-            "run it, or what stands for it, on the sink yourself, then mark it as done and start again: \
-             UPDATE towpath.offset_gtid SET intervals = '{}' WHERE pipeline = '{}' AND sink = '{}' AND \
-             source_uuid = '{}' AND tag = '{}'",
-            gtids.intervals_text(&gtid.origin).unwrap_or_default(),
-            self.pipeline,
-            self.sink,
-            gtid.origin.uuid,
-            gtid.origin.tag
-        )
-    }
-
     async fn commit_now(&mut self, advance: Advance) -> Result<(), PipelineError> {
         self.lane
-            .begin(crate::apply::Batch::default(), Some(advance))
+            .begin(crate::apply::Batch::default(), Some(advance), true, None)
             .await;
         let done = self.lane.done().await?;
         self.done(done);
         Ok(())
-    }
-}
-
-/// A statement's text, by the character set of the client that sent it: names in it decide what is
-/// replicated.
-fn statement_text<'a>(sql: &'a [u8], vars: &StatusVars) -> Cow<'a, str> {
-    let client = vars
-        .charset
-        .and_then(|charset| charset_name(charset.client));
-    match (std::str::from_utf8(sql), client.as_deref()) {
-        (Ok(text), _) => Cow::Borrowed(text),
-        // Latin-1's letters are the first 256 characters of Unicode.
-        (Err(_), Some("latin1")) => Cow::Owned(sql.iter().map(|&byte| char::from(byte)).collect()),
-        (Err(_), _) => String::from_utf8_lossy(sql),
     }
 }
 

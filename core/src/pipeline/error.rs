@@ -1,5 +1,7 @@
 //! Why a pipeline ended an epoch, and whether another one may help.
 
+use towpath_protocol::code::{self, Code};
+
 use crate::apply::ApplyError;
 use crate::batch::BatchError;
 use crate::commit::{Advice, SinkError};
@@ -25,9 +27,6 @@ pub enum PipelineError {
         /// The source's version.
         version: String,
     },
-    /// The source does not answer SQL.
-    #[error("source: cannot connect: {0}")]
-    SourceSql(#[source] mysql_async::Error),
     /// The source, or the connection to it.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -91,6 +90,24 @@ pub enum Course {
 }
 
 impl PipelineError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            PipelineError::NoSink => code::SPEC_MISMATCH,
+            PipelineError::Endpoint(error) => error.code(),
+            PipelineError::NoServerUuid { .. } => code::SOURCE_PRODUCT,
+            PipelineError::Source(error) => error.code(),
+            PipelineError::Batch(error) => error.code(),
+            PipelineError::Decode { source, .. } => source.code(),
+            PipelineError::NoTableMap { .. } => code::DAMAGED,
+            PipelineError::Apply(error) => error.code(),
+            PipelineError::Sink(error) => error.code(),
+            PipelineError::LostInside { .. } => code::SOURCE_LOST,
+            PipelineError::NotElected { .. } => code::NOT_ELECTED,
+            PipelineError::QueueClosed | PipelineError::Task(_) => code::INTERNAL,
+        }
+    }
+
     /// Classifies every error.
     pub fn course(&self) -> Course {
         match self {
@@ -100,14 +117,6 @@ impl PipelineError {
             PipelineError::Source(source) => match source.retry().0 {
                 Retry::Again => Course::TakeOverAgain,
                 Retry::Stop => Course::End,
-            },
-            PipelineError::SourceSql(error) => match error {
-                mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => Course::TakeOverAgain,
-                // Too many connections, shutting down.
-                mysql_async::Error::Server(server) if matches!(server.code, 1040 | 1053 | 1203) => {
-                    Course::TakeOverAgain
-                }
-                _ => Course::End,
             },
             PipelineError::Sink(sink) => match sink.advice() {
                 Advice::Retry => Course::TakeOverAgain,

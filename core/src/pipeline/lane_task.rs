@@ -6,11 +6,16 @@ use crate::apply::Batch;
 use crate::commit::SinkError;
 use crate::commit::lane::Lane;
 use crate::commit::offset::Advance;
+use crate::queue::Lease;
 
 /// Work for a lane.
 struct Job {
     batch: Batch,
     advance: Option<Advance>,
+    /// Whether the batch ends with a whole source transaction.
+    whole: bool,
+    /// Of the memory that the batch takes.
+    lease: Option<Lease>,
 }
 
 /// A job that is done: committed, if it had an advance.
@@ -36,11 +41,20 @@ impl LaneTask {
         let (jobs, mut jobs_received) = mpsc::channel::<Job>(1);
         let (done_sender, done) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(Job { batch, advance }) = jobs_received.recv().await {
-                let result = lane.apply(&batch, advance.as_ref()).await;
+            while let Some(Job {
+                batch,
+                advance,
+                whole,
+                lease,
+            }) = jobs_received.recv().await
+            {
+                let result = lane.apply(&batch, advance.as_ref(), whole).await;
                 let failed = result.is_err();
+                let changes = batch.changes;
+                drop(batch);
+                drop(lease);
                 let done = result.map(|()| Done {
-                    changes: batch.changes,
+                    changes,
                     advance,
                     commit_seq: lane.offset().commit_seq(),
                 });
@@ -62,23 +76,32 @@ impl LaneTask {
         self.busy
     }
 
-    /// Begins a job; the lane must not be busy.
-    pub(super) async fn begin(&mut self, batch: Batch, advance: Option<Advance>) {
+    /// Begins a job; the lane must not be busy. `whole`: the batch ends with a whole source transaction.
+    pub(super) async fn begin(
+        &mut self,
+        batch: Batch,
+        advance: Option<Advance>,
+        whole: bool,
+        lease: Option<Lease>,
+    ) {
         debug_assert!(!self.busy, "one job at a time");
         self.busy = true;
         // A lane that ended is noticed where its answer is awaited.
-        let _ = self.jobs.send(Job { batch, advance }).await;
+        let _ = self
+            .jobs
+            .send(Job {
+                batch,
+                advance,
+                whole,
+                lease,
+            })
+            .await;
     }
 
     /// Waits for the present job. Cancelling it loses nothing.
     pub(super) async fn done(&mut self) -> Result<Done, SinkError> {
         let result = self.done.recv().await;
         self.busy = false;
-        result.unwrap_or_else(|| {
-            Err(SinkError::OffsetRow {
-                sink: String::new(),
-                detail: "internal: the lane's task ended".to_owned(),
-            })
-        })
+        result.unwrap_or(Err(SinkError::LaneEnded))
     }
 }

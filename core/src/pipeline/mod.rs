@@ -36,7 +36,7 @@ use crate::commit::offset::OffsetWriter;
 use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held, Right, take_over};
-use crate::source::{Backoff, DumpOptions, SourceFacts, check_position, start};
+use crate::source::{Backoff, DumpOptions, SourceError, SourceFacts, check_position, start};
 use consumer::{Consumer, Waits};
 use pace::Pace;
 use producer::Producer;
@@ -81,6 +81,7 @@ pub async fn run(
     };
     let mut backoff = Backoff::new();
     loop {
+        let commits = controls.progress.view().commits;
         let result = epoch(
             spec,
             sink,
@@ -98,9 +99,13 @@ pub async fn run(
         if error.course() == Course::End {
             return Err(error);
         }
+        // Whoever gets on between two losses isn't in a loop, and every pause is lag.
+        if controls.progress.view().commits > commits {
+            backoff.progressed();
+        }
         let pause = backoff.failed(Instant::now(), rand::random());
         warn!(
-            pipeline = claim.pipeline, sink = claim.sink, %error, pause_ms = pause.as_millis() as u64,
+            pipeline = claim.pipeline, sink = claim.sink, code = %error.code(), %error, pause_ms = pause.as_millis() as u64,
             "this epoch is over; taking over again after a pause"
         );
         tokio::select! {
@@ -166,6 +171,7 @@ async fn epoch(
     };
     let consumer = Consumer::new(
         spec,
+        sink.delivery,
         claim,
         begun.held,
         begun.lane,
@@ -230,6 +236,11 @@ async fn begin(
         .map_err(|error| SinkError::from_driver(&claim.sink, "look at the offset row", error))?;
     let facts = SourceFacts::read(&mut source).await?;
     let source_uuid = parse_server_uuid(&facts)?;
+    // Without GTIDs, an offset would be an empty set: everything, once there are some.
+    if facts.variable("gtid_mode") != "ON" {
+        let mode = facts.variable("gtid_mode").to_owned();
+        return Err(SourceError::GtidOff { mode }.into());
+    }
     if let Offset::Stored(row) = &onlooker {
         let gtids = row.gtids.as_ref();
         refuse_another_source(claim, row.source_uuid, gtids, &facts, source_uuid)?;
@@ -289,7 +300,7 @@ async fn begin(
         );
     }
     Ok(Begun {
-        lane: Lane::new(rows, offset, &sink_facts),
+        lane: Lane::new(rows, offset, &sink_facts, sink.delivery),
         ddl,
         sink_facts,
         gtids,
@@ -331,7 +342,7 @@ async fn connect_source(spec: &PipelineSpec) -> Result<Conn, PipelineError> {
     let opts = crate::endpoint::sql_opts(endpoint).map_err(PipelineError::Endpoint)?;
     crate::endpoint::connect(opts, endpoint.tls)
         .await
-        .map_err(PipelineError::SourceSql)
+        .map_err(|error| SourceError::from_login(endpoint, error).into())
 }
 
 fn parse_server_uuid(facts: &SourceFacts) -> Result<Uuid, PipelineError> {
@@ -356,16 +367,36 @@ fn refuse_another_source(
     if known == source_uuid || same_history {
         return Ok(());
     }
-    Err(SinkError::OffsetRow {
+    let lacks = gtids.subtract(&facts.gtid_executed);
+    if gtids.intersects(&facts.gtid_executed) {
+        // Of the same topology: promoted without the last transactions, or behind.
+        return Err(SourceError::Diverged {
+            extra: short_set(&lacks),
+        }
+        .into());
+    }
+    Err(SinkError::AnotherSource {
         sink: claim.sink.clone(),
-        detail: format!(
-            "the offset row of pipeline {} was written by a pipeline that reads source {known}, but this \
-             one reads {}, which lacks transactions that the sink holds; give this pipeline another \
-             name, or point it at that source",
-            claim.pipeline, source_uuid
-        ),
+        pipeline: claim.pipeline.clone(),
+        known,
+        found: source_uuid,
+        example: match lacks.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", short_set(&lacks)),
+        },
     }
     .into())
+}
+
+/// A set as far as a message can show it.
+fn short_set(set: &GtidSet) -> String {
+    const CHARS_MAX: usize = 200;
+    let mut text = set.to_string();
+    if let Some((at, _)) = text.char_indices().nth(CHARS_MAX) {
+        text.truncate(at);
+        text.push_str(" …");
+    }
+    text
 }
 
 /// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so that a

@@ -17,6 +17,7 @@ use crate::commit::SinkError;
 use crate::commit::session::Session;
 use crate::decode::{DecodeError, RowsEvent, RowsKind, TableMap};
 use crate::endpoint::{connect, sql_opts};
+use crate::source::SourceError;
 
 /// Plans kept; a source with more tables than this pays for parsing some of them again.
 const PLANS_MAX: usize = 10_000;
@@ -53,12 +54,15 @@ impl SourceTables {
                 let opts = sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
                 connect(opts, self.endpoint.tls)
                     .await
-                    .map_err(PipelineError::SourceSql)?
+                    .map_err(|error| SourceError::from_login(&self.endpoint, error))?
             }
         };
         let found = TargetTable::read(&mut conn, database, table)
             .await
-            .map_err(PipelineError::SourceSql)?;
+            .map_err(|error| SourceError::Sql {
+                about: "a table's definition",
+                cause: Box::new(error),
+            })?;
         self.conn = Some(conn);
         Ok(found)
     }

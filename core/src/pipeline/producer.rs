@@ -64,7 +64,7 @@ impl Producer {
             self.progress.source_lost(Some(&source));
             let pause = backoff.failed(Instant::now(), rand::random());
             warn!(
-                pipeline = self.options.pipeline, error = %source,
+                pipeline = self.options.pipeline, code = %source.code(), error = %source,
                 pause_ms = pause.as_millis() as u64, "the source was lost; connecting again"
             );
             tokio::time::sleep(pause).await;
@@ -106,9 +106,26 @@ impl Producer {
                 if let Some(message) = message {
                     self.queue(message).await?;
                 }
+                if assembler.awaits_large() {
+                    self.large(assembler, &mut stream).await?;
+                }
             }
             stream.fill().await?;
         }
+    }
+
+    /// Queues the event that was read last, in the memory that it was read into.
+    async fn large(
+        &mut self,
+        assembler: &mut Assembler,
+        stream: &mut EventStream,
+    ) -> Result<(), PipelineError> {
+        let event = stream.take();
+        let at = stream.position();
+        if let Some(message) = assembler.large(event, &at.file, at.offset) {
+            self.queue(message).await?;
+        }
+        Ok(())
     }
 
     async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {
@@ -122,6 +139,9 @@ impl Producer {
             self.progress.read(bytes);
             if chunk.last {
                 self.gtids.add(&chunk.gtid);
+                if let Some(ended) = &chunk.ends {
+                    self.gtids.add(ended);
+                }
             }
         }
         let inside = matches!(&message, Message::Chunk(chunk) if !chunk.last);
@@ -140,13 +160,9 @@ impl Producer {
 
     async fn check_position(&self) -> Result<(), PipelineError> {
         let opts = crate::endpoint::sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
-        let sql = |cause| SourceError::Sql {
-            about: "its position",
-            cause: Box::new(cause),
-        };
         let mut conn = crate::endpoint::connect(opts, self.endpoint.tls)
             .await
-            .map_err(sql)?;
+            .map_err(|error| SourceError::from_login(&self.endpoint, error))?;
         let facts = SourceFacts::read(&mut conn).await?;
         check_position(&self.gtids, &facts)?;
         let _ = conn.disconnect().await;

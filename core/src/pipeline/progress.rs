@@ -103,13 +103,13 @@ impl Progress {
         let mut place = self.place();
         place.connected = false;
         place.waiting = false;
-        place.trouble = why.map(ToString::to_string);
+        place.trouble = why.map(|error| format!("{}: {error}", error.code()));
         place.caught_up = false;
     }
 
     /// The source doesn't answer; `None`: it does again.
     pub(super) fn source_lost(&self, why: Option<&SourceError>) {
-        self.place().source_trouble = why.map(ToString::to_string);
+        self.place().source_trouble = why.map(|error| format!("{}: {error}", error.code()));
     }
 
     pub(super) fn queued(&self, bytes: u64) {

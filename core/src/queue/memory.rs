@@ -1,16 +1,35 @@
 //! The in-process queue: a channel whose capacity is counted in bytes.
 //!
 //! Invariant: the cost of all messages sent and not yet received is at most the bound, except that a
-//! single message larger than the bound travels alone.
+//! single message larger than the bound travels alone. Of messages larger than [`LARGE_BYTES`] there is
+//! one at a time, in the queue or with whoever took it: the next message is not even read before its
+//! [`Lease`] ends.
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::batch::Message;
 
 /// Bytes per permit: a semaphore counts in 32 bits, a queue's bound may be larger.
 const PERMIT_BYTES: u64 = 1024;
+
+/// What takes more memory than this is applied before anything else is read: an event, its statement and
+/// what is being read would add up.
+pub const LARGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Held while a large message takes memory.
+#[derive(Debug)]
+pub struct Lease {
+    _ends: oneshot::Sender<()>,
+}
+
+/// What travels.
+struct Queued {
+    message: Message,
+    _permit: OwnedSemaphorePermit,
+    lease: Option<Lease>,
+}
 
 /// The other end is gone.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -19,14 +38,14 @@ pub struct Closed;
 
 /// The producer's end.
 pub struct Sender {
-    messages: mpsc::UnboundedSender<(Message, OwnedSemaphorePermit)>,
+    messages: mpsc::UnboundedSender<Queued>,
     permits: Arc<Semaphore>,
     permits_max: u32,
 }
 
 /// The consumer's end.
 pub struct Receiver {
-    messages: mpsc::UnboundedReceiver<(Message, OwnedSemaphorePermit)>,
+    messages: mpsc::UnboundedReceiver<Queued>,
 }
 
 /// A queue that holds at most `bytes_max` bytes of messages.
@@ -44,7 +63,7 @@ pub fn memory(bytes_max: u64) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Queues a message, waiting while the queue is full.
+    /// Queues a message, waiting while the queue is full; a large one also until its lease has ended.
     ///
     /// # Errors
     /// [`Closed`] when the consumer is gone.
@@ -57,7 +76,23 @@ impl Sender {
             permit = Arc::clone(&self.permits).acquire_many_owned(wanted) => permit.map_err(|_| Closed)?,
             () = self.messages.closed() => return Err(Closed),
         };
-        self.messages.send((message, permit)).map_err(|_| Closed)
+        let mut ended = None;
+        let lease = (message.cost_bytes() > LARGE_BYTES).then(|| {
+            let (ends, end) = oneshot::channel();
+            ended = Some(end);
+            Lease { _ends: ends }
+        });
+        let queued = Queued {
+            message,
+            _permit: permit,
+            lease,
+        };
+        self.messages.send(queued).map_err(|_| Closed)?;
+        if let Some(ended) = ended {
+            // It ends by being dropped.
+            let _ = ended.await;
+        }
+        Ok(())
     }
 
     /// Bytes queued now, rounded up to whole KiB per message.
@@ -67,17 +102,11 @@ impl Sender {
 }
 
 impl Receiver {
-    /// The next message; `None` when the producer is gone and the queue is empty.
-    pub async fn recv(&mut self) -> Option<Message> {
-        self.messages.recv().await.map(|(message, _permit)| message)
-    }
-
-    /// The next message if one is queued already.
-    pub fn try_recv(&mut self) -> Option<Message> {
-        self.messages
-            .try_recv()
-            .ok()
-            .map(|(message, _permit)| message)
+    /// The next message, with a lease if it is large; `None` when the producer is gone and the queue is
+    /// empty.
+    pub async fn recv(&mut self) -> Option<(Message, Option<Lease>)> {
+        let queued = self.messages.recv().await?;
+        Some((queued.message, queued.lease))
     }
 }
 
@@ -103,6 +132,7 @@ mod tests {
             commit_time_us: 0,
             part: 0,
             last: true,
+            ends: None,
             events: Bytes::from(vec![0; bytes]),
             after: BinlogPosition {
                 file: "binlog.000001".into(),
@@ -136,6 +166,22 @@ mod tests {
         assert!(futures_poll(&mut next).await.is_none());
         receiver.recv().await.unwrap();
         next.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn behind_a_large_message_nothing_is_read_until_its_memory_is_free() {
+        let (sender, mut receiver) = memory(1024 * 1024 * 1024);
+        let large = sender.send(message(LARGE_BYTES + 1));
+        tokio::pin!(large);
+        assert!(futures_poll(&mut large).await.is_none());
+        let (message, lease) = receiver.recv().await.unwrap();
+        drop(message);
+        assert!(
+            futures_poll(&mut large).await.is_none(),
+            "the lease is held"
+        );
+        drop(lease);
+        large.await.unwrap();
     }
 
     #[tokio::test]

@@ -4,4 +4,4 @@
 
 mod memory;
 
-pub use memory::{Closed, Receiver, Sender, memory};
+pub use memory::{Closed, LARGE_BYTES, Lease, Receiver, Sender, memory};

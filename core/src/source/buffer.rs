@@ -14,6 +14,9 @@ pub(super) const BASE_LEN: usize = 256 * 1024;
 /// few rounds, so that a run of large packets doesn't grow and shrink it for each.
 const CALM_ROUNDS: u32 = 16;
 
+/// From here on memory counts more than copies.
+const LARGE_LEN: usize = 8 * 1024 * 1024;
+
 /// A growing byte buffer with a read end and a write end.
 #[derive(Debug)]
 pub(super) struct ReadBuffer {
@@ -90,10 +93,15 @@ impl ReadBuffer {
             self.move_to_front();
         }
         if self.data.len() < want {
-            let grown = want
-                .max(self.data.len() + self.data.len() / 2)
-                .min(self.limit);
+            // For a large packet no more than it needs: what is filled with zeros is in memory.
+            let ahead = if want < LARGE_LEN {
+                self.data.len() / 2
+            } else {
+                0
+            };
+            let grown = want.max(self.data.len() + ahead).min(self.limit);
             if grown > self.data.len() {
+                self.data.reserve_exact(grown - self.data.len());
                 self.data.resize(grown, 0);
             }
         }
@@ -103,6 +111,20 @@ impl ReadBuffer {
     /// Tells that `len` bytes were written to the room that `spare` gave.
     pub(super) fn written(&mut self, len: usize) {
         self.end = (self.end + len).min(self.data.len());
+    }
+
+    /// The memory of a large buffer, in which ranges stay valid; what is not consumed goes on in a new
+    /// one. None if the buffer isn't large.
+    pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
+        let held = self.end - self.start;
+        if self.data.len() < LARGE_LEN || held > BASE_LEN {
+            return None;
+        }
+        let mut data = Vec::with_capacity(BASE_LEN);
+        data.extend_from_slice(self.filled());
+        data.resize(BASE_LEN, 0);
+        (self.start, self.end) = (0, held);
+        Some(std::mem::replace(&mut self.data, data))
     }
 
     /// Bytes that the buffer occupies.
@@ -154,6 +176,19 @@ mod tests {
         for _ in 0..CALM_ROUNDS {
             buffer.spare(4);
         }
+        assert_eq!(buffer.capacity(), BASE_LEN);
+        assert_eq!(buffer.filled(), b"tail");
+    }
+
+    #[test]
+    fn a_large_buffer_is_taken_and_the_rest_goes_on() {
+        let mut buffer = ReadBuffer::new(1 << 30);
+        push(&mut buffer, b"largetail", 64 << 20);
+        assert_eq!(buffer.capacity(), 64 << 20);
+        buffer.consume(5);
+        let taken = buffer.take_large().unwrap();
+        assert_eq!(taken[..9], *b"largetail");
+        assert!(buffer.take_large().is_none());
         assert_eq!(buffer.capacity(), BASE_LEN);
         assert_eq!(buffer.filled(), b"tail");
     }

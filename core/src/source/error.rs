@@ -6,8 +6,12 @@
 use std::io;
 use std::time::Duration;
 
+use towpath_protocol::code::{self, Code};
+use towpath_protocol::spec::Endpoint;
+
 use super::reconnect::Retry;
 use crate::decode::DecodeError;
+use crate::endpoint::is_certificate_error;
 
 /// A failure of the replication connection, the checks before it, or the search for a start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +112,21 @@ pub enum SourceError {
     Diverged {
         /// The GTIDs that it lacks, or the server's words.
         extra: String,
+    },
+    /// The source gives its transactions no GTIDs.
+    #[error("the source has no GTIDs (gtid_mode = {mode}); {GTID_ADVICE}")]
+    GtidOff {
+        /// Its `gtid_mode`.
+        mode: String,
+    },
+    /// The source writes no binlog.
+    #[error("the source writes no binary log (log_bin = OFF); {BINLOG_ADVICE}")]
+    NoBinlog,
+    /// The binlog holds a transaction without a GTID, which the source doesn't send.
+    #[error("the binlog holds a transaction without a GTID: {message}; {ANONYMOUS_ADVICE}")]
+    Anonymous {
+        /// The server's words, with the file and the offset.
+        message: String,
     },
     /// Another connection with our server_id or replica UUID took over the dump.
     #[error(
@@ -255,7 +274,12 @@ const PURGED_ADVICE: &str = "provision the sink again with a snapshot, or apply 
     transactions from a backup of the binlog; then raise binlog_expire_logs_seconds on the source";
 const DIVERGED_ADVICE: &str = "it lost them in a failover or it is another server; point the \
     pipeline at the server that has them, or provision the sink again with a snapshot";
-const CLASH_ADVICE: &str = "stop the other replica or give this pipeline a server_id of its own \
+const GTID_ADVICE: &str = "on the source: SET PERSIST enforce_gtid_consistency = ON, then SET PERSIST \
+    gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE and ON, one after the other, and start the pipeline after that";
+const BINLOG_ADVICE: &str = "in [mysqld] of its option file: log_bin = binlog; then restart it";
+const ANONYMOUS_ADVICE: &str = "it can't be followed exactly: let gtid_mode = ON stay, make the sink a copy \
+    as of a moment after that transaction, and start at that copy's GTID set";
+const CLASH_ADVICE: &str = "stop the other replica, or give this pipeline a server_id of its own \
     (SHOW REPLICAS on the source shows who uses which)";
 const EVENT_SIZE_ADVICE: &str = "on the source: SET GLOBAL max_allowed_packet = 1073741824";
 const FILE_ADVICE: &str = "SHOW BINARY LOGS on the source lists the files that it still has";
@@ -275,6 +299,38 @@ const CONNECT_ADVICE: &str = "it is tried again; check that the source runs and 
 const SQL_ADVICE: &str = "see the cause";
 
 impl SourceError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } => code::SOURCE_UNREACHABLE,
+            Self::Lost(_) | Self::Closed | Self::Ended | Self::Silent { .. } => code::SOURCE_LOST,
+            Self::AccessDenied { .. } => code::SOURCE_LOGIN,
+            Self::Privilege { .. } => code::SOURCE_PRIVILEGE,
+            Self::NoTls => code::SOURCE_NO_TLS,
+            Self::Tls { .. } => code::SOURCE_TLS,
+            Self::TlsConfig { .. } => code::TLS_SETTINGS,
+            Self::UnknownPlugin { .. } | Self::RsaKey { .. } => code::SOURCE_LOGIN_METHOD,
+            Self::Purged { .. } => code::SOURCE_PURGED,
+            Self::Diverged { .. } => code::SOURCE_DIVERGED,
+            Self::GtidOff { .. } => code::SOURCE_GTID_OFF,
+            Self::NoBinlog => code::SOURCE_NO_BINLOG,
+            Self::Anonymous { .. } => code::ANONYMOUS,
+            Self::ServerIdClash => code::SERVER_ID_CLASH,
+            Self::EventTooLarge { .. } => code::EVENT_TOO_LARGE,
+            Self::NoSuchFile { .. } => code::NO_SUCH_FILE,
+            Self::OffsetTooLarge { .. } | Self::BadPosition { .. } => code::BAD_POSITION,
+            Self::BadStart { .. } => code::BAD_START,
+            Self::Server { code, .. } => code_of_number(*code),
+            Self::PacketTooLong { .. } | Self::Sequence { .. } | Self::Protocol { .. } => {
+                code::SOURCE_PROTOCOL
+            }
+            Self::Checksum { .. } => code::CHECKSUM,
+            Self::Malformed { .. } => code::DAMAGED,
+            Self::Payload { .. } => code::PAYLOAD,
+            Self::Sql { cause, .. } => code_of_driver(cause),
+        }
+    }
+
     /// Whether trying again can help, and what the operator can do in either case.
     ///
     /// What depends on the network or on a restart is tried again; what needs a person is not.
@@ -299,6 +355,9 @@ impl SourceError {
             Self::RsaKey { .. } => (Stop, RSA_ADVICE),
             Self::Purged { .. } => (Stop, PURGED_ADVICE),
             Self::Diverged { .. } => (Stop, DIVERGED_ADVICE),
+            Self::GtidOff { .. } => (Stop, GTID_ADVICE),
+            Self::NoBinlog => (Stop, BINLOG_ADVICE),
+            Self::Anonymous { .. } => (Stop, ANONYMOUS_ADVICE),
             Self::ServerIdClash => (Stop, CLASH_ADVICE),
             Self::EventTooLarge { .. } => (Stop, EVENT_SIZE_ADVICE),
             Self::NoSuchFile { .. } => (Stop, FILE_ADVICE),
@@ -328,6 +387,83 @@ impl SourceError {
     }
 }
 
+impl SourceError {
+    /// What the library says of a login for SQL.
+    pub fn from_login(endpoint: &Endpoint, error: mysql_async::Error) -> Self {
+        use mysql_async::{DriverError, Error, IoError};
+        let user = || endpoint.user.clone();
+        match error {
+            Error::Server(server) => from_server(
+                "the login",
+                &endpoint.user,
+                false,
+                server.code,
+                &server.state,
+                server.message,
+            ),
+            Error::Io(IoError::Io(cause)) if is_certificate_error(&cause) => Self::Tls { cause },
+            Error::Io(IoError::Io(cause)) => Self::Connect {
+                address: format!("{}:{}", endpoint.host, endpoint.port),
+                cause,
+            },
+            Error::Io(IoError::Tls(error)) => Self::Tls {
+                cause: io::Error::other(error.to_string()),
+            },
+            Error::Driver(DriverError::NoClientSslFlagFromServer) => Self::NoTls,
+            // A server that doesn't know the user names a plugin at random.
+            Error::Driver(DriverError::UnknownAuthPlugin { name }) => Self::UnknownPlugin {
+                user: user(),
+                plugin: name,
+            },
+            Error::Driver(DriverError::ConnectionClosed) => Self::Closed,
+            Error::Driver(error) => Self::Protocol {
+                doing: "the login",
+                what: error.to_string(),
+            },
+            cause @ (Error::Other(_) | Error::Url(_)) => Self::Sql {
+                about: "the login",
+                cause: Box::new(cause),
+            },
+        }
+    }
+}
+
+/// The code of what the library says of a source.
+pub(crate) fn code_of_driver(error: &mysql_async::Error) -> Code {
+    use mysql_async::{DriverError, Error, IoError};
+    match error {
+        Error::Server(server) => code_of_number(server.code),
+        Error::Io(IoError::Tls(_)) => code::SOURCE_TLS,
+        Error::Io(IoError::Io(_)) => code::SOURCE_UNREACHABLE,
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => code::SOURCE_NO_TLS,
+        Error::Driver(DriverError::UnknownAuthPlugin { .. }) => code::SOURCE_LOGIN_METHOD,
+        Error::Driver(DriverError::ConnectionClosed | DriverError::PoolDisconnected) => {
+            code::SOURCE_LOST
+        }
+        Error::Driver(_) | Error::Other(_) => code::SOURCE_PROTOCOL,
+        Error::Url(_) => code::FILE_INVALID,
+    }
+}
+
+/// The code of an error number of a source's server (MySQL Error Message Reference).
+fn code_of_number(number: u16) -> Code {
+    match number {
+        // ER_HOST_NOT_PRIVILEGED, ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR,
+        // ER_MUST_CHANGE_PASSWORD, ER_MUST_CHANGE_PASSWORD_LOGIN, ER_ACCOUNT_HAS_BEEN_LOCKED.
+        1130 | 1045 | 1698 | 1820 | 1862 | 3118 => code::SOURCE_LOGIN,
+        // ER_NOT_SUPPORTED_AUTH_MODE, ER_PLUGIN_IS_NOT_LOADED (at login).
+        1251 | 1524 => code::SOURCE_LOGIN_METHOD,
+        // ER_SECURE_TRANSPORT_REQUIRED.
+        3159 => code::SOURCE_TLS,
+        // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR.
+        1044 | 1142 | 1227 => code::SOURCE_PRIVILEGE,
+        // ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_SERVER_SHUTDOWN, ER_NORMAL_SHUTDOWN,
+        // ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED, ER_QUERY_INTERRUPTED, ER_SERVER_OFFLINE_MODE.
+        1040 | 1041 | 1053 | 1077 | 1203 | 1226 | 1317 | 3032 => code::SOURCE_BUSY,
+        _ => code::SOURCE_REFUSED,
+    }
+}
+
 /// Server errors that pass by themselves (`share/messages_to_clients.txt`): too many connections,
 /// out of resources, shutting down, aborted, killed, lock time-outs, read-only moments of startup.
 fn is_passing(code: u16) -> bool {
@@ -336,13 +472,6 @@ fn is_passing(code: u16) -> bool {
         1040 | 1041 | 1053 | 1077 | 1079 | 1152 | 1158
             ..=1161 | 1184 | 1205 | 1213 | 1226 | 1317 | 3169
     )
-}
-
-fn is_certificate_error(cause: &io::Error) -> bool {
-    cause
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
 }
 
 /// What the server says in an ERR packet while it does `doing`.
@@ -383,6 +512,14 @@ fn from_dump(message: String, state: &str) -> SourceError {
         SourceError::Purged { missing: message }
     } else if has("has more GTIDs than") {
         SourceError::Diverged { extra: message }
+    } else if has("GTID_MODE = ") || has("GTID_MODE=") {
+        SourceError::GtidOff {
+            mode: gtid_mode(&message).to_owned(),
+        }
+    } else if has("Binary log is not open") {
+        SourceError::NoBinlog
+    } else if has("anonymous transaction") {
+        SourceError::Anonymous { message }
     } else if has("with the same server_uuid/server_id") {
         SourceError::ServerIdClash
     } else if has("exceeded max_allowed_packet") || has("max_allowed_packet on ") {
@@ -397,6 +534,15 @@ fn from_dump(message: String, state: &str) -> SourceError {
             message,
         }
     }
+}
+
+/// The mode in ER_CANT_USE_AUTO_POSITION_WITH_GTID_MODE_NOT_ON and its kin: `… has GTID_MODE = OFF instead of ON`.
+fn gtid_mode(message: &str) -> &str {
+    let words = message
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty());
+    let mut after = words.skip_while(|word| *word != "GTID_MODE").skip(1);
+    after.next().unwrap_or("not ON")
 }
 
 #[cfg(test)]
@@ -420,6 +566,20 @@ mod tests {
         );
         assert!(matches!(large, SourceError::EventTooLarge { .. }));
         assert!(large.to_string().contains("SET GLOBAL max_allowed_packet"));
+        let off = of(
+            "The replication sender thread cannot start in AUTO_POSITION mode: this server has \
+             GTID_MODE = OFF_PERMISSIVE instead of ON.",
+        );
+        assert!(
+            matches!(&off, SourceError::GtidOff { mode } if mode == "OFF_PERMISSIVE"),
+            "{off}"
+        );
+        let anonymous = of(
+            "Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file ./binlog.000001, \
+             position 197.",
+        );
+        assert_eq!(anonymous.code(), code::ANONYMOUS);
+        assert_eq!(of("Binary log is not open").code(), code::SOURCE_NO_BINLOG);
         let other = of("bogus data in log event; …");
         assert!(matches!(other, SourceError::Server { code: 1236, .. }));
     }

@@ -165,6 +165,11 @@ impl PacketReader {
         Ok(())
     }
 
+    /// The memory that a large packet was read into, where its range stays valid.
+    pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
+        self.buffer.take_large()
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.buffer.capacity()

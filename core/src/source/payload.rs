@@ -131,6 +131,11 @@ impl Inflater {
         self.inflated.bytes(range)
     }
 
+    /// The memory that a large inner event was inflated into, where its range stays valid.
+    pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
+        self.inflated.take_large()
+    }
+
     /// Inflates more; false if there is no more.
     fn inflate(&mut self, input: &mut &[u8], want: usize) -> Result<bool, String> {
         let room = self.inflated.spare(want);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::gtid::GtidSet;
 
 use super::error::SourceError;
@@ -216,11 +217,18 @@ impl SourceFacts {
 
     fn binlog_findings(&self) -> Vec<Finding> {
         use FindingState::{Failed, Warning};
-        let setting = |what: &str, name: &str, wanted: &str, otherwise: FindingState| {
+        let setting = |what: &str, name: &str, wanted: &str, otherwise: Option<Code>| {
             let value = self.variable(name);
             let what = format!("{what} ({name} = {wanted})");
-            let state = FindingState::ok_if(value == wanted, otherwise);
-            Finding::new(what, state, value, self.set(name, &format!("'{wanted}'")))
+            let state = FindingState::ok_if(
+                value == wanted,
+                if otherwise.is_some() { Failed } else { Warning },
+            );
+            let finding = Finding::new(what, state, value, self.set(name, &format!("'{wanted}'")));
+            match otherwise {
+                Some(code) => finding.code(code),
+                None => finding,
+            }
         };
         vec![
             Finding::new(
@@ -228,12 +236,19 @@ impl SourceFacts {
                 FindingState::ok_if(self.is_on("log_bin"), Failed),
                 self.variable("log_bin"),
                 Fix::hand("log_bin = binlog   # in [mysqld] of the option file; then restart"),
-            ),
-            setting("changes are logged as rows", "binlog_format", "ROW", Failed).why(
+            )
+            .code(code::SOURCE_NO_BINLOG),
+            setting(
+                "changes are logged as rows",
+                "binlog_format",
+                "ROW",
+                Some(code::STATEMENT_FORMAT),
+            )
+            .why(
                 "statements can't be applied exactly; open sessions keep their setting \
                      until they reconnect",
             ),
-            setting("rows are logged whole", "binlog_row_image", "FULL", Warning).why(
+            setting("rows are logged whole", "binlog_row_image", "FULL", None).why(
                 "parts of rows are carried too, but one by one and unmerged, which is slower, and nothing \
                  tells any more that the sink had the row that the source changed",
             ),
@@ -241,19 +256,14 @@ impl SourceFacts {
                 "column names are logged",
                 "binlog_row_metadata",
                 "FULL",
-                Warning,
+                None,
             )
             .why(
                 "without them, names are taken by position from the source's present tables, and a table that \
                  was altered behind rows that are still to be read stops the pipeline",
             ),
-            setting(
-                "events carry a checksum",
-                "binlog_checksum",
-                "CRC32",
-                Warning,
-            )
-            .why("so that damage on the way is noticed"),
+            setting("events carry a checksum", "binlog_checksum", "CRC32", None)
+                .why("so that damage on the way is noticed"),
         ]
     }
 
@@ -292,13 +302,15 @@ impl SourceFacts {
                 mode,
                 Fix::sql(fix.join("; ")),
             )
+            .code(code::SOURCE_GTID_OFF)
             .why("so that the place is kept across servers and restarts"),
             Finding::new(
                 "each transaction can have one GTID (enforce_gtid_consistency = ON)",
                 FindingState::ok_if(consistency == "ON", missing),
                 consistency,
                 self.set("enforce_gtid_consistency", "ON"),
-            ),
+            )
+            .code(code::SOURCE_GTID_OFF),
         ]
     }
 
@@ -316,6 +328,7 @@ impl SourceFacts {
             found,
             self.set("binlog_expire_logs_seconds", &RETENTION_FIX_S.to_string()),
         );
+        let finding = finding.code(code::SOURCE_PURGED);
         Some(finding.why("what is purged before it was applied is lost to the sink"))
     }
 
@@ -338,12 +351,13 @@ impl SourceFacts {
         .filter_map(|(names, purpose, missing)| {
             let name = names.first()?;
             let has = names.iter().any(|name| self.has_privilege(name));
-            Some(Finding::new(
+            let finding = Finding::new(
                 format!("the account may {purpose} ({name})"),
                 FindingState::ok_if(has, missing),
                 if has { "granted" } else { "not granted" },
                 Fix::sql(format!("GRANT {name} ON *.* TO {}", self.account)),
-            ))
+            );
+            Some(finding.code(code::SOURCE_PRIVILEGE))
         })
         .collect()
     }
@@ -366,7 +380,8 @@ impl SourceFacts {
                 0 => self.set("server_id", "1"),
                 _ => Fix::hand("give this pipeline another server_id, in [source]"),
             },
-        );
+        )
+        .code(code::SERVER_ID_CLASH);
         // Without the privilege, which is a finding of its own, nobody knows.
         if self.replicas.is_none() && !self.has_privilege("REPLICATION SLAVE") {
             return vec![own];
@@ -398,7 +413,11 @@ impl SourceFacts {
                     self.account
                 )),
             },
-        );
+        )
+        .code(match other {
+            Some(_) => code::SERVER_ID_CLASH,
+            None => code::SOURCE_PRIVILEGE,
+        });
         vec![own, alone]
     }
 
@@ -407,12 +426,14 @@ impl SourceFacts {
             return Vec::new();
         }
         let updates = self.is_on("log_replica_updates") || self.is_on("log_slave_updates");
-        let mut all = vec![Finding::new(
+        let mut all =
+            vec![Finding::new(
             "the source, itself a replica, logs what it replicates (log_replica_updates = ON)",
             FindingState::ok_if(updates, FindingState::Failed),
             if updates { "ON" } else { "OFF" },
             Fix::hand("log_replica_updates = ON   # in [mysqld] of the option file; then restart"),
-        )];
+        )
+        .code(code::SOURCE_NO_BINLOG)];
         if !self.variable("replica_preserve_commit_order").is_empty() {
             let ordered = self.is_on("replica_preserve_commit_order")
                 || self

@@ -62,6 +62,11 @@ impl Backoff {
             .mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 
+    /// What the connection is for has been done: the next loss starts at the shortest pause.
+    pub fn progressed(&mut self) {
+        self.failures = 0;
+    }
+
     /// Failures since the last healthy connection.
     pub fn failures(&self) -> u32 {
         self.failures

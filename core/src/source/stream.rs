@@ -13,6 +13,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Bytes;
 use towpath_protocol::position::{BinlogPosition, FIRST_EVENT_OFFSET};
 use towpath_protocol::spec::Endpoint;
 
@@ -197,6 +198,34 @@ impl EventStream {
         };
         self.failed = outcome.is_err();
         outcome
+    }
+
+    /// The event that was handed out last, without its checksum. It is not copied but moved out with the
+    /// memory that it was read into, if that is large, and can't be asked for again.
+    pub fn take(&mut self) -> Bytes {
+        let range = std::mem::take(&mut self.current.bytes);
+        let (taken, bytes) = match (self.current.inner, &mut self.inflater) {
+            (true, Some(inflater)) => match inflater.take_large() {
+                Some(memory) => (Some(memory), &[][..]),
+                None => (None, inflater.bytes(range.clone())),
+            },
+            _ => match self.conn.reader.take_large() {
+                Some(memory) => (Some(memory), &[][..]),
+                None => (None, self.conn.reader.bytes(range.clone())),
+            },
+        };
+        let (mut memory, range) = match taken {
+            Some(memory) => (memory, range),
+            None => (bytes.to_vec(), 0..bytes.len()),
+        };
+        // Its length, now that the checksum is off.
+        let size = u32::try_from(range.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let at = range.start + EventHeader::SIZE_AT;
+        if let Some(field) = memory.get_mut(at..at + size.len()) {
+            field.copy_from_slice(&size);
+        }
+        let end = range.end.min(memory.len());
+        Bytes::from(memory).slice(range.start.min(end)..end)
     }
 
     /// The file and the end of the event that was handed out last; an empty file name before the

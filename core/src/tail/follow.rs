@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use tokio::sync::watch;
+use towpath_protocol::code::Code;
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{Endpoint, TableFilter};
 use tracing::warn;
@@ -28,6 +29,17 @@ pub enum FollowError {
     /// The lines can't be written; a reader that has gone away is no error.
     #[error("cannot write the lines: {0}")]
     Write(#[source] std::io::Error),
+}
+
+impl FollowError {
+    /// The error's code; None where it's only about the output.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Source(error) => Some(error.code()),
+            Self::Tail(error) => Some(error.code()),
+            Self::Write(_) => None,
+        }
+    }
 }
 
 /// What to follow.
@@ -71,7 +83,7 @@ impl Follow {
                 }
                 Err(FollowError::Source(error)) if error.retry().0 == Retry::Again => {
                     let pause = backoff.failed(Instant::now(), rand::random());
-                    warn!(%error, pause_ms = pause.as_millis() as u64, "the source was lost; connecting again");
+                    warn!(code = %error.code(), %error, pause_ms = pause.as_millis() as u64, "the source was lost; connecting again");
                     tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error),

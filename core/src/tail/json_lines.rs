@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use towpath_protocol::code::{self, Code};
 use towpath_protocol::spec::TableFilter;
 
 use super::diffs;
@@ -46,6 +47,16 @@ pub enum TailError {
         /// The table id.
         table_id: u64,
     },
+}
+
+impl TailError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Decode { source, .. } => source.code(),
+            Self::NoTableMap { .. } => code::DAMAGED,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -44,6 +44,7 @@ impl Message {
             BodyField::Resolved => alert.resolved.map_or_else(String::new, |at| at.to_string()),
             BodyField::Cluster => self.cluster.clone(),
             BodyField::Pipeline => alert.pipeline.clone().unwrap_or_default(),
+            BodyField::Code => alert.code.clone().unwrap_or_default(),
             BodyField::Notification => self.notification(),
             BodyField::Link => format!("{RULES_PAGE}#{}", alert.rule),
         }
@@ -64,6 +65,7 @@ impl Message {
             "since": alert.since,
             "resolved": alert.resolved,
             "pipeline": alert.pipeline,
+            "code": alert.code,
             "cluster": self.cluster,
             "links": {
                 "rule": self.field(BodyField::Link),

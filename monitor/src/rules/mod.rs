@@ -180,6 +180,8 @@ pub struct Finding {
     pub hold: Duration,
     /// Which one, of an event.
     pub occurrence: Option<u64>,
+    /// The code of the error behind it.
+    pub code: Option<String>,
 }
 
 impl Finding {
@@ -193,6 +195,7 @@ impl Finding {
             level: Level::Bad,
             hold: Duration::ZERO,
             occurrence: None,
+            code: None,
         }
     }
 

@@ -130,7 +130,8 @@ impl Task<'_> {
             "failed on {}: {} ({}); {next}",
             failure.core, failure.text, failure.code
         );
-        let finding = self.finding(Rule::Failed, Severity::Critical, text);
+        let mut finding = self.finding(Rule::Failed, Severity::Critical, text);
+        finding.code = Some(failure.code.clone());
         Some(if failure.transient {
             finding.hold(timings.transient_hold)
         } else {

@@ -143,7 +143,7 @@ impl Story {
                     Change::Resolve(_) => {
                         self.view.alerts.get_mut(&id).unwrap().state = AlertState::Resolved;
                     }
-                    Change::Say(text) => self.view.alerts.get_mut(&id).unwrap().text = text,
+                    Change::Say(text, _) => self.view.alerts.get_mut(&id).unwrap().text = text,
                     Change::Remove => drop(self.view.alerts.remove(&id)),
                 }
             }

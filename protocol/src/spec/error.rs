@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::code::{self, Code};
+
 /// Why a pipeline file can't be used. No variant carries a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
@@ -39,6 +41,14 @@ pub struct SpecProblem {
 }
 
 impl SpecError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Read { .. } => code::FILE_UNREADABLE,
+            Self::Invalid { .. } => code::FILE_INVALID,
+        }
+    }
+
     /// The problems of the content; empty for a file that can't be read.
     pub fn problems(&self) -> &[SpecProblem] {
         match self {

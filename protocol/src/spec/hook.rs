@@ -196,6 +196,8 @@ pub enum BodyField {
     Cluster,
     /// The pipeline; empty if it's about none.
     Pipeline,
+    /// The code of the error behind it, `TP1611`; empty if there is none.
+    Code,
     /// The notification's id: the same again when it's sent again.
     Notification,
     /// A page about the rule.
@@ -204,7 +206,7 @@ pub enum BodyField {
 
 impl BodyField {
     /// The names that stand between `{{` and `}}`.
-    pub const NAMES: [(&'static str, Self); 12] = [
+    pub const NAMES: [(&'static str, Self); 13] = [
         ("id", Self::Id),
         ("rule", Self::Rule),
         ("severity", Self::Severity),
@@ -215,6 +217,7 @@ impl BodyField {
         ("resolved", Self::Resolved),
         ("cluster", Self::Cluster),
         ("pipeline", Self::Pipeline),
+        ("code", Self::Code),
         ("notification", Self::Notification),
         ("link", Self::Link),
     ];

@@ -27,12 +27,14 @@ mod url;
 mod tables;
 mod start;
 mod hook;
+mod ddl;
 mod pipeline;
 mod read;
 mod error;
 #[cfg(test)]
 mod tests;
 
+pub use ddl::{DdlClass, DdlRule, DdlSpec};
 pub use endpoint::{Endpoint, Secret, TlsMode, TlsModeParseError};
 pub use error::{SpecError, SpecProblem};
 pub use hook::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::tree::DataSourceName;
 
-use super::{AlertSpec, Endpoint, PipelineName, SinkName, StartAt, TableFilter};
+use super::{AlertSpec, DdlSpec, Endpoint, PipelineName, SinkName, StartAt, TableFilter};
 
 /// A pipeline: one source, a queue, its sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct PipelineSpec {
     pub sinks: Vec<SinkSpec>,
     /// How source transactions are merged into sink transactions.
     pub apply: ApplySpec,
+    /// What is done about schema changes.
+    pub ddl: DdlSpec,
     /// What counts as trouble, and whom to tell.
     pub alert: AlertSpec,
     /// Which Cores may run it.
@@ -109,9 +111,9 @@ pub enum Delivery {
     /// Nothing: data and offset commit in one transaction of the sink.
     #[default]
     ExactlyOnce,
-    /// Repeat it. Not in this version.
+    /// Repeat it: data commit first, the offset after them.
     AtLeastOnce,
-    /// Lose it. Not in this version.
+    /// Lose it: the offset commits first, data after it.
     AtMostOnce,
 }
 

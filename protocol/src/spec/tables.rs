@@ -153,6 +153,19 @@ impl TableFilter {
                 .filter(hit)
                 .any(TableRule::excludes_every_table)
     }
+
+    /// Is every table of this database taken, whatever its name? Never wrongly `true`; `false` for
+    /// all of it only where several includes cover a database together.
+    pub fn takes_whole_database(&self, database: &str) -> bool {
+        let hit = |rule: &&TableRule| glob(&rule.database, database);
+        !SYSTEM_SCHEMAS.contains(&database)
+            && self
+                .rules
+                .iter()
+                .filter(hit)
+                .any(|rule| !rule.exclude && rule.table.chars().all(|char| char == '*'))
+            && !self.rules.iter().filter(hit).any(|rule| rule.exclude)
+    }
 }
 
 impl TableRule {
@@ -242,6 +255,9 @@ mod tests {
             if let Ok(filter) = TableFilter::parse(&rules) && filter.matches(&database, &table) {
                 prop_assert!(filter.may_match_database(&database));
             }
+            if let Ok(filter) = TableFilter::parse(&rules) && filter.takes_whole_database(&database) {
+                prop_assert!(filter.matches(&database, &table));
+            }
         }
 
         #[test]
@@ -270,6 +286,12 @@ mod tests {
             assert_eq!(filter.matches(database, table), taken, "{database}.{table}");
         }
         assert!(filter.may_match_database("shop"));
+        for (database, whole) in [("shop", false), ("crm1", false), ("old", false)] {
+            assert_eq!(filter.takes_whole_database(database), whole, "{database}");
+        }
+        let filter = TableFilter::parse(&["*.*", "!shop.x"]).unwrap();
+        assert!(filter.takes_whole_database("crm") && !filter.takes_whole_database("shop"));
+        assert!(!filter.takes_whole_database("mysql"));
         assert!(filter.may_match_database("crm9"));
         assert!(!filter.may_match_database("old"));
         assert!(!filter.may_match_database("other"));

@@ -142,21 +142,9 @@ impl Nodes {
 impl Present<'_> {
     /// What the user wants: while runs are stopped for an update, what comes after it.
     pub(super) fn wanted(&self) -> DesiredState {
-        match self.nodes.journal().operation {
-            Some(
-                Operation::Update {
-                    step: OperationStep::Stopping,
-                    then,
-                    ..
-                }
-                | Operation::Rollback {
-                    step: OperationStep::Stopping,
-                    then,
-                    ..
-                },
-            ) => then,
-            _ => self.desired.value.record.state.clone(),
-        }
+        let journal = self.nodes.journal();
+        let desired = &self.desired.value.record.state;
+        journal.after_the_stop().unwrap_or(desired).clone()
     }
 
     /// Writes what the user wants; during an update as what comes after it.

@@ -7,7 +7,7 @@ use towpath_coordination::Nodes;
 use towpath_protocol::spec::{PipelineName, PipelineSpec, PlacementSpec, RestartSpec};
 use towpath_protocol::tree::record::{
     AppliedSpec, Assignment, Desired, DesiredState, Failure, Instance, InstanceState, Journal,
-    Member, Operation, OperationStep, PipelineStatus, Progress, Record,
+    Member, Operation, PipelineStatus, Progress, Record,
 };
 use towpath_protocol::tree::{MemberId, NodePath, Sequenced, TaskName, Versioned, path};
 
@@ -205,24 +205,8 @@ impl Pipeline {
     /// Whether its tasks are to have Cores: not if it's stopped, but while its runs are stopped
     /// for an update.
     pub(super) fn wanted(&self) -> bool {
-        let between =
-            self.journal
-                .as_ref()
-                .and_then(|journal| match &journal.value.record.operation {
-                    Some(
-                        Operation::Update {
-                            step: OperationStep::Stopping,
-                            then,
-                            ..
-                        }
-                        | Operation::Rollback {
-                            step: OperationStep::Stopping,
-                            then,
-                            ..
-                        },
-                    ) => Some(then),
-                    _ => None,
-                });
+        let journal = self.journal.as_ref().map(|journal| &journal.value.record);
+        let between = journal.and_then(Journal::after_the_stop);
         let state = between.unwrap_or(&self.desired.value.record.state);
         matches!(state, DesiredState::Running | DesiredState::Paused)
             && self.parsed.problem.is_none()

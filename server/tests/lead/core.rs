@@ -229,7 +229,7 @@ impl Agent {
             let failure = Failure {
                 id: Uuid::new_v4(),
                 core: self.id.clone(),
-                code: "sink.broken".to_owned(),
+                code: "TP1514".to_owned(),
                 text: "it broke".to_owned(),
                 next: String::new(),
                 transient: !breaks,

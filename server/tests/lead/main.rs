@@ -13,4 +13,3 @@ mod core;
 mod placement;
 mod verbs;
 mod recovery;
-mod hundred;

@@ -59,7 +59,7 @@ async fn what_can_t_get_better_is_not_tried_again() {
     assert_eq!(answer.outcome, Outcome::Failed);
     assert_eq!(
         answer.text,
-        "orders is failed: sink.broken: it broke; correct the cause, then towpath start orders"
+        "orders is failed: TP1514: it broke; correct the cause, then towpath start orders"
     );
     let answer = rig.apply(&spec("orders", ""), 1).await;
     assert!(
@@ -117,7 +117,7 @@ async fn updated_and_rolled_back() {
         "the old text, as a new revision"
     );
     let history = rig.history("orders");
-    let told = "rollback: rolled back from 3 to 2, as revision 4: sink.broken: it broke";
+    let told = "rollback: rolled back from 3 to 2, as revision 4: TP1514: it broke";
     assert!(history.iter().any(|event| event == told), "{history:?}");
 }
 

@@ -107,6 +107,18 @@ impl TcpProxy {
         self.shared.state().lane(direction).cut_after_bytes = Some(bytes);
     }
 
+    /// Whether a cut that was ordered hasn't happened.
+    #[must_use]
+    pub fn cut_is_due(&self, direction: Direction) -> bool {
+        let mut state = self.shared.state();
+        state.lane(direction).cut_after_bytes.is_some()
+    }
+
+    /// Takes the order of [`TcpProxy::cut_after`] back.
+    pub fn cut_no_more(&self, direction: Direction) {
+        self.shared.state().lane(direction).cut_after_bytes = None;
+    }
+
     /// Inverts the lowest bit of one byte, once, after `bytes` more have passed in `direction`.
     pub fn flip_byte(&self, direction: Direction, bytes: u64) {
         self.shared.state().lane(direction).flip_after_bytes = Some(bytes);
@@ -310,6 +322,10 @@ mod tests {
         let _ = client.read_to_end(&mut got).await;
         assert_eq!(got, b"01234");
         assert_eq!(proxy.passed_bytes(Direction::ToClient), 5);
+        assert!(!proxy.cut_is_due(Direction::ToClient));
+        proxy.cut_after(Direction::ToClient, 2);
+        assert!(proxy.cut_is_due(Direction::ToClient));
+        proxy.cut_no_more(Direction::ToClient);
 
         let mut next = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port()))
             .await

@@ -248,7 +248,7 @@ pub(super) fn troubled() -> Nodes {
         .put(
             "pipelines/orders/tasks/replica/failure",
             json!({"id": "7b1f0e1c-1c1e-4a53-9a63-0c9f4c6d5b1a", "core": "core-1",
-                   "code": "sink.conflict",
+                   "code": "TP1611",
                    "text": format!("row (7) of shop.orders is there already; transaction {UUID}:78"),
                    "next": "correct the row, then towpath start orders", "transient": false,
                    "spec_revision": 3, "at": ago(190)}),
@@ -258,7 +258,7 @@ pub(super) fn troubled() -> Nodes {
         2,
         190,
         "failed",
-        "sink.conflict: row (7) of shop.orders is there already",
+        "TP1611: row (7) of shop.orders is there already",
     );
     nodes
         .pipeline(

@@ -12,6 +12,8 @@ use mysql_async::{Conn, Error};
 
 pub use offset::{Holder, Offset, StoredOffset, read_offset};
 
+use towpath_protocol::code;
+
 use super::session::quote;
 use crate::check::finding::{Finding, FindingState, Fix};
 use crate::check::grants::Grants;
@@ -204,6 +206,7 @@ impl SinkFacts {
                 },
                 Fix::hand("correct the url of [source] or of [[sink]]"),
             )
+            .code(code::FILE_INVALID)
             .why("every change would be applied to the table that it came from"),
             Finding::new(
                 "the sink takes statements as large as the source's (max_allowed_packet)",
@@ -219,6 +222,7 @@ impl SinkFacts {
                 },
                 self.set("max_allowed_packet", &source.max_allowed_packet.to_string()),
             )
+            .code(code::ROW_TOO_LARGE)
             .why("a row that is larger would stop the pipeline"),
             Finding::new(
                 "tables are named alike on both sides (lower_case_table_names)",
@@ -235,7 +239,8 @@ impl SinkFacts {
                     "take care that names differ by more than case; the setting can't be changed \
                      on a server with data",
                 ),
-            ),
+            )
+            .code(code::NO_TABLE),
         ]
     }
 
@@ -267,6 +272,7 @@ impl SinkFacts {
             },
             Fix::sql(fix),
         )
+        .code(code::SINK_READ_ONLY)
         .why("a server that is read-only because it is a replica is the wrong sink")
     }
 
@@ -281,6 +287,7 @@ impl SinkFacts {
                     format,
                     self.set("binlog_format", "'ROW'"),
                 )
+                .code(code::SINK_REFUSED)
                 .why("InnoDB refuses writes in READ COMMITTED with STATEMENT"),
             );
         }
@@ -365,6 +372,7 @@ impl SinkFacts {
                     },
                     Fix::sql(format!("GRANT {name} ON *.* TO {}", self.account)),
                 )
+                .code(code::SINK_PRIVILEGE)
                 .why("rows are applied without, but the first DDL statement stops the pipeline"),
             );
         }
@@ -397,6 +405,7 @@ impl SinkFacts {
                 self.account
             )),
         )
+        .code(code::SINK_PRIVILEGE)
     }
 
     fn table_privileges(
@@ -456,6 +465,7 @@ impl SinkFacts {
                 },
                 Fix::sql(fix.join("; ")),
             )
+            .code(code::SINK_PRIVILEGE)
             .why(why),
         )
     }
@@ -480,7 +490,7 @@ impl SinkFacts {
         } else {
             "CONNECTION_ADMIN"
         };
-        Some(Finding::new(
+        let finding = Finding::new(
             format!("the account may end the connection {id} of another user ({name})"),
             FindingState::ok_if(has, FindingState::Warning),
             format!(
@@ -488,7 +498,8 @@ impl SinkFacts {
                 stored.owner
             ),
             Fix::sql(format!("GRANT {name} ON *.* TO {}", self.account)),
-        ))
+        );
+        Some(finding.code(code::LOCK_HELD))
     }
 }
 

@@ -115,6 +115,10 @@ pub(super) const ROOT: &[Field] = &[
         next: "write a table [apply]",
     },
     Field {
+        name: "ddl",
+        next: "write a table [ddl]",
+    },
+    Field {
         name: "alert",
         next: "write a table [[alert.hook]]",
     },
@@ -259,6 +263,57 @@ pub(super) const APPLY: &[Field] = &[
     Field {
         name: "batch_bytes_max",
         next: "write batch_bytes_max = \"4MiB\" (units KiB, MiB, GiB)",
+    },
+];
+
+pub(super) const DDL: &[Field] = &[
+    Field {
+        name: "default",
+        next: "write default = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "table_create",
+        next: "write table_create = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "table_alter",
+        next: "write table_alter = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "table_drop",
+        next: "write table_drop = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "table_rename",
+        next: "write table_rename = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "truncate",
+        next: "write truncate = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "index",
+        next: "write index = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "partition",
+        next: "write partition = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "database",
+        next: "write database = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "view",
+        next: "write view = \"apply\", \"ignore\" or \"stop\"",
+    },
+    Field {
+        name: "program",
+        next: "write program = \"ignore\" or program = \"stop\"",
+    },
+    Field {
+        name: "other",
+        next: "write other = \"stop\" or other = \"ignore\"",
     },
 ];
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::ddl::{DdlClass, DdlRule, DdlSpec};
 use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
@@ -92,6 +93,7 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
     let queue = queue(top);
     let sinks = sinks(top, source.as_ref());
     let apply = apply(top, &queue);
+    let ddl = ddl(top);
     let alert = alert::alert(top, with_hooks);
     let placement = placement(top);
     let restart = restart(top);
@@ -103,6 +105,7 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
         queue,
         sinks,
         apply,
+        ddl,
         alert,
         placement,
         restart,
@@ -248,16 +251,6 @@ fn sink(table: &Section<'_>) -> Option<SinkSpec> {
             ("at-most-once", Delivery::AtMostOnce),
         ],
     );
-    let refused = match delivery {
-        None | Some(Delivery::ExactlyOnce) => None,
-        Some(Delivery::AtLeastOnce) => Some("at-least-once"),
-        Some(Delivery::AtMostOnce) => Some("at-most-once"),
-    };
-    if let Some(word) = refused {
-        let message =
-            format!("\"{word}\" is not in this version; write delivery = \"exactly-once\"");
-        table.document.report(&table.place_of("delivery"), message);
-    }
     Some(SinkSpec {
         name: name?,
         endpoint: endpoint?,
@@ -289,6 +282,37 @@ fn apply(top: &Section<'_>, queue: &QueueSpec) -> ApplySpec {
             table
                 .document
                 .report(&table.place_of("batch_bytes_max"), message);
+        }
+    }
+    spec
+}
+
+fn ddl(top: &Section<'_>) -> DdlSpec {
+    const RULES: [DdlRule; 3] = [DdlRule::Apply, DdlRule::Ignore, DdlRule::Stop];
+    let mut spec = DdlSpec::default();
+    let Some(table) = top.table("ddl", DDL) else {
+        return spec;
+    };
+    let rules = RULES.map(|rule| (rule.word(), rule));
+    if let Some(rule) = table.choice("default", &rules) {
+        spec = spec.with_default(rule);
+    }
+    for class in DdlClass::ALL {
+        let key = class.key();
+        match table.choice(key, &rules) {
+            None => {}
+            Some(DdlRule::Apply) if !class.can_apply() => {
+                let why = match class {
+                    DdlClass::Program => {
+                        "triggers, routines and events aren't run on a sink: what they do is in the \
+                         binlog as rows, and would be done twice"
+                    }
+                    _ => "what isn't understood can't be run exactly once",
+                };
+                let message = format!("{why}; {}", table.next(key));
+                table.document.report(&table.place_of(key), message);
+            }
+            Some(rule) => spec = spec.with(class, rule),
         }
     }
     spec

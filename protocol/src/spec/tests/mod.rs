@@ -134,6 +134,7 @@ fn the_complete_example_parses() {
             batch_rows_max: 10_000,
             batch_bytes_max: 4 << 20,
         },
+        ddl: DdlSpec::default(),
         alert: AlertSpec {
             hooks: vec![HookSpec {
                 name: HookName::new("oncall").unwrap(),
@@ -237,6 +238,22 @@ fn keys_that_are_given_count() {
         batch_bytes_max: 1 << 20,
     };
     assert_eq!(spec.apply, apply, "a batch is no larger than the queue");
+}
+
+#[test]
+fn rules_for_schema_changes_are_read() {
+    let text =
+        format!("{LEAST}[ddl]\ndefault = \"stop\"\nview = \"ignore\"\ntable_create = \"apply\"\n");
+    let ddl = parse(&text).unwrap().ddl;
+    for (class, rule) in [
+        (DdlClass::View, DdlRule::Ignore),
+        (DdlClass::TableCreate, DdlRule::Apply),
+        (DdlClass::Truncate, DdlRule::Stop),
+        (DdlClass::Program, DdlRule::Ignore),
+        (DdlClass::Other, DdlRule::Stop),
+    ] {
+        assert_eq!(ddl.rule(class), rule, "{class:?}");
+    }
 }
 
 #[test]

@@ -36,6 +36,9 @@ record! {
         /// Whose hooks are told; those of the Monitors if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub pipeline: Option<String>,
+        /// The code of the error behind it, `TP1611`, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub code: Option<String>,
         /// Of an event: which one, so that the same is never raised twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub occurrence: Option<u64>,

@@ -11,7 +11,7 @@ record! {
     /// What the leader must not forget when another takes its place:
     /// `/towpath/pipelines/{p}/journal`. Written under a check of its version, in one transaction
     /// with what it's about: of two leaders one gets through.
-    example = r#"{"version":1,"restarts":[{"task":"replica","code":"source.gone","at":"2026-11-22T02:40:00Z"}],"retry":{"task":"replica","failure":"7b1f0e1c-1c1e-4a53-9a63-0c9f4c6d5b1a","at":"2026-11-22T02:40:04Z"},"gave_up":"2d0c2f3e-8c4b-4a4e-8e1b-6a4f2f1c9d11","operation":{"kind":"update","step":"stopping","text":"name = \"orders\"\n","from":3,"then":"running","by":"anna","since":"2026-11-22T02:40:00Z"},"rolled_back_as":5}"#;
+    example = r#"{"version":1,"restarts":[{"task":"replica","code":"TP1201","at":"2026-11-22T02:40:00Z"}],"retry":{"task":"replica","failure":"7b1f0e1c-1c1e-4a53-9a63-0c9f4c6d5b1a","at":"2026-11-22T02:40:04Z"},"gave_up":"2d0c2f3e-8c4b-4a4e-8e1b-6a4f2f1c9d11","operation":{"kind":"update","step":"stopping","text":"name = \"orders\"\n","from":3,"then":"running","by":"anna","since":"2026-11-22T02:40:00Z"},"rolled_back_as":5}"#;
     #[derive(Default)]
     pub struct Journal {
         /// What was tried again lately; older ones than the spec's window are left out.
@@ -113,4 +113,26 @@ pub enum OperationStep {
     Stopping,
     /// The spec is written, and Cores begin with it.
     Starting,
+}
+
+impl Journal {
+    /// What the pipeline is to do after runs that are stopped for an update or a rollback; `None` if none
+    /// are. Meanwhile it counts as what the user wants.
+    pub fn after_the_stop(&self) -> Option<&DesiredState> {
+        match &self.operation {
+            Some(
+                Operation::Update {
+                    step: OperationStep::Stopping,
+                    then,
+                    ..
+                }
+                | Operation::Rollback {
+                    step: OperationStep::Stopping,
+                    then,
+                    ..
+                },
+            ) => Some(then),
+            _ => None,
+        }
+    }
 }

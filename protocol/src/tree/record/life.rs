@@ -60,13 +60,13 @@ record! {
     /// Why a task stopped by itself: `…/tasks/{t}/failure`. Written by the Core whose run it was;
     /// removed by the Servers' leader, by which the task is tried again, or by a run that has
     /// committed something.
-    example = r#"{"version":1,"id":"7b1f0e1c-1c1e-4a53-9a63-0c9f4c6d5b1a","core":"core-1","code":"sink.conflict","text":"row (7) of shop.orders is there already; transaction 3e11fa47-71ca-11e1-9e33-c80aa9429562:78","next":"correct the row, then towpath start orders","transient":false,"spec_revision":3,"at":"2026-11-22T02:40:00Z"}"#;
+    example = r#"{"version":1,"id":"7b1f0e1c-1c1e-4a53-9a63-0c9f4c6d5b1a","core":"core-1","code":"TP1611","text":"row (7) of shop.orders is there already; transaction 3e11fa47-71ca-11e1-9e33-c80aa9429562:78","next":"correct the row, then towpath start orders","transient":false,"spec_revision":3,"at":"2026-11-22T02:40:00Z"}"#;
     pub struct Failure {
         /// Made anew for each failure.
         pub id: Uuid,
         /// On which Core.
         pub core: MemberId,
-        /// What kind, `area.what`; a page of the documentation.
+        /// What kind, `TP1611`: see [`Code`](crate::code::Code). Text, for a newer program may know more of them.
         pub code: String,
         /// What happened, with the GTID, the table, the key where there is one.
         pub text: String,

@@ -1,6 +1,13 @@
 //! DDL: carried with the rows around it, exactly once whatever is killed when, and refused where
 //! it can't be.
 
+mod classes;
+mod swaps;
+mod strays;
+mod rules;
+mod undecided;
+mod steps;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -9,25 +16,31 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use towpath_core::apply::ddl::TableName;
-use towpath_core::commit::ddl::{DdlIntent, fingerprint};
+use towpath_core::apply::ddl::{ObjectName, TableName};
+use towpath_core::commit::ddl::{DdlIntent, Definitions};
 use towpath_core::commit::lock::Lane;
 use towpath_core::commit::session::Session;
 use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
 use towpath_testing::{gtid_executed, wait_until};
 
-use crate::harness::{Pair, SINK, WAIT, number, rows, same_table, stop, until};
+use crate::harness::{Pair, SINK, WAIT, number, same, same_table, stop, until};
 
 /// Tables that are made, changed and dropped while the program is killed.
-const ROUNDS: u32 = 12;
-const KILLS: u32 = 8;
+const ROUNDS: u32 = 6;
+const KILLS: u32 = 10;
 
 /// A stopping program that waits for a statement gives it up after this long.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_runs_once_whatever_is_killed() -> Result<()> {
-    killed_around_ddl(&Pair::start().await?, true).await
+    killed_around_ddl(&Pair::start().await?, true, ROUNDS, KILLS).await
+}
+
+#[ignore = "minutes: the long form of the one before"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_once_whatever_is_killed_many_times() -> Result<()> {
+    killed_around_ddl(&Pair::start().await?, true, 6 * ROUNDS, 4 * KILLS).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,65 +53,113 @@ async fn it_runs_once_on_a_sink_without_gtids() -> Result<()> {
         },
     )
     .await?;
-    killed_around_ddl(&pair, false).await?;
+    killed_around_ddl(&pair, false, ROUNDS, KILLS).await?;
     intents(&pair, false).await?;
+    undecided::answered_by_the_operator(&pair).await?;
     refused_and_repaired(&pair).await
 }
 
-async fn killed_around_ddl(pair: &Pair, gtids: bool) -> Result<()> {
-    let pipeline = pair
-        .pipeline("d", &["CREATE TABLE base (id INT PRIMARY KEY)"])
+/// The first word of what isn't DDL.
+const ROWS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
+
+/// One round of every class: statements with rows between them that depend on them.
+fn round(n: u32, gtids: bool) -> Vec<String> {
+    let t = format!("t{n}");
+    let mut all = vec![
+        format!("CREATE TABLE {t} (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20))"),
+        format!("INSERT INTO {t} (v) VALUES ('a'), ('b'), ('c')"),
+        format!("INSERT INTO base VALUES ({n})"),
+        format!("ALTER TABLE {t} ADD COLUMN c{n} INT NOT NULL DEFAULT {n}, ADD KEY (v)"),
+        format!("INSERT INTO {t} (v, c{n}) VALUES ('d', 4)"),
+        format!("UPDATE {t} SET c{n} = id"),
+        format!("ALTER TABLE {t} DROP KEY v, MODIFY v VARCHAR(40) NOT NULL"),
+        format!("DELETE FROM {t} WHERE v = 'a'"),
+        format!("CREATE TABLE `made{n}` (PRIMARY KEY (id)) SELECT id, v FROM {t}"),
+        format!("UPDATE made{n} SET v = 'made'"),
+        format!("CREATE TABLE {t}_new LIKE {t}"),
+        format!("ALTER TABLE {t}_new ADD w INT NOT NULL DEFAULT 1"),
+        format!("INSERT INTO {t}_new (id, v, c{n}) SELECT id, v, c{n} FROM {t}"),
+        format!("RENAME TABLE {t} TO {t}_old, {t}_new TO {t}"),
+        format!("UPDATE {t} SET w = id"),
+        format!("CREATE INDEX i ON {t} (w)"),
+        format!("ALTER TABLE {t}_old RENAME TO {t}_older"),
+        format!("TRUNCATE TABLE {t}_older"),
+        format!("INSERT INTO {t}_older (v) VALUES ('cut')"),
+        format!("CREATE DATABASE d_{n}"),
+        format!("CREATE TABLE d_{n}.t (id INT PRIMARY KEY)"),
+        format!("INSERT INTO d_{n}.t VALUES (1)"),
+    ];
+    if gtids {
+        // Elsewhere they leave no trace, and a crash is a question to the operator.
+        all.extend([
+            format!("RENAME TABLE base TO x, base2 TO base, x TO base2"),
+            format!("INSERT INTO base VALUES (1000 + {n})"),
+            format!("ALTER TABLE parts EXCHANGE PARTITION p WITH TABLE base2"),
+            format!("INSERT INTO base2 VALUES (2000 + {n})"),
+        ]);
+    }
+    if n % 3 == 0 {
+        all.push(format!("DROP TABLE t{}", n - 1));
+        all.push(format!("DROP DATABASE d_{}", n - 1));
+    }
+    all
+}
+
+/// Whether the source writes a statement anew, without its mark.
+fn is_written_anew(statement: &str) -> bool {
+    statement.starts_with("DROP TABLE") || statement.contains(" SELECT ")
+}
+
+async fn killed_around_ddl(pair: &Pair, gtids: bool, rounds: u32, kills: u32) -> Result<()> {
+    let mut pipeline = pair
+        .pipeline(
+            "d",
+            &[
+                "CREATE TABLE base (id INT PRIMARY KEY)",
+                "CREATE TABLE base2 (id INT PRIMARY KEY)",
+                "CREATE TABLE parts (id INT PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 1",
+                "ALTER TABLE parts PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN MAXVALUE)",
+            ],
+        )
         .await?;
+    pipeline.tables = r#"d.*", "d_*.*"#.to_owned();
     let (mut source, mut sink) = pair.conns().await?;
     let mut writer = pair.source.conn().await?;
     let load = tokio::spawn(async move {
         writer.query_drop("USE d").await?;
-        let mut ddl = 0;
-        for n in 1..=ROUNDS {
-            let t = format!("t{n}");
-            for statement in [
-                format!("CREATE TABLE {t} (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20))"),
-                format!("INSERT INTO {t} (v) VALUES ('a'), ('b'), ('c')"),
-                format!("INSERT INTO base VALUES ({n})"),
-                format!("ALTER TABLE {t} ADD COLUMN c{n} INT NOT NULL DEFAULT {n}, ADD KEY (v)"),
-                format!("INSERT INTO {t} (v, c{n}) VALUES ('d', 4)"),
-                format!("UPDATE {t} SET c{n} = id"),
-                format!("ALTER TABLE {t} DROP KEY v, MODIFY v VARCHAR(40) NOT NULL"),
-                format!("DELETE FROM {t} WHERE v = 'a'"),
-            ] {
-                let is_ddl = !["INSERT", "UPDATE", "DELETE"]
-                    .iter()
-                    .any(|dml| statement.starts_with(dml));
+        let (mut ddl, mut marked) = (0, 0);
+        for n in 1..=rounds {
+            for statement in round(n, gtids) {
+                let is_ddl = !ROWS.iter().any(|rows| statement.starts_with(rows));
                 ddl += u64::from(is_ddl);
-                let marked = if is_ddl {
+                // TRUNCATE may rightly run twice at once where there are no GTIDs.
+                let counts = is_ddl && (gtids || !statement.starts_with("TRUNCATE"));
+                marked += usize::from(counts && !is_written_anew(&statement));
+                let statement = if counts {
                     format!("{statement} /* ddl {ddl} */")
                 } else {
                     statement
                 };
-                writer.query_drop(marked).await?;
-            }
-            if n % 3 == 0 {
-                ddl += 1;
-                writer.query_drop(format!("DROP TABLE t{}", n - 1)).await?;
+                writer.query_drop(&statement).await.context(statement)?;
             }
         }
-        anyhow::Ok(ddl)
+        anyhow::Ok((ddl, marked))
     });
     let seed = rand::random();
     let mut rng = StdRng::seed_from_u64(seed);
     let killed = async {
         let mut process = pipeline.run()?;
-        for _ in 0..KILLS {
-            tokio::time::sleep(Duration::from_millis(rng.random_range(50..400))).await;
+        for _ in 0..kills {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(50..500))).await;
             process.kill9()?;
             process = pipeline.run()?;
         }
-        let ddl = tokio::time::timeout(WAIT, load).await???;
+        let counts = tokio::time::timeout(WAIT, load).await???;
         pipeline.caught_up(&process, &mut source, &mut sink).await?;
         stop(&process).await?;
-        anyhow::Ok(ddl)
+        anyhow::Ok(counts)
     };
-    let ddl = killed.await.with_context(|| format!("seed {seed}"))?;
+    let (ddl, marked) = killed.await.with_context(|| format!("seed {seed}"))?;
 
     let row = pipeline.row(&mut sink).await?;
     ensure!(
@@ -117,12 +178,19 @@ async fn killed_around_ddl(pair: &Pair, gtids: bool) -> Result<()> {
     let twice: Vec<_> = ran.iter().filter(|(_, times)| **times != 1).collect();
     ensure!(twice.is_empty(), "seed {seed}: not once: {twice:?}");
     ensure!(
-        ran.len() as u64 == ddl - u64::from(ROUNDS / 3),
-        "seed {seed}: {ran:?}"
+        ran.len() == marked,
+        "seed {seed}: {marked} marked, {} ran: {ran:?}",
+        ran.len()
     );
-    compare_database(&mut source, &mut sink, "d")
-        .await
-        .with_context(|| format!("seed {seed}"))
+    for database in (1..=rounds)
+        .map(|n| format!("d_{n}"))
+        .chain(["d".to_owned()])
+    {
+        compare_database(&mut source, &mut sink, &database)
+            .await
+            .with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
 }
 
 /// How often each statement with a mark is in the sink's binlog.
@@ -144,22 +212,23 @@ async fn marked_statements(sink: &mut Conn) -> Result<HashMap<String, u32>> {
     Ok(times)
 }
 
-/// The same tables, definitions (apart from counters) and rows.
+/// The same tables and views, definitions (apart from counters) and rows.
 async fn compare_database(source: &mut Conn, sink: &mut Conn, database: &str) -> Result<()> {
-    let tables = format!(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = '{database}'"
+    let objects = format!(
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = '{database}'"
     );
-    let names: Vec<String> = source.query(&tables).await?;
+    let tables: Vec<String> = source
+        .query(format!(
+            "SELECT table_name FROM ({objects}) o WHERE table_type = 'BASE TABLE'"
+        ))
+        .await?;
     for conn in [&mut *source, &mut *sink] {
         conn.query_drop("SET NAMES utf8mb4, sql_mode = '', time_zone = '+00:00'")
             .await?;
     }
-    ensure!(
-        rows(source, &tables).await? == rows(sink, &tables).await?,
-        "other tables"
-    );
-    for name in names {
-        let table = format!("{database}.{name}");
+    same(source, sink, &objects).await?;
+    for name in tables {
+        let table = format!("`{database}`.`{}`", name.replace('`', "``"));
         let (there, here) = (
             definition(source, &table).await?,
             definition(sink, &table).await?,
@@ -171,18 +240,42 @@ async fn compare_database(source: &mut Conn, sink: &mut Conn, database: &str) ->
 }
 
 async fn definition(conn: &mut Conn, table: &str) -> Result<String> {
-    let row: Option<(String, String)> = conn
+    let row: Option<Row> = conn
         .query_first(format!("SHOW CREATE TABLE {table}"))
         .await?;
-    let (_, definition) = row.context("no definition")?;
+    let definition: String = row.context("no definition")?.get(1).context("no text")?;
     let words = definition
         .split(' ')
         .filter(|word| !word.starts_with("AUTO_INCREMENT="));
     Ok(words.collect::<Vec<_>>().join(" "))
 }
 
-/// A record of intent that a crash left, before and after its statement ran.
-async fn intents(pair: &Pair, gtids: bool) -> Result<()> {
+/// The same view, and it answers alike.
+async fn compare_view(source: &mut Conn, sink: &mut Conn, view: &str) -> Result<()> {
+    for conn in [&mut *source, &mut *sink] {
+        // The server writes what a view reads without the default database.
+        conn.query_drop("USE information_schema").await?;
+    }
+    let (there, here) = (
+        definition(source, view).await?,
+        definition(sink, view).await?,
+    );
+    ensure!(there == here, "source: {there}\nsink: {here}");
+    same(source, sink, &format!("SELECT * FROM {view}")).await
+}
+
+/// The statement in an error that marks a transaction as done.
+fn way_past(said: &str) -> Result<&str> {
+    let at = said
+        .find("UPDATE towpath.offset_gtid")
+        .context("no way past")?;
+    let rest = said.get(at..).unwrap_or_default();
+    let end = rest.find("tag = ''").context("the statement is cut off")?;
+    Ok(rest.get(..end + "tag = ''".len()).unwrap_or_default())
+}
+
+/// A connection as the program makes it.
+async fn session(pair: &Pair) -> Result<Session> {
     let endpoint = Endpoint {
         host: "127.0.0.1".into(),
         port: pair.sink.port(),
@@ -191,6 +284,11 @@ async fn intents(pair: &Pair, gtids: bool) -> Result<()> {
         tls: TlsMode::Disabled,
         tls_ca: None,
     };
+    Ok(Session::connect(SINK, &endpoint).await?)
+}
+
+/// A record of intent that a crash left, before and after its statement ran.
+async fn intents(pair: &Pair, gtids: bool) -> Result<()> {
     for (name, ran) in [("ran", true), ("planned", false)] {
         let pipeline = pair
             .pipeline(name, &["CREATE TABLE t (id INT PRIMARY KEY)"])
@@ -208,16 +306,20 @@ async fn intents(pair: &Pair, gtids: bool) -> Result<()> {
         let set = gtid_executed(&mut source).await?;
         let (uuid, _) = set.split_once(':').context("no GTID")?;
         let last = set.rsplit(['-', ':']).next().context("no GTID")?;
-        let mut session = Session::connect(SINK, &endpoint).await?;
-        let table = TableName {
+        let mut session = session(pair).await?;
+        let table = ObjectName::Table(TableName {
             database: name.into(),
             table: "t".into(),
-        };
+        });
         let intent = DdlIntent {
             seq: row.ddl_seq + 1,
             gtid: format!("{uuid}:{last}"),
             statement: statement.clone(),
-            before: fingerprint(&mut session, &[table]).await?,
+            before: Definitions::read(&mut session, &[table])
+                .await?
+                .fingerprint(),
+            traceless: false,
+            answer: None,
         };
         sink.exec_drop(
             "UPDATE towpath.`offset` SET ddl_seq = ?, ddl_intent = ? WHERE pipeline = ?",
@@ -304,6 +406,10 @@ async fn what_is_outside_is_skipped_and_what_cant_be_carried_stops() -> Result<(
         "TRUNCATE elsewhere.t",
         "RENAME TABLE elsewhere.t TO elsewhere.u",
         "CREATE VIEW elsewhere.w AS SELECT 1",
+        "CREATE TABLE elsewhere.copied SELECT * FROM here.t",
+        "ALTER TABLE elsewhere.u RENAME TO elsewhere.v",
+        "RENAME TABLE elsewhere.v TO elsewhere.u",
+        "DROP TABLE elsewhere.copied",
         "CREATE USER somebody@'%'",
         "DROP TABLE elsewhere.u",
         "DROP DATABASE elsewhere",
@@ -318,61 +424,8 @@ async fn what_is_outside_is_skipped_and_what_cant_be_carried_stops() -> Result<(
                    + (SELECT COUNT(*) FROM mysql.user WHERE user = 'somebody')";
     ensure!(number(&mut sink, foreign).await? == 0);
 
-    for (name, statement) in [
-        ("cut", "TRUNCATE TABLE t"),
-        ("renamed", "RENAME TABLE t TO u"),
-        ("altered", "ALTER TABLE t RENAME TO u"),
-        ("seen", "CREATE VIEW w AS SELECT 1"),
-        ("copied", "CREATE TABLE u AS SELECT * FROM t"),
-    ] {
-        let pipeline = pair
-            .pipeline(
-                name,
-                &[
-                    "CREATE TABLE t (id INT PRIMARY KEY)",
-                    "INSERT INTO t VALUES (1)",
-                ],
-            )
-            .await?;
-        source.query_drop(format!("USE {name}")).await?;
-        source.query_drop("INSERT INTO t VALUES (2)").await?;
-        pipeline.run_until_caught_up(&mut source, &mut sink).await?;
-        let stored = pipeline.stored(&mut sink).await?;
-        source.query_drop(statement).await?;
-        let gtid = last_gtid(&mut source).await?;
-        let said = pipeline.run_until_it_fails().await?;
-        let named = match name {
-            // Refused by the shape of its transaction, which has no text to show.
-            "copied" => "CREATE TABLE ... SELECT",
-            // The server writes out what the user left out.
-            "seen" => "VIEW `w` AS SELECT 1",
-            _ => statement,
-        };
-        for part in [
-            named,
-            &gtid,
-            "not carried by this version",
-            if name == "copied" {
-                "step over"
-            } else {
-                "UPDATE towpath.offset_gtid SET intervals"
-            },
-        ] {
-            ensure!(said.contains(part), "{name}: {part:?} is not in\n{said}");
-        }
-        ensure!(
-            pipeline.stored(&mut sink).await? == stored,
-            "{name}: the offset moved"
-        );
-        ensure!(number(&mut sink, &format!("SELECT COUNT(*) FROM {name}.t")).await? == 2);
-        // The statement that the error prints is the way past it.
-        if let Some(at) = said.find("UPDATE towpath.offset_gtid") {
-            let rest = said.get(at..).unwrap_or_default();
-            let end = rest.find("tag = ''").context("the statement is cut off")?;
-            sink.query_drop(format!("{}tag = ''", &rest[..end])).await?;
-            pipeline.run_until_caught_up(&mut source, &mut sink).await?;
-        }
-    }
+    rules::partly_filtered(&pair).await?;
+    rules::rules_per_class(&pair).await?;
     session_of_its_own(&pair).await?;
     stops_while_it_waits(&pair).await
 }

@@ -1,0 +1,769 @@
+//! What an operator meets at 3 a.m., one by one on real servers: each stops (or holds) the pipeline with its code,
+//! names the thing and what to do, moves nothing, and what it advises makes the pipeline go on.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row};
+use serde_json::Value;
+use towpath_testing::{MysqlServer, TowpathProcess, gtid_executed, wait_until};
+
+use crate::harness::{Pair, Pipeline, SINK, WAIT, rows, same, stop};
+
+/// One pipeline of a pair, and all that a refusal must leave alone.
+struct Scene {
+    pipeline: Pipeline,
+    source: Conn,
+    sink: Conn,
+}
+
+/// The offset and the rows of a pipeline's table.
+#[derive(Debug, PartialEq)]
+struct Standing {
+    gtids: String,
+    rows: Vec<String>,
+}
+
+impl Scene {
+    /// A pipeline `name` with a table `t (id, v)` that has replicated a row.
+    async fn start(pair: &Pair, name: &str) -> Result<Self> {
+        let schema = ["CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))"];
+        let pipeline = pair.pipeline(name, &schema).await?;
+        let (mut source, mut sink) = pair.conns().await?;
+        source
+            .query_drop(format!("INSERT INTO {name}.t VALUES (1, 'one')"))
+            .await?;
+        pipeline.run_until_caught_up(&mut source, &mut sink).await?;
+        Ok(Self {
+            pipeline,
+            source,
+            sink,
+        })
+    }
+
+    async fn standing(&mut self) -> Result<Standing> {
+        let query = format!("SELECT * FROM {}.t", self.pipeline.name);
+        Ok(Standing {
+            gtids: self.pipeline.stored(&mut self.sink).await?,
+            rows: rows(&mut self.sink, &query).await?,
+        })
+    }
+
+    /// It ends with exit code 1 and this code, says all of this, and nothing has moved.
+    async fn refused(&mut self, code: &str, says: &[&str]) -> Result<String> {
+        let pipeline = self.pipeline.clone();
+        self.refused_as(&pipeline, code, says).await
+    }
+
+    /// The same of another file for the same sink.
+    async fn refused_as(
+        &mut self,
+        pipeline: &Pipeline,
+        code: &str,
+        says: &[&str],
+    ) -> Result<String> {
+        let before = self.standing().await?;
+        let said = refused(pipeline, code, says).await?;
+        let after = self.standing().await?;
+        ensure!(before == after, "{code}: {before:?} became {after:?}");
+        Ok(said)
+    }
+
+    /// It goes on, and both sides have the same rows.
+    async fn goes_on(&mut self) -> Result<()> {
+        let pipeline = &self.pipeline;
+        pipeline
+            .run_until_caught_up(&mut self.source, &mut self.sink)
+            .await?;
+        let query = format!("SELECT * FROM {}.t", pipeline.name);
+        same(&mut self.source, &mut self.sink, &query).await
+    }
+
+    async fn at_source(&mut self, statement: &str) -> Result<()> {
+        let done = self.source.query_drop(statement).await;
+        done.with_context(|| statement.to_owned())
+    }
+
+    async fn at_sink(&mut self, statement: &str) -> Result<()> {
+        let done = self.sink.query_drop(statement).await;
+        done.with_context(|| statement.to_owned())
+    }
+
+    /// What `towpath check` says under a code: the finding, and what mends it.
+    async fn checked(&self, code: &str) -> Result<(String, String)> {
+        let (_, findings) = check(&self.pipeline).await?;
+        let text = |finding: &Value, key: &str| {
+            let text = finding.get(key).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let with_code = |finding: &&Value| text(finding, "code") == code;
+        let finding = findings.iter().find(with_code);
+        let finding = finding.with_context(|| format!("check has no {code}: {findings:#?}"))?;
+        let what = format!("{}: {}", text(finding, "what"), text(finding, "found"));
+        Ok((what, text(finding, "fix")))
+    }
+}
+
+/// Exit code 1, the code in its line once, where it is explained, and all of this; no password.
+async fn refused(pipeline: &Pipeline, code: &str, says: &[&str]) -> Result<String> {
+    let said = pipeline.run_until_it_fails().await?;
+    let marks = [
+        format!("error[{code}]: "),
+        format!("towpath explain {code}"),
+    ];
+    for mark in &marks {
+        let told = said.matches(mark.as_str()).count();
+        ensure!(told == 1, "{mark:?} is told {told} times:\n{said}");
+    }
+    for part in says {
+        ensure!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    ensure!(!said.contains("hunter2"), "a password is told:\n{said}");
+    Ok(said)
+}
+
+/// The findings of `towpath check`, and its exit code.
+async fn check(pipeline: &Pipeline) -> Result<(Option<i32>, Vec<Value>)> {
+    pipeline.write()?;
+    let process = TowpathProcess::builder()
+        .program(env!("CARGO_BIN_EXE_towpath"))
+        .args(["check", "--json"])
+        .arg(&pipeline.file)
+        .spawn()?;
+    let status = process.wait_exit(WAIT).await?;
+    let report: Value = serde_json::from_str(&process.stdout().concat())?;
+    let findings = report.get("findings").and_then(Value::as_array);
+    let findings = findings.context("no findings")?.clone();
+    Ok((status.code(), findings))
+}
+
+/// The GTID of the source's last transaction, as origin and number.
+async fn last_gtid(source: &mut Conn) -> Result<(String, u64)> {
+    let executed = gtid_executed(source).await?;
+    let last = executed.rsplit([':', '-']).next().context("no GTIDs")?;
+    let uuid: Option<String> = source.query_first("SELECT @@server_uuid").await?;
+    Ok((uuid.context("no UUID")?, last.parse()?))
+}
+
+/// Steps over a transaction, as the pages say: its number is added to the intervals.
+async fn step_over(scene: &mut Scene, uuid: &str, number: u64) -> Result<()> {
+    let name = &scene.pipeline.name;
+    let statement = format!(
+        "UPDATE towpath.offset_gtid SET intervals = '1-{number}' WHERE pipeline = '{name}' AND \
+         sink = '{SINK}' AND source_uuid = '{uuid}' AND tag = ''"
+    );
+    scene.at_sink(&statement).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_and_privileges() -> Result<()> {
+    let pair = Pair::start().await?;
+    let mut scene = Scene::start(&pair, "p").await?;
+    scene.at_source("INSERT INTO p.t VALUES (2, 'two')").await?;
+    let epoch = scene.pipeline.row(&mut scene.sink).await?.epoch;
+
+    // A wrong password at the source, then at the sink; the advice: give the account this one.
+    scene.pipeline.source_user = "repl:hunter2".into();
+    scene
+        .refused(
+            "TP1203",
+            &[
+                "the source refuses user `repl`",
+                "Access denied",
+                "SHOW GRANTS",
+            ],
+        )
+        .await?;
+    let (what, _) = scene.checked("TP1203").await?;
+    ensure!(what.starts_with("repl can log in: ERROR 1045"), "{what}");
+    // It did not take the sink over first: a healthy owner would have gone on.
+    let now = scene.pipeline.row(&mut scene.sink).await?.epoch;
+    ensure!(now == epoch, "the epoch was raised from {epoch} to {now}");
+    scene
+        .at_source("ALTER USER repl IDENTIFIED BY 'hunter2'")
+        .await?;
+    scene.pipeline.sink_user = "app:hunter2".into();
+    scene
+        .refused("TP1502", &["sink replica", "Access denied for user 'app'"])
+        .await?;
+    let (what, _) = scene.checked("TP1502").await?;
+    ensure!(what.starts_with("app can log in: ERROR 1045"), "{what}");
+    scene
+        .at_sink("ALTER USER app IDENTIFIED BY 'hunter2'")
+        .await?;
+    scene.goes_on().await?;
+
+    // No REPLICATION SLAVE: the advice has the GRANT, and check has it for this very account.
+    scene
+        .at_source("INSERT INTO p.t VALUES (3, 'three')")
+        .await?;
+    scene
+        .at_source("REVOKE REPLICATION SLAVE ON *.* FROM repl")
+        .await?;
+    scene
+        .refused(
+            "TP1204",
+            &["GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.*"],
+        )
+        .await?;
+    let (_, fix) = scene.checked("TP1204").await?;
+    ensure!(
+        fix == "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%';",
+        "{fix}"
+    );
+    scene.at_source(&fix).await?;
+    scene.goes_on().await?;
+
+    // No INSERT on a table.
+    for statement in [
+        "CREATE USER low IDENTIFIED BY 'low'",
+        "GRANT ALL ON towpath.* TO low",
+        "GRANT SELECT, UPDATE, DELETE ON p.* TO low",
+        "GRANT SESSION_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO low",
+    ] {
+        scene.at_sink(statement).await?;
+    }
+    scene.pipeline.sink_user = "low:low".into();
+    scene
+        .at_source("INSERT INTO p.t VALUES (4, 'four')")
+        .await?;
+    scene
+        .refused("TP1503", &["ERROR 1142", "INSERT command denied", "p.t"])
+        .await?;
+    let (what, fix) = scene.checked("TP1503").await?;
+    ensure!(what.contains("lacks INSERT"), "{what}");
+    scene.at_sink(&fix).await?;
+    scene.goes_on().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_binlog_holds() -> Result<()> {
+    let pair = Pair::start().await?;
+    let mut scene = Scene::start(&pair, "p").await?;
+
+    // A statement in mid-stream: what came before it is kept.
+    scene.at_source("INSERT INTO p.t VALUES (2, 'two')").await?;
+    scene
+        .at_source("SET SESSION binlog_format = 'STATEMENT'")
+        .await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (3, 'three')")
+        .await?;
+    let (uuid, number) = last_gtid(&mut scene.source).await?;
+    scene.at_source("SET SESSION binlog_format = 'ROW'").await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (4, 'four')")
+        .await?;
+    let gtid = format!("transaction {uuid}:{number}");
+    let says = [
+        "INSERT INTO p.t VALUES (3",
+        gtid.as_str(),
+        "binlog_format = 'ROW'",
+    ];
+    refused(&scene.pipeline, "TP1301", &says).await?;
+    ensure!(rows(&mut scene.sink, "SELECT id FROM p.t").await? == ["1", "2"]);
+    scene.refused("TP1301", &says).await?;
+    // As the page says: do the same on the sink, mark it as done, start again.
+    scene.at_sink("INSERT INTO p.t VALUES (3, 'three')").await?;
+    step_over(&mut scene, &uuid, number).await?;
+    scene.goes_on().await?;
+
+    // GTIDs are off, as a whole.
+    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
+        scene
+            .at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
+            .await?;
+    }
+    scene
+        .refused(
+            "TP1209",
+            &["gtid_mode = OFF", "OFF_PERMISSIVE, ON_PERMISSIVE and ON"],
+        )
+        .await?;
+    let (_, fix) = scene.checked("TP1209").await?;
+    scene.at_source(&fix).await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (5, 'five')")
+        .await?;
+    scene.goes_on().await?;
+
+    // An anonymous transaction in mid-stream, and GTIDs after it.
+    let process = scene.pipeline.run()?;
+    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE"] {
+        scene
+            .at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
+            .await?;
+    }
+    scene.at_source("INSERT INTO p.t VALUES (6, 'six')").await?;
+    for mode in ["ON_PERMISSIVE", "ON"] {
+        scene
+            .at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
+            .await?;
+    }
+    scene
+        .at_source("INSERT INTO p.t VALUES (7, 'seven')")
+        .await?;
+    let status = process.wait_exit(WAIT).await?;
+    let said = process.stderr().join("\n");
+    ensure!(
+        status.code() == Some(1) && said.contains("error[TP1304]: ") && said.contains("gtid_mode"),
+        "{said}"
+    );
+    scene.refused("TP1304", &["GTID"]).await?;
+    // The way on is a copy as of a moment after it.
+    let gtids = gtid_executed(&mut scene.source).await?;
+    scene
+        .at_sink("INSERT INTO p.t VALUES (6, 'six'), (7, 'seven')")
+        .await?;
+    scene.at_sink("DELETE FROM towpath.`offset`").await?;
+    scene.at_sink("DELETE FROM towpath.offset_gtid").await?;
+    scene.at_source("FLUSH BINARY LOGS").await?;
+    scene.pipeline.start = format!("gtid:{gtids}");
+    scene
+        .at_source("INSERT INTO p.t VALUES (8, 'eight')")
+        .await?;
+    scene.goes_on().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_that_part() -> Result<()> {
+    let (pair, other) = tokio::try_join!(Pair::start(), async {
+        MysqlServer::builder().server_id(3).start().await
+    })?;
+    let mut scene = Scene::start(&pair, "p").await?;
+    scene.at_source("INSERT INTO p.t VALUES (2, 'two')").await?;
+
+    // A second pipeline of the same name, which reads another source.
+    let mut conn = other.conn().await?;
+    for statement in [
+        "CREATE DATABASE p",
+        "CREATE TABLE p.t (id INT PRIMARY KEY, v VARCHAR(20))",
+        "INSERT INTO p.t VALUES (7, 'seven')",
+    ] {
+        conn.query_drop(statement).await?;
+    }
+    let epoch = scene.pipeline.row(&mut scene.sink).await?.epoch;
+    let foreign = Pipeline {
+        source_port: other.port().to_string(),
+        start: "now".into(),
+        ..scene.pipeline.clone()
+    };
+    scene
+        .refused_as(
+            &foreign,
+            "TP1604",
+            &["written by a pipeline that reads source", "another name"],
+        )
+        .await?;
+    let now = scene.pipeline.row(&mut scene.sink).await?.epoch;
+    ensure!(now == epoch, "the epoch was raised from {epoch} to {now}");
+    // By another name it begins on its own.
+    let named = Pipeline {
+        name: "q".into(),
+        file: foreign.file.with_file_name("q.toml"),
+        ..foreign.clone()
+    };
+    let mut sink = pair.sink.conn().await?;
+    named.run_until_caught_up(&mut conn, &mut sink).await?;
+    scene.goes_on().await?;
+
+    // The same name and the same source is a takeover by design: the other one stops with 3.
+    let first = scene.pipeline.run()?;
+    first
+        .wait_for_line(|line| line.contains("took the sink over"), WAIT)
+        .await?;
+    let second = Pipeline {
+        file: scene.pipeline.file.with_file_name("second.toml"),
+        ..scene.pipeline.clone()
+    };
+    let second = second.run()?;
+    let status = first.wait_exit(WAIT).await?;
+    let said = first.stderr().join("\n");
+    ensure!(status.code() == Some(3), "{status}: {said}");
+    ensure!(
+        said.contains("error[TP1601]: ") && said.contains("different names"),
+        "{said}"
+    );
+    scene
+        .at_source("INSERT INTO p.t VALUES (3, 'three')")
+        .await?;
+    let Scene {
+        pipeline,
+        source,
+        sink,
+    } = &mut scene;
+    pipeline.caught_up(&second, source, sink).await?;
+    stop(&second).await?;
+
+    // A promoted replica that lacks the last transaction.
+    let (uuid, number) = last_gtid(&mut scene.source).await?;
+    conn.query_drop("RESET BINARY LOGS AND GTIDS").await?;
+    conn.query_drop(format!(
+        "SET GLOBAL gtid_purged = '{uuid}:1-{}'",
+        number - 1
+    ))
+    .await?;
+    let promoted = Pipeline {
+        source_port: other.port().to_string(),
+        ..scene.pipeline.clone()
+    };
+    let extra = format!("{uuid}:{number}");
+    scene
+        .refused_as(&promoted, "TP1211", &["lacks transactions", extra.as_str()])
+        .await?;
+    // The old one can be had: the new source gets it from there, and the pipeline goes on.
+    conn.query_drop(format!("SET gtid_next = '{extra}'"))
+        .await?;
+    conn.query_drop("REPLACE INTO p.t VALUES (3, 'three')")
+        .await?;
+    conn.query_drop("SET gtid_next = 'AUTOMATIC'").await?;
+    conn.query_drop("INSERT INTO p.t VALUES (4, 'of the new source')")
+        .await?;
+    promoted
+        .run_until_caught_up(&mut conn, &mut scene.sink)
+        .await?;
+    ensure!(rows(&mut scene.sink, "SELECT id FROM p.t").await? == ["1", "2", "3", "4"]);
+
+    // Back at the old source, the sink is ahead of it: until that has caught up.
+    scene
+        .refused("TP1211", &["lacks transactions that are already here"])
+        .await?;
+    let (new, first) = last_gtid(&mut conn).await?;
+    scene
+        .at_source(&format!("SET gtid_next = '{new}:{first}'"))
+        .await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (4, 'of the new source')")
+        .await?;
+    scene.at_source("SET gtid_next = 'AUTOMATIC'").await?;
+    scene.goes_on().await?;
+
+    // What it needs is purged.
+    scene
+        .at_source("INSERT INTO p.t VALUES (5, 'five')")
+        .await?;
+    let (uuid, number) = last_gtid(&mut scene.source).await?;
+    scene.at_source("FLUSH BINARY LOGS").await?;
+    let files: Vec<Row> = scene.source.query("SHOW BINARY LOGS").await?;
+    let last: String = files.last().and_then(|row| row.get(0)).context("no file")?;
+    scene
+        .at_source(&format!("PURGE BINARY LOGS TO '{last}'"))
+        .await?;
+    let missing = format!("{uuid}:{number}");
+    scene
+        .refused(
+            "TP1210",
+            &[
+                "purged transactions that are still needed",
+                missing.as_str(),
+            ],
+        )
+        .await?;
+    let (what, _) = scene.checked("TP1210").await?;
+    ensure!(what.contains(&missing), "{what}");
+    // It comes to the sink in another way, and is marked as done.
+    scene.at_sink("INSERT INTO p.t VALUES (5, 'five')").await?;
+    step_over(&mut scene, &uuid, number).await?;
+    scene.at_source("INSERT INTO p.t VALUES (6, 'six')").await?;
+    scene.goes_on().await
+}
+
+/// Two processes of which each believes to be the same replica: a copy of the sink with its offset row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_dumps_of_one_replica() -> Result<()> {
+    let (pair, copy) = tokio::try_join!(Pair::start(), async {
+        MysqlServer::builder().server_id(3).start().await
+    })?;
+    let mut scene = Scene::start(&pair, "p").await?;
+    let dump = dump(&pair.sink, &["p", "towpath"])?;
+    load(&copy, &dump)?;
+    let mut at_copy = copy.conn().await?;
+    let twin = Pipeline {
+        file: scene.pipeline.file.with_file_name("twin.toml"),
+        sink_port: copy.port().to_string(),
+        ..scene.pipeline.clone()
+    };
+    let first = scene.pipeline.run()?;
+    let begun = |line: &str| line.contains("binlog dump begun");
+    first.wait_for_line(begun, WAIT).await?;
+    let second = twin.run()?;
+    let clash = |line: &str| line.contains("TP1212") && line.contains("SHOW REPLICAS");
+    first.wait_for_line(clash, WAIT).await?;
+    // Both go on, since neither may judge the other.
+    scene.at_source("INSERT INTO p.t VALUES (2, 'two')").await?;
+    let Scene {
+        pipeline,
+        source,
+        sink,
+    } = &mut scene;
+    pipeline.caught_up(&first, source, sink).await?;
+    twin.caught_up(&second, source, &mut at_copy).await?;
+    stop(&second).await?;
+    stop(&first).await?;
+
+    // As the page says: the copy becomes a replica of its own.
+    at_copy
+        .query_drop("UPDATE towpath.`offset` SET pipeline_uuid = UUID() WHERE pipeline = 'p'")
+        .await?;
+    let first = scene.pipeline.run()?;
+    first.wait_for_line(begun, WAIT).await?;
+    let second = twin.run()?;
+    second.wait_for_line(begun, WAIT).await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (3, 'three')")
+        .await?;
+    let Scene {
+        pipeline,
+        source,
+        sink,
+    } = &mut scene;
+    pipeline.caught_up(&first, source, sink).await?;
+    twin.caught_up(&second, source, &mut at_copy).await?;
+    let clashes = first.stderr().iter().filter(|line| clash(line)).count();
+    ensure!(clashes == 0, "{}", first.tail());
+
+    // Another tool's replica with our server_id disturbs nobody, but check tells of it.
+    let listed: Vec<Row> = scene.source.query("SHOW REPLICAS").await?;
+    let ours: Vec<u32> = listed.iter().filter_map(|row| row.get(0)).collect();
+    ensure!(ours.len() == 2, "{listed:?}");
+    stop(&first).await?;
+    let (what, _) = scene.checked("TP1212").await?;
+    ensure!(what.contains("is used by"), "{what}");
+    stop(&second).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_differ() -> Result<()> {
+    let pair = Pair::start().await?;
+    for (name, break_it, code, says) in [
+        (
+            "missing",
+            "DROP TABLE missing.t",
+            "TP1401",
+            ["missing.t does not exist", "create it"],
+        ),
+        (
+            "lacks",
+            "ALTER TABLE lacks.t DROP COLUMN v",
+            "TP1402",
+            ["lacks.t", "lacks column v"],
+        ),
+        (
+            "typed",
+            "ALTER TABLE typed.t MODIFY v VARCHAR(5)",
+            "TP1403",
+            ["typed.t", "column v is varchar(5) on the sink"],
+        ),
+        (
+            "extra",
+            "ALTER TABLE extra.t ADD COLUMN region VARCHAR(20) NOT NULL",
+            "TP1404",
+            ["extra.t", "Field 'region' doesn't have a default value"],
+        ),
+        (
+            "nulls",
+            "ALTER TABLE nulls.t MODIFY v VARCHAR(20) NOT NULL",
+            "TP1510",
+            ["nulls.t", "Column 'v' cannot be null"],
+        ),
+    ] {
+        let mut scene = Scene::start(&pair, name).await?;
+        let insert = format!("INSERT INTO {name}.t VALUES (2, NULL)");
+        scene.at_source(&insert).await?;
+        scene.at_sink(break_it).await?;
+        let (uuid, number) = last_gtid(&mut scene.source).await?;
+        let gtid = format!("{uuid}:{number}");
+        if name == "missing" {
+            let before = scene.pipeline.stored(&mut scene.sink).await?;
+            refused(&scene.pipeline, code, &says).await?;
+            ensure!(scene.pipeline.stored(&mut scene.sink).await? == before);
+        } else {
+            let said = scene.refused(code, &says).await?;
+            ensure!(said.contains(&gtid), "{gtid} is not in\n{said}");
+        }
+        // What check prints under that code mends it.
+        if code == "TP1404" {
+            let (what, _) = scene.checked(code).await?;
+            ensure!(what.contains("region"), "{what}");
+            scene
+                .at_sink("ALTER TABLE extra.t ALTER COLUMN region SET DEFAULT 'none'")
+                .await?;
+            let Scene {
+                pipeline,
+                source,
+                sink,
+            } = &mut scene;
+            pipeline.run_until_caught_up(source, sink).await?;
+            same(source, sink, "SELECT id, v FROM extra.t").await?;
+            continue;
+        }
+        if code == "TP1510" {
+            // A finding of the definition, not of a value: with the code of what differs.
+            scene
+                .at_sink("ALTER TABLE nulls.t MODIFY v VARCHAR(20) NULL")
+                .await?;
+        } else {
+            let (_, fix) = scene.checked(code).await?;
+            scene.at_sink(&fix).await?;
+        }
+        if name == "missing" {
+            scene
+                .at_sink("INSERT INTO missing.t VALUES (1, 'one')")
+                .await?;
+        }
+        scene.goes_on().await?;
+    }
+    Ok(())
+}
+
+/// All tables in one tablespace that may not grow: it holds, and goes on by itself when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_sink() -> Result<()> {
+    let small = "ibdata1:12M:autoextend:max:32M";
+    let pair = Pair::with(
+        |source| source,
+        |sink| {
+            sink.option("innodb-data-file-path", small)
+                .option("innodb-file-per-table", "OFF")
+        },
+    )
+    .await?;
+    let mut scene = Scene::start(&pair, "p").await?;
+    scene.at_sink("CREATE DATABASE other").await?;
+    scene
+        .at_sink("CREATE TABLE other.filler (b LONGBLOB)")
+        .await?;
+    let filler = "INSERT INTO other.filler VALUES (REPEAT('x', 1048576))";
+    wait_until("the sink to be full", WAIT, async || {
+        let mut conn = pair.sink.conn().await?;
+        match conn.query_drop(filler).await {
+            Err(mysql_async::Error::Server(error)) if error.code == 1114 => Ok(true),
+            result => result.map(|()| false).map_err(Into::into),
+        }
+    })
+    .await?;
+    scene
+        .at_source("SET SESSION cte_max_recursion_depth = 100000")
+        .await?;
+    scene
+        .at_source(
+            "INSERT INTO p.t WITH RECURSIVE n (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < 60000) \
+             SELECT n, 'abcdefghijklmnopqrst' FROM n",
+        )
+        .await?;
+    let before = scene.standing().await?;
+    let process = scene.pipeline.run()?;
+    let full = |line: &str| line.contains("TP1506") && line.contains("ERROR 1114");
+    process.wait_for_line(full, WAIT).await?;
+    // It tries again, and each try is rolled back whole.
+    wait_until("a second try", WAIT, async || {
+        Ok(process.stderr().iter().filter(|line| full(line)).count() >= 2)
+    })
+    .await?;
+    ensure!(process.exit_status()?.is_none(), "{}", process.tail());
+    let after = scene.standing().await?;
+    ensure!(
+        before == after,
+        "{} rows became {}",
+        before.rows.len(),
+        after.rows.len()
+    );
+    scene.at_sink("DROP TABLE other.filler").await?;
+    let Scene {
+        pipeline,
+        source,
+        sink,
+    } = &mut scene;
+    pipeline.caught_up(&process, source, sink).await?;
+    same(source, sink, "CHECKSUM TABLE p.t").await?;
+    stop(&process).await
+}
+
+/// Data and offset of an earlier backup: it goes on from there. Rows without the offset: it's told to begin, and
+/// does so at `start`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_was_restored() -> Result<()> {
+    let pair = Pair::start().await?;
+    let mut scene = Scene::start(&pair, "p").await?;
+    let backup = dump(&pair.sink, &["p", "towpath"])?;
+    let old = scene.standing().await?;
+    for statement in [
+        "INSERT INTO p.t VALUES (2, 'two')",
+        "UPDATE p.t SET v = 'uno' WHERE id = 1",
+        "ALTER TABLE p.t ADD COLUMN w INT",
+        "INSERT INTO p.t VALUES (3, 'three', 3)",
+    ] {
+        scene.at_source(statement).await?;
+    }
+    scene.goes_on().await?;
+    for database in ["p", "towpath"] {
+        scene.at_sink(&format!("DROP DATABASE {database}")).await?;
+    }
+    load(&pair.sink, &backup)?;
+    ensure!(scene.standing().await? == old);
+    scene.goes_on().await?;
+
+    // Restored while it runs: it notices, says so, and goes on when it is started again.
+    let process = scene.pipeline.run()?;
+    process
+        .wait_for_line(|line| line.contains("binlog dump begun"), WAIT)
+        .await?;
+    for database in ["p", "towpath"] {
+        scene.at_sink(&format!("DROP DATABASE {database}")).await?;
+    }
+    load(&pair.sink, &backup)?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (4, 'four', 4)")
+        .await?;
+    let status = process.wait_exit(WAIT).await?;
+    let said = process.stderr().join("\n");
+    ensure!(
+        status.code() == Some(1)
+            && said.contains("error[TP1608]: ")
+            && said.contains("restored to an older state"),
+        "{status}: {said}"
+    );
+    scene.goes_on().await
+}
+
+/// What `mysqldump` writes of some databases.
+fn dump(server: &MysqlServer, databases: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(server.programs().program("mysqldump"))
+        .args([
+            "--no-defaults",
+            "--user=root",
+            "--protocol=TCP",
+            "--host=127.0.0.1",
+        ])
+        .arg(format!("--port={}", server.port()))
+        .args([
+            "--single-transaction",
+            "--set-gtid-purged=OFF",
+            "--databases",
+        ])
+        .args(databases)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "mysqldump: {said}");
+    Ok(output.stdout)
+}
+
+/// Runs such a dump.
+fn load(server: &MysqlServer, dump: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+
+    let mut mysql = Command::new(server.programs().program("mysql"))
+        .args([
+            "--no-defaults",
+            "--user=root",
+            "--protocol=TCP",
+            "--host=127.0.0.1",
+        ])
+        .arg(format!("--port={}", server.port()))
+        .stdin(Stdio::piped())
+        .spawn()?;
+    mysql.stdin.take().context("no stdin")?.write_all(dump)?;
+    ensure!(mysql.wait()?.success(), "the dump doesn't load");
+    Ok(())
+}
