@@ -142,6 +142,8 @@ codes! {
     CONTRADICTION = 1406;
     /// A row needs a larger packet than the sink takes.
     ROW_TOO_LARGE = 1407;
+    /// An INSERT that was logged in part left a column to a default that the sink's column hasn't.
+    DEFAULT_DIFFERS = 1408;
 
     // 15: the sink: connection, login, and what its server refuses.
     /// The sink can't be reached, or the connection broke.

@@ -137,6 +137,15 @@ impl BatchBuilder {
             || plan.key_columns == 0
             || (self.batch.foreign_key_checks && plan.target.foreign_keys);
         if partial {
+            if self.idempotent {
+                // Twice applied, a part of a document is not what it was; and a row that isn't there can't
+                // be made from a part.
+                return Err(ApplyError::PartialImage {
+                    gtid: gtid.to_string(),
+                    table: plan.name(),
+                    detail: "only delivery = \"exactly-once\" takes parts of rows",
+                });
+            }
             check_part(plan, event, gtid)?;
             self.has_parts = true;
         } else if self.has_parts && !in_order {
@@ -281,6 +290,7 @@ fn check_part(
     Err(ApplyError::PartialImage {
         gtid: gtid.to_string(),
         table: plan.name(),
+        detail: "has none of the columns that identify the row on the sink",
     })
 }
 

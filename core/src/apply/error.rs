@@ -99,17 +99,19 @@ pub enum ApplyError {
         /// What differs, and what to do.
         detail: String,
     },
-    /// The source's row image is partial, and lacks what would tell which row it is.
+    /// The source's row image is partial, and can't be applied.
     #[error(
-        "transaction {gtid}, table {table}: the row image has none of the columns that identify the row on \
-         the sink; on the source: SET GLOBAL binlog_row_image = 'FULL', let old sessions end, then start after \
-         this transaction; or give the sink's table the source's keys"
+        "transaction {gtid}, table {table}: the row image is not full, and {detail}; on the source: \
+         SET PERSIST binlog_row_image = 'FULL', SET PERSIST binlog_row_value_options = '', let old sessions \
+         end, then start after this transaction"
     )]
     PartialImage {
         /// The source transaction.
         gtid: String,
         /// Database and table.
         table: String,
+        /// Why it takes a full one.
+        detail: &'static str,
     },
     /// Two changes of one key contradict each other.
     #[error(
@@ -149,6 +151,7 @@ impl ApplyError {
         match self {
             Self::Decode { source, .. } => source.code(),
             Self::NoMetadata { .. } => code::NO_METADATA,
+            Self::Default { .. } => code::DEFAULT_DIFFERS,
             Self::NoTable { .. } => code::NO_TABLE,
             Self::NoColumn { .. } => code::NO_COLUMN,
             Self::ColumnDiffers { .. } => code::COLUMN_DIFFERS,

@@ -448,6 +448,7 @@ impl Open {
             ends: None,
             events,
             after,
+            ends: None,
         })
     }
 }

@@ -59,9 +59,9 @@ impl SourceTables {
         };
         let found = TargetTable::read(&mut conn, database, table)
             .await
-            .map_err(|cause| SourceError::Sql {
+            .map_err(|error| SourceError::Sql {
                 about: "a table's definition",
-                cause: Box::new(cause),
+                cause: Box::new(error),
             })?;
         self.conn = Some(conn);
         Ok(found)
