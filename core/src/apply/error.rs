@@ -155,7 +155,7 @@ impl ApplyError {
             Self::NoTable { .. } => code::NO_TABLE,
             Self::NoColumn { .. } => code::NO_COLUMN,
             Self::ColumnDiffers { .. } => code::COLUMN_DIFFERS,
-            Self::Mismatch { .. } | Self::Default { .. } => code::TABLE_DIFFERS,
+            Self::Mismatch { .. } => code::TABLE_DIFFERS,
             Self::PartialImage { .. } => code::PARTIAL_IMAGE,
             Self::Contradiction { .. } => code::CONTRADICTION,
             Self::RowTooLarge { .. } => code::ROW_TOO_LARGE,

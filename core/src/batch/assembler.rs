@@ -448,7 +448,6 @@ impl Open {
             ends: None,
             events,
             after,
-            ends: None,
         })
     }
 }

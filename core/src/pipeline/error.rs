@@ -54,7 +54,7 @@ pub enum PipelineError {
     },
     /// A change that can't be applied.
     #[error("apply: {0}")]
-    Apply(#[from] ApplyError),
+    Apply(Box<ApplyError>),
     /// The sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -78,6 +78,12 @@ pub enum PipelineError {
     /// A task of the program itself failed.
     #[error("internal: a task ended unexpectedly: {0}")]
     Task(#[source] tokio::task::JoinError),
+}
+
+impl From<ApplyError> for PipelineError {
+    fn from(error: ApplyError) -> Self {
+        Self::Apply(Box::new(error))
+    }
 }
 
 /// What a pipeline does about an error.
