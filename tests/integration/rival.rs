@@ -118,7 +118,7 @@ async fn generated_columns(pair: &Pair) -> Result<()> {
         "UPDATE t SET a = a + 5 ORDER BY a DESC",
         "DELETE FROM t WHERE s = 12",
     ];
-    arrives(pair, "generated", &schema, &life, &["t"]).await?;
+    arrives(pair, "computed", &schema, &life, &["t"]).await?;
     Ok(())
 }
 

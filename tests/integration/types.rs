@@ -48,18 +48,26 @@ const NOBLOB: Logging = Logging {
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute; rows without names are tried in names.rs too"]
 async fn every_type_arrives_without_names() -> Result<()> {
     matrix("MINIMAL", &[FULL]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute; differs from the first one before rows are decoded"]
+async fn every_type_arrives_compressed_and_tagged() -> Result<()> {
+    matrix("FULL", &[COMPRESSED_AND_TAGGED]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "two minutes; parts of rows are tried in parts.rs too"]
 async fn every_type_arrives_in_parts() -> Result<()> {
     matrix("FULL", &[MINIMAL, NOBLOB]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_arrives() -> Result<()> {
-    matrix("FULL", &[FULL, COMPRESSED_AND_TAGGED]).await
+    matrix("FULL", &[FULL]).await
 }
 
 async fn matrix(metadata: &str, loggings: &[Logging]) -> Result<()> {

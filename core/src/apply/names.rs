@@ -93,10 +93,10 @@ fn unlike(logged: &Column, table: &TargetColumn) -> Option<&'static str> {
         _ => None,
     };
     let collation = Collation::resolve(CollationId::from(logged.collation));
-    if difference(logged, table).is_some() || !same_width {
-        Some("type")
-    } else if is_number && table.column_type.contains("unsigned") != logged.unsigned {
+    if is_number && table.column_type.contains("unsigned") != logged.unsigned {
         Some("sign")
+    } else if difference(logged, table).is_some() || !same_width {
+        Some("type")
     } else if logged.nullable != table.nullable {
         Some("nullability")
     } else if bytes_max.is_some() && bytes_max != table.bytes_max {
