@@ -103,8 +103,15 @@ pub async fn reach(_: Point) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether the environment asks for something at one of these places.
+#[cfg(not(any(debug_assertions, feature = "failpoints")))]
+#[inline(always)]
+pub fn is_set(_: &[Point]) -> bool {
+    false
+}
+
 #[cfg(any(debug_assertions, feature = "failpoints"))]
-pub use active::reach;
+pub use active::{is_set, reach};
 
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod active {
@@ -178,6 +185,12 @@ mod active {
                 format!("failpoint {}", point.name()),
             )),
         }
+    }
+
+    /// Whether the environment asks for something at one of these places.
+    pub fn is_set(points: &[Point]) -> bool {
+        let plan = PLAN.lock().unwrap_or_else(PoisonError::into_inner);
+        points.iter().any(|point| plan.contains_key(point.name()))
     }
 
     pub(super) fn next(steps: &mut VecDeque<Step>) -> Action {

@@ -11,15 +11,19 @@ use towpath_protocol::spec::Delivery;
 use tracing::warn;
 
 use super::SinkError;
-use super::offset::{Advance, OffsetWriter};
+use super::offset::{Advance, OffsetWriter, guard};
 use super::session::{Checks, ServerFacts, Session};
 use crate::apply::Batch;
 use crate::apply::literal::write_quoted;
 use crate::apply::statement::{Operation, Statement};
-use crate::failpoint::Point;
+use crate::failpoint::{self, Point};
 
 /// Statements travel together up to this many bytes, to save round trips.
 const PACKET_BYTES_MAX: usize = 1024 * 1024;
+
+/// A batch of up to so many statements and bytes goes out with its commit in one packet.
+const ONE_PACKET_STATEMENTS_MAX: usize = 16;
+const ONE_PACKET_BYTES_MAX: usize = 64 * 1024;
 
 /// A batch that met a deadlock or a lock wait is tried this often before the epoch is given up.
 const TRIES_MAX: u32 = 5;
@@ -133,6 +137,12 @@ impl Lane {
                 })
                 .await?;
         }
+        if let Some(advance) = advance
+            && self.fits_one_packet(batch)
+            && self.try_in_one(batch, advance).await?
+        {
+            return Ok(());
+        }
         let mut packet = Vec::with_capacity(4096);
         if !self.open && (advance.is_some() || !batch.statements.is_empty()) {
             packet.extend_from_slice(b"BEGIN");
@@ -177,6 +187,65 @@ impl Lane {
             self.session.execute("commit", "COMMIT").await?;
         }
         Ok(())
+    }
+
+    /// Whether a batch is so small that its round trips cost more than the guards that save one.
+    fn fits_one_packet(&self, batch: &Batch) -> bool {
+        let statements = &batch.statements;
+        let bytes: usize = statements.iter().map(|s| s.sql.len()).sum();
+        !self.open
+            && !statements.is_empty()
+            && statements.len() <= ONE_PACKET_STATEMENTS_MAX
+            && bytes <= ONE_PACKET_BYTES_MAX
+            // A test that stops the process between data and offset needs them apart.
+            && !failpoint::is_set(&[Point::CommitAfterData, Point::CommitBeforeOffset])
+    }
+
+    /// Applies and commits a small batch in one round trip: behind each statement that can match another
+    /// number of rows than it must stands a guard, and COMMIT is not reached where one fails. Answers
+    /// whether it was committed. If not, it was rolled back, and in several steps it shows what is wrong.
+    async fn try_in_one(&mut self, batch: &Batch, advance: &Advance) -> Result<bool, SinkError> {
+        let Ok(step) = self.offset.step(advance) else {
+            return Ok(false);
+        };
+        let mut packet = b"BEGIN; ".to_vec();
+        let mut count = 1;
+        for statement in &batch.statements {
+            packet.extend_from_slice(&statement.sql);
+            packet.extend_from_slice(b"; ");
+            count += 1;
+            // An INSERT inserts all of its rows or fails.
+            if statement.operation != Operation::Insert {
+                packet.extend_from_slice(guard(statement.rows.len()).as_bytes());
+                packet.extend_from_slice(b"; ");
+                count += 1;
+            }
+        }
+        packet.extend_from_slice(step.sql.as_bytes());
+        count += step.statements;
+        match self
+            .session
+            .packet("apply and commit rows", &packet, count)
+            .await
+        {
+            Ok(_) => {
+                self.offset.stepped(step);
+                self.session.reach(Point::CommitAfterCommit).await?;
+                Ok(true)
+            }
+            Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
+                Err(lost)
+            }
+            Err((at, error)) => {
+                self.roll_back().await?;
+                // Whether a COMMIT that was refused took place is for the next epoch to find out.
+                if at + 1 == count {
+                    Err(error)
+                } else {
+                    Ok(false)
+                }
+            }
+        }
     }
 
     /// Sends a large statement as the text of a prepared one, which the server joins of pieces: so that

@@ -11,13 +11,7 @@ use super::session::{Session, quote};
 use super::takeover::Held;
 use crate::failpoint::Point;
 
-/// A statement that fails with error 1242 unless the statement before it matched exactly one row.
-///
-/// Zero matched rows are no error for an UPDATE, and a COMMIT behind it in the same packet would still
-/// run; the server stops a packet at the first error, so with this in between it does not.
-const GUARD: &str = "SELECT IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))";
-
-/// MySQL's error for the guard: ER_SUBQUERY_NO_1_ROW.
+/// MySQL's error for a [`guard`]: ER_SUBQUERY_NO_1_ROW.
 const GUARD_ERROR: u16 = 1242;
 
 /// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica that
@@ -75,6 +69,24 @@ pub struct OffsetWriter {
     commit_seq: u64,
     ddl_seq: u64,
     gtids: GtidSet,
+}
+
+/// The end of a sink transaction: the offset's rows, the guard, and COMMIT.
+pub struct Step {
+    /// Statements with `; ` between them.
+    pub sql: String,
+    /// How many.
+    pub statements: usize,
+    gtids: GtidSet,
+    ddl_seq: Option<u64>,
+}
+
+/// A statement that fails with error 1242 unless the one before it matched exactly `rows` rows.
+///
+/// Another number of rows is no error for an UPDATE, and a COMMIT behind it in the same packet would still
+/// run; the server stops a packet at the first error, so with this in between it does not.
+pub fn guard(rows: usize) -> String {
+    format!("SELECT IF(ROW_COUNT() = {rows}, 1, (SELECT 1 UNION SELECT 2))")
 }
 
 impl OffsetWriter {
@@ -140,25 +152,20 @@ impl OffsetWriter {
         session: &mut Session,
         advance: &Advance,
     ) -> Result<(), SinkError> {
-        let mut gtids = self.gtids.clone();
-        gtids.add_set(&advance.gtids);
-        if gtids.interval_count() > INTERVALS_MAX {
-            session.execute("roll back", "ROLLBACK").await?;
-            return Err(SinkError::TooManyIntervals {
-                sink: self.sink.clone(),
-                intervals: gtids.interval_count(),
-                intervals_max: INTERVALS_MAX,
-            });
-        }
-        let (sql, statements) = self.commit_sql(advance, &gtids);
+        let step = match self.step(advance) {
+            Ok(step) => step,
+            Err(error) => {
+                session.execute("roll back", "ROLLBACK").await?;
+                return Err(error);
+            }
+        };
         session.reach(Point::CommitBeforeOffset).await?;
-        match session.packet("commit", sql.as_bytes(), statements).await {
+        match session
+            .packet("commit", step.sql.as_bytes(), step.statements)
+            .await
+        {
             Ok(_) => {
-                self.commit_seq += 1;
-                self.gtids = gtids;
-                if let DdlChange::Intent(intent) = &advance.ddl {
-                    self.ddl_seq = intent.seq;
-                }
+                self.stepped(step);
                 session.reach(Point::CommitAfterCommit).await
             }
             Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
@@ -178,6 +185,40 @@ impl OffsetWriter {
                 }
             }
         }
+    }
+
+    /// What is sent to move the offset and commit.
+    ///
+    /// # Errors
+    /// [`SinkError::TooManyIntervals`].
+    pub fn step(&self, advance: &Advance) -> Result<Step, SinkError> {
+        let mut gtids = self.gtids.clone();
+        gtids.add_set(&advance.gtids);
+        if gtids.interval_count() > INTERVALS_MAX {
+            return Err(SinkError::TooManyIntervals {
+                sink: self.sink.clone(),
+                intervals: gtids.interval_count(),
+                intervals_max: INTERVALS_MAX,
+            });
+        }
+        let (sql, statements) = self.commit_sql(advance, &gtids);
+        let ddl_seq = match &advance.ddl {
+            DdlChange::Intent(intent) => Some(intent.seq),
+            DdlChange::Keep | DdlChange::Done => None,
+        };
+        Ok(Step {
+            sql,
+            statements,
+            gtids,
+            ddl_seq,
+        })
+    }
+
+    /// The sink has committed a step.
+    pub fn stepped(&mut self, step: Step) {
+        self.commit_seq += 1;
+        self.gtids = step.gtids;
+        self.ddl_seq = step.ddl_seq.unwrap_or(self.ddl_seq);
     }
 
     /// The packet of a commit, and how many statements it holds.
@@ -235,8 +276,12 @@ impl OffsetWriter {
             DdlChange::Done => sql.push_str(", ddl_intent = NULL"),
         }
         sql.push_str(&format!(
-            " WHERE {} AND generation = {} AND epoch = {} AND commit_seq = {}; {GUARD}; COMMIT",
-            self.key, self.generation.0, self.epoch.0, self.commit_seq
+            " WHERE {} AND generation = {} AND epoch = {} AND commit_seq = {}; {}; COMMIT",
+            self.key,
+            self.generation.0,
+            self.epoch.0,
+            self.commit_seq,
+            guard(1)
         ));
         (sql, statements)
     }
@@ -303,7 +348,7 @@ mod tests {
                  source_commit_time = '2023-11-14 22:13:20.000001' \
                  WHERE pipeline = 'it\\'s' AND sink = 'replica' AND generation = 2 AND epoch = 7 AND commit_seq = 41"
                     .to_owned(),
-                GUARD.to_owned(),
+                guard(1),
                 "COMMIT".to_owned(),
             ]
         );
@@ -324,7 +369,7 @@ mod tests {
             ddl: DdlChange::Intent(intent),
             ..Advance::default()
         };
-        let [update, guard, commit] = &statements(&writer, &planned)[..] else {
+        let [update, guarded, commit] = &statements(&writer, &planned)[..] else {
             panic!()
         };
         assert!(
@@ -332,7 +377,10 @@ mod tests {
             "{update}"
         );
         assert!(update.contains("it\\'\\'s"), "{update}");
-        assert_eq!((guard.as_str(), commit.as_str()), (GUARD, "COMMIT"));
+        assert_eq!(
+            (guarded.as_str(), commit.as_str()),
+            (guard(1).as_str(), "COMMIT")
+        );
         let done = Advance {
             ddl: DdlChange::Done,
             ..Advance::default()
