@@ -99,8 +99,15 @@ fn statements(map: &TableMap, event_type: EventType, body: &[u8], keyed: bool) -
         },
         number: 1,
     };
-    let target = Arc::new(target_of(map, keyed));
-    let plan = Arc::new(TablePlan::new(map.clone(), target, true, "-").ok()?);
+    let mut map = map.clone();
+    for (at, column) in map.columns.iter_mut().enumerate() {
+        // As names are taken for a table map without them.
+        if column.name.is_empty() {
+            column.name = format!("c{at}");
+        }
+    }
+    let target = Arc::new(target_of(&map, keyed));
+    let plan = Arc::new(TablePlan::new(map, target, true, "-").ok()?);
     let rows = RowsEvent::parse(event_type, body).ok()?;
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid);
