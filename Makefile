@@ -11,7 +11,7 @@ help:
 	@echo 'make test          everything that must hold before a commit'
 	@echo 'make test-long     hundreds of kills and the tests that take long'
 	@echo 'make bench         benchmarks (release build)'
-	@echo 'make fuzz          fuzz what the directory reads, SECONDS per target (needs cargo-fuzz and a nightly)'
+	@echo 'make fuzz          fuzz what the directory and a Core read, SECONDS per target (needs cargo-fuzz and a nightly)'
 	@echo 'make fix           format, and apply what clippy can'
 	@echo 'make deny          licences, advisories and banned crates (needs cargo-deny)'
 
@@ -66,13 +66,15 @@ bench: mysql
 	cargo run --release --locked --package towpath-benches --bin decode
 	cargo build --release --locked --package towpath-directory --example serve
 	cargo run --release --locked --package towpath-benches --bin directory
+	cargo build --release --locked --bin towpath
+	cargo run --release --locked --package towpath-benches --bin replicate -- --w1-transactions 25000
 
 # What it finds is in fuzz/artifacts, and `cargo +nightly fuzz run TARGET FILE` shows it again.
 SECONDS ?= 60
 .PHONY: fuzz
 fuzz:
 	cd fuzz && cargo run --quiet --example seeds
-	cd fuzz && for target in request entry snapshot; do \
+	cd fuzz && for target in request entry snapshot event; do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS) -rss_limit_mb=1024 -max_len=16384 || exit 1; \
 	done
 

@@ -317,6 +317,7 @@ source db1:3306
                 "group": "source db1:3306",
                 "what": "rows are logged whole (binlog_row_image = FULL)",
                 "state": "failed",
+                "code": null,
                 "found": "MINIMAL",
                 "fix": "SET PERSIST binlog_row_image = 'FULL';",
             })

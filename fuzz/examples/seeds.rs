@@ -7,6 +7,7 @@ fn main() -> std::io::Result<()> {
         ("request", towpath_fuzz::seeds::requests()),
         ("entry", towpath_fuzz::seeds::entries()),
         ("snapshot", towpath_fuzz::seeds::snapshots()),
+        ("event", towpath_fuzz::event::seeds()),
     ];
     for (target, seeds) in targets {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -5,6 +5,7 @@ pub mod request;
 pub mod answer;
 pub mod entry;
 pub mod snapshot;
+pub mod event;
 pub mod whole;
 pub mod seeds;
 

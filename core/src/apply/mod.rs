@@ -15,6 +15,8 @@ pub mod ordered;
 pub mod statement;
 pub mod idempotent;
 pub mod batch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod mirrored;
 mod error;
 
 pub use batch::{Batch, BatchBuilder};
