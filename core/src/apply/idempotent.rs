@@ -52,12 +52,6 @@ pub fn of_change(
         return statement::of_change(change, arena, columns, out);
     }
     let begin = out.len();
-    if change.part.is_some() {
-        // Of a part nothing whole can be written: a row that is missing stays so.
-        statement::of_change(change, arena, columns, out)?;
-        rewrite(out.get_mut(begin..).unwrap_or_default(), true);
-        return Ok(());
-    }
     let part = |before, after| OrderedChange {
         plan: plan.clone(),
         before,

@@ -107,7 +107,7 @@ pub fn write_cell(
             _ => write_text(out, form, bytes),
         },
         Value::Geometry(bytes) | Value::Vector(bytes) => write_quoted(out, "_binary", bytes),
-        Value::Json(document) => write_json(out, document)?,
+        Value::Json(document) => write_json(out, document, true)?,
     }
     Ok(())
 }
@@ -115,6 +115,25 @@ pub fn write_cell(
 #[cold]
 fn not_finite() -> DecodeError {
     DecodeError::malformed("cell", 0, "a floating-point number that is not finite")
+}
+
+/// As [`write_cell`], for a value that an INSERT stores: a column of JSON parses text by itself, which spares
+/// the server an expression per row. Anywhere else text would be text.
+///
+/// # Errors
+/// As [`write_cell`].
+pub fn write_inserted_cell(
+    out: &mut Vec<u8>,
+    column: &Column,
+    form: &Form,
+    cell: Option<&[u8]>,
+) -> Result<(), DecodeError> {
+    if let (Some(bytes), ColumnKind::Json { .. }) = (cell, &column.kind)
+        && let Value::Json(document) = column.value(bytes)?
+    {
+        return write_json(out, document, false);
+    }
+    write_cell(out, column, form, cell)
 }
 
 fn write_quoted_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {
@@ -167,7 +186,11 @@ pub fn write_quoted(out: &mut Vec<u8>, introducer: &str, bytes: &[u8]) {
 }
 
 /// JSON as an expression of type JSON that keeps every member's own type.
-fn write_json(out: &mut Vec<u8>, document: JsonDocument<'_>) -> Result<(), DecodeError> {
+fn write_json(
+    out: &mut Vec<u8>,
+    document: JsonDocument<'_>,
+    cast: bool,
+) -> Result<(), DecodeError> {
     // Also proves that the document is nested no deeper than MySQL allows, for what recurses below.
     let mut text = Vec::new();
     document.write_compact(&mut text)?;
@@ -175,9 +198,13 @@ fn write_json(out: &mut Vec<u8>, document: JsonDocument<'_>) -> Result<(), Decod
     if has_typed_members(root)? {
         return write_json_expression(out, root);
     }
-    out.extend_from_slice(b"CAST(");
-    write_quoted(out, "_utf8mb4", &text);
-    out.extend_from_slice(b" AS JSON)");
+    if cast {
+        out.extend_from_slice(b"CAST(");
+        write_quoted(out, "", &text);
+        out.extend_from_slice(b" AS JSON)");
+    } else {
+        write_quoted(out, "", &text);
+    }
     Ok(())
 }
 
@@ -208,7 +235,7 @@ pub(super) fn write_json_diffs(
         write_quoted(&mut arguments, "_utf8mb4", diff.path);
         if let Some(value) = diff.value {
             arguments.push(b',');
-            write_json(&mut arguments, value)?;
+            write_json(&mut arguments, value, true)?;
         }
     }
     for function in functions.iter().rev() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ApplyError;
-use super::literal::{write_cell, write_json_diffs};
+use super::literal::{write_cell, write_inserted_cell, write_json_diffs};
 use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
@@ -322,7 +322,7 @@ impl<'a> Builder<'a> {
                 if n > 0 || self.plan.key_columns > 0 {
                     statement.sql.push(b',');
                 }
-                cells.write(&mut statement.sql, self.plan, column)?;
+                cells.write_inserted(&mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
             if statement.is_full(INSERT_ROWS_MAX) {
@@ -631,6 +631,19 @@ impl<'a> Cells<'a> {
         };
         let cell = self.cells.get(column.source).copied().flatten();
         write_cell(out, source, &column.form, cell)
+    }
+
+    fn write_inserted(
+        &self,
+        out: &mut Vec<u8>,
+        plan: &TablePlan,
+        column: &PlannedColumn,
+    ) -> Result<(), DecodeError> {
+        let Some(source) = plan.source_column(column) else {
+            return Ok(());
+        };
+        let cell = self.cells.get(column.source).copied().flatten();
+        write_inserted_cell(out, source, &column.form, cell)
     }
 }
 
