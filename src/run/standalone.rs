@@ -46,7 +46,12 @@ pub(super) async fn run(arguments: &cli::Run, file: &Path) -> anyhow::Result<Exi
         limits: watch::channel(spec.limits).1,
         stop,
     };
-    let result = pipeline::run(&spec, &owner(), &mut NoDirectory, controls).await;
+    // As a task of the runtime: what runs outside of one is woken by another thread each time.
+    let pipeline = {
+        let spec = spec.clone();
+        async move { pipeline::run(&spec, &owner(), &mut NoDirectory, controls).await }
+    };
+    let result = tokio::spawn(pipeline).await?;
     if let Some(status) = status {
         status.abort();
         println!();

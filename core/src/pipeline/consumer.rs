@@ -149,6 +149,9 @@ impl Consumer {
         loop {
             if self.may_send() {
                 self.send().await?;
+            } else if self.is_full() {
+                // While the lane works, so that it finds its next statements ready.
+                self.builder.build()?;
             }
             self.progress
                 .caught_up(caught_up && self.advance.gtids.is_empty() && !self.lane.is_busy());
@@ -391,6 +394,7 @@ impl Consumer {
     /// In the middle of a source transaction: sends what has gathered without a commit.
     async fn make_room(&mut self, gtid: &Gtid) -> Result<(), PipelineError> {
         if self.lane.is_busy() {
+            self.builder.build()?;
             let done = self.lane.done().await?;
             self.done(done);
         }
