@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ApplyError;
-use super::literal::{write_cell, write_inserted_cell, write_json_diffs};
+use super::literal::{Form, write_cell, write_inserted_cell, write_json_diffs};
 use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
 use super::target::quote_name;
-use crate::decode::{ColumnKind, DecodeError, RowImage, Value};
+use crate::decode::{Column, ColumnKind, DecodeError, RowImage, Value};
 
 /// Rows of one INSERT: more per statement is slower, the parser's cost grows faster than the gain.
 const INSERT_ROWS_MAX: usize = 100;
@@ -156,6 +156,9 @@ struct Builder<'a> {
     /// Bitmap of the images' columns; all of them but for parts of rows.
     columns: &'a [u8],
 }
+
+/// [`write_cell`], or one of its kin.
+type WriteCell = fn(&mut Vec<u8>, &Column, &Form, Option<&[u8]>) -> Result<(), DecodeError>;
 
 /// A row's cells by column, for writing them in another order than they are stored in.
 struct Cells<'a> {
@@ -322,7 +325,7 @@ impl<'a> Builder<'a> {
                 if n > 0 || self.plan.key_columns > 0 {
                     statement.sql.push(b',');
                 }
-                cells.write_inserted(&mut statement.sql, self.plan, column)?;
+                cells.write_as(write_inserted_cell, &mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
             if statement.is_full(INSERT_ROWS_MAX) {
@@ -626,15 +629,12 @@ impl<'a> Cells<'a> {
         plan: &TablePlan,
         column: &PlannedColumn,
     ) -> Result<(), DecodeError> {
-        let Some(source) = plan.source_column(column) else {
-            return Ok(());
-        };
-        let cell = self.cells.get(column.source).copied().flatten();
-        write_cell(out, source, &column.form, cell)
+        self.write_as(write_cell, out, plan, column)
     }
 
-    fn write_inserted(
+    fn write_as(
         &self,
+        write: WriteCell,
         out: &mut Vec<u8>,
         plan: &TablePlan,
         column: &PlannedColumn,
@@ -643,7 +643,7 @@ impl<'a> Cells<'a> {
             return Ok(());
         };
         let cell = self.cells.get(column.source).copied().flatten();
-        write_inserted_cell(out, source, &column.form, cell)
+        write(out, source, &column.form, cell)
     }
 }
 
