@@ -205,18 +205,21 @@ impl Lane {
     /// number of rows than it must stands a guard, and COMMIT is not reached where one fails. Answers
     /// whether it was committed. If not, it was rolled back, and in several steps it shows what is wrong.
     async fn try_in_one(&mut self, batch: &Batch, advance: &Advance) -> Result<bool, SinkError> {
-        let Ok(step) = self.offset.step(advance) else {
+        // The offset's statement is the guard of the last one.
+        let last = batch.statements.last().and_then(must_match);
+        let Ok(step) = self.offset.step(advance, last) else {
             return Ok(false);
         };
         let mut packet = b"BEGIN; ".to_vec();
         let mut count = 1;
-        for statement in &batch.statements {
+        for (n, statement) in batch.statements.iter().enumerate() {
             packet.extend_from_slice(&statement.sql);
             packet.extend_from_slice(b"; ");
             count += 1;
-            // An INSERT inserts all of its rows or fails.
-            if statement.operation != Operation::Insert {
-                packet.extend_from_slice(guard(statement.rows.len()).as_bytes());
+            if let Some(rows) = must_match(statement)
+                && n + 1 < batch.statements.len()
+            {
+                packet.extend_from_slice(guard(rows).as_bytes());
                 packet.extend_from_slice(b"; ");
                 count += 1;
             }
@@ -497,6 +500,11 @@ impl Lane {
     pub async fn disconnect(self) {
         self.session.disconnect().await;
     }
+}
+
+/// How many rows a statement must match to be right. An INSERT inserts all of its rows or fails.
+fn must_match(statement: &Statement) -> Option<usize> {
+    (statement.operation != Operation::Insert).then_some(statement.rows.len())
 }
 
 fn is_lock_conflict(error: &SinkError) -> bool {

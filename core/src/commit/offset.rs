@@ -64,6 +64,8 @@ pub struct OffsetWriter {
     key: String,
     key_values: String,
     source_uuid: Uuid,
+    /// Whether the row names that source already.
+    names_source: bool,
     generation: Generation,
     epoch: Epoch,
     commit_seq: u64,
@@ -87,7 +89,13 @@ pub struct Step {
 /// Another number of rows is no error for an UPDATE, and a COMMIT behind it in the same packet would still
 /// run; the server stops a packet at the first error, so with this in between it does not.
 pub fn guard(rows: usize) -> String {
-    format!("SELECT IF(ROW_COUNT() = {rows}, 1, EXP(1000))")
+    format!("SELECT {}", guarded(rows, "1"))
+}
+
+/// An expression with the value of another one, which fails as a [`guard`] does. So the statement that comes
+/// next anyway is the guard.
+fn guarded(rows: usize, value: &str) -> String {
+    format!("IF(ROW_COUNT() = {rows}, {value}, EXP(1000))")
 }
 
 impl OffsetWriter {
@@ -98,6 +106,7 @@ impl OffsetWriter {
             key: format!("pipeline = {} AND sink = {}", quote(pipeline), quote(sink)),
             key_values: format!("{}, {}", quote(pipeline), quote(sink)),
             source_uuid,
+            names_source: held.source_uuid == Some(source_uuid),
             generation: held.generation,
             epoch: held.epoch,
             commit_seq: held.commit_seq,
@@ -153,7 +162,7 @@ impl OffsetWriter {
         session: &mut Session,
         advance: &Advance,
     ) -> Result<(), SinkError> {
-        let step = match self.step(advance) {
+        let step = match self.step(advance, None) {
             Ok(step) => step,
             Err(error) => {
                 session.execute("roll back", "ROLLBACK").await?;
@@ -188,11 +197,16 @@ impl OffsetWriter {
         }
     }
 
-    /// What is sent to move the offset and commit.
+    /// What is sent to move the offset and commit, and to fail if the statement before it in the packet has
+    /// matched another number of rows than `matched_before`.
     ///
     /// # Errors
     /// [`SinkError::TooManyIntervals`].
-    pub fn step(&self, advance: &Advance) -> Result<Step, SinkError> {
+    pub fn step(
+        &self,
+        advance: &Advance,
+        matched_before: Option<usize>,
+    ) -> Result<Step, SinkError> {
         let mut gtids = self.gtids.clone();
         gtids.add_set(&advance.gtids);
         if gtids.interval_count() > INTERVALS_MAX {
@@ -202,7 +216,7 @@ impl OffsetWriter {
                 intervals_max: INTERVALS_MAX,
             });
         }
-        let (sql, statements) = self.commit_sql(advance, &gtids);
+        let (sql, statements) = self.commit_sql(advance, &gtids, matched_before);
         let ddl_seq = match &advance.ddl {
             DdlChange::Intent(intent) => Some(intent.seq),
             DdlChange::Keep | DdlChange::Done => None,
@@ -218,39 +232,33 @@ impl OffsetWriter {
     /// The sink has committed a step.
     pub fn stepped(&mut self, step: Step) {
         self.commit_seq += 1;
+        self.names_source = true;
         self.gtids = step.gtids;
         self.ddl_seq = step.ddl_seq.unwrap_or(self.ddl_seq);
     }
 
-    /// The packet of a commit, and how many statements it holds.
-    fn commit_sql(&self, advance: &Advance, gtids: &GtidSet) -> (String, usize) {
-        // The update, its guard, and COMMIT.
-        let mut statements = 3;
+    /// The packet of a commit, and how many statements it holds. The guard of the offset's row travels in the
+    /// statement behind it: ROW_COUNT() is that of the statement before, and each statement saved is latency.
+    fn commit_sql(
+        &self,
+        advance: &Advance,
+        gtids: &GtidSet,
+        matched_before: Option<usize>,
+    ) -> (String, usize) {
         let mut sql = String::with_capacity(1024);
-        // Only the rows of origins that moved.
-        let mut changed = advance.gtids.origins().map(|(origin, _)| origin).peekable();
-        if changed.peek().is_some() {
-            sql.push_str(
-                "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES ",
-            );
-            for (n, origin) in changed.enumerate() {
-                if n > 0 {
-                    sql.push_str(", ");
-                }
-                let intervals = gtids.intervals_text(origin).unwrap_or_default();
-                sql.push_str(&format!(
-                    "({}, '{}', '{}', '{intervals}')",
-                    self.key_values, origin.uuid, origin.tag
-                ));
-            }
-            sql.push_str(" ON DUPLICATE KEY UPDATE intervals = VALUES(intervals); ");
-            statements += 1;
+        let commit_seq = self.commit_seq + 1;
+        match matched_before {
+            Some(rows) => sql.push_str(&format!(
+                "UPDATE towpath.`offset` SET commit_seq = {}",
+                guarded(rows, &commit_seq.to_string())
+            )),
+            None => sql.push_str(&format!(
+                "UPDATE towpath.`offset` SET commit_seq = {commit_seq}"
+            )),
         }
-        sql.push_str(&format!(
-            "UPDATE towpath.`offset` SET commit_seq = {}, source_uuid = '{}'",
-            self.commit_seq + 1,
-            self.source_uuid
-        ));
+        if !self.names_source {
+            sql.push_str(&format!(", source_uuid = '{}'", self.source_uuid));
+        }
         if let Some(position) = &advance.position {
             sql.push_str(&format!(
                 ", source_file = {}, source_offset = {}",
@@ -277,14 +285,35 @@ impl OffsetWriter {
             DdlChange::Done => sql.push_str(", ddl_intent = NULL"),
         }
         sql.push_str(&format!(
-            " WHERE {} AND generation = {} AND epoch = {} AND commit_seq = {}; {}; COMMIT",
-            self.key,
-            self.generation.0,
-            self.epoch.0,
-            self.commit_seq,
-            guard(1)
+            " WHERE {} AND generation = {} AND epoch = {} AND commit_seq = {}; ",
+            self.key, self.generation.0, self.epoch.0, self.commit_seq,
         ));
-        (sql, statements)
+        // Only the rows of origins that moved.
+        let mut changed = advance.gtids.origins().map(|(origin, _)| origin).peekable();
+        if changed.peek().is_none() {
+            sql.push_str(&guard(1));
+        } else {
+            sql.push_str(
+                "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES ",
+            );
+            for (n, origin) in changed.enumerate() {
+                let intervals = gtids.intervals_text(origin).unwrap_or_default();
+                let mut intervals = format!("'{intervals}'");
+                if n > 0 {
+                    sql.push_str(", ");
+                } else {
+                    intervals = guarded(1, &intervals);
+                }
+                sql.push_str(&format!(
+                    "({}, '{}', '{}', {intervals})",
+                    self.key_values, origin.uuid, origin.tag
+                ));
+            }
+            sql.push_str(" ON DUPLICATE KEY UPDATE intervals = VALUES(intervals)");
+        }
+        sql.push_str("; COMMIT");
+        // The update, what guards it, and COMMIT.
+        (sql, 3)
     }
 }
 
@@ -317,7 +346,7 @@ mod tests {
     fn statements(writer: &OffsetWriter, advance: &Advance) -> Vec<String> {
         let mut gtids = writer.gtids().clone();
         gtids.add_set(&advance.gtids);
-        let (sql, count) = writer.commit_sql(advance, &gtids);
+        let (sql, count) = writer.commit_sql(advance, &gtids, None);
         let statements: Vec<String> = sql.split("; ").map(str::to_owned).collect();
         assert_eq!(statements.len(), count, "{sql}");
         statements
@@ -327,7 +356,7 @@ mod tests {
     const B: &str = "00000000-0000-0000-0000-00000000000b";
 
     #[test]
-    fn a_commit_writes_what_moved_then_the_guarded_row_and_then_commits() {
+    fn a_commit_moves_the_row_then_writes_under_its_guard_what_moved_and_then_commits() {
         let advance = Advance {
             gtids: format!("{A}:6").parse().unwrap(),
             position: Some(BinlogPosition {
@@ -340,16 +369,16 @@ mod tests {
         assert_eq!(
             statements(&writer(&format!("{A}:1-5:9,{B}:1")), &advance),
             [
-                format!(
-                    "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES \
-                     ('it\\'s', 'replica', '{A}', '', '1-6:9') ON DUPLICATE KEY UPDATE intervals = VALUES(intervals)"
-                ),
                 "UPDATE towpath.`offset` SET commit_seq = 42, source_uuid = '00000000-0000-0000-0000-000000000009', \
                  source_file = 'binlog.000001', source_offset = 99, \
                  source_commit_time = '2023-11-14 22:13:20.000001' \
                  WHERE pipeline = 'it\\'s' AND sink = 'replica' AND generation = 2 AND epoch = 7 AND commit_seq = 41"
                     .to_owned(),
-                guard(1),
+                format!(
+                    "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES \
+                     ('it\\'s', 'replica', '{A}', '', IF(ROW_COUNT() = 1, '1-6:9', EXP(1000))) \
+                     ON DUPLICATE KEY UPDATE intervals = VALUES(intervals)"
+                ),
                 "COMMIT".to_owned(),
             ]
         );
