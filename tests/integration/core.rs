@@ -645,7 +645,9 @@ async fn a_failure_stops_one_task_and_a_lost_directory_holds_only_ddl() -> Resul
     // One of the two ways, as a new revision: the failure of the old one doesn't hold for it.
     rows.start = format!("gtid:{place}");
     cluster.apply(&rows, 2, &both).await?;
-    rows.caught_up(process, &mut source, &mut sink).await?;
+    rows.caught_up(process, &mut source, &mut sink)
+        .await
+        .with_context(|| tails(&cores))?;
     same(&mut source, &mut sink, "SELECT * FROM plain.t").await?;
     let node = path::failure(&name, &task);
     source

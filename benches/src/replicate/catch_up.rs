@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
-use towpath_benches::process::cpu_of;
-use towpath_benches::workload::{DATABASE, Sizes, Workload};
+use towpath_benches::process::{busy, cpu_of, pid_of};
+use towpath_benches::workload::{DATABASE, Sizes, Workload, compare};
 use towpath_testing::{MysqlServer, ServerBuilder};
 
 use crate::applier::Applier;
@@ -103,7 +103,7 @@ async fn one(
     bytes: u64,
 ) -> Result<Run> {
     applier.prepare(source, target).await?;
-    let (source_pid, target_pid) = (pid(source)?, pid(target)?);
+    let (source_pid, target_pid) = (pid_of(source)?, pid_of(target)?);
     let before = (cpu_of(&source_pid)?, cpu_of(&target_pid)?, busy()?);
     let own_before = cpu_of("self")?;
     let began = Instant::now();
@@ -129,28 +129,6 @@ async fn one(
     })
 }
 
-fn pid(server: &MysqlServer) -> Result<String> {
-    let pid = server.pid();
-    ensure!(pid.is_some(), "a server is not running");
-    Ok(pid.map_or_else(String::new, |pid| pid.to_string()))
-}
-
-/// CPU time of the whole machine since its start, without idle and stolen time. Source: proc(5).
-fn busy() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
-    let fields = stat.lines().next().unwrap_or_default().split_whitespace();
-    // user, nice, system; idle and iowait; irq, softirq.
-    let numbers: Vec<u64> = fields
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    let busy = [0, 1, 2, 5, 6]
-        .iter()
-        .filter_map(|at| numbers.get(*at))
-        .sum::<u64>();
-    Ok(Duration::from_millis(busy * 10))
-}
-
 /// Bytes of all binlog files.
 async fn binlog_bytes(conn: &mut Conn) -> Result<u64> {
     let files: Vec<u64> = conn
@@ -159,27 +137,4 @@ async fn binlog_bytes(conn: &mut Conn) -> Result<u64> {
         })
         .await?;
     Ok(files.iter().sum())
-}
-
-/// Rows by the checksum of their table, and the inner types of JSON, which that doesn't see.
-async fn compare(workload: Workload, source: &MysqlServer, target: &MysqlServer) -> Result<()> {
-    let (mut at_source, mut at_target) = (source.conn().await?, target.conn().await?);
-    for (table, types) in workload.tables() {
-        let checksum = format!("CHECKSUM TABLE {DATABASE}.{table}");
-        let inner = format!(
-            "SELECT {types} AS types, COUNT(*) FROM {DATABASE}.{table} GROUP BY types ORDER BY types"
-        );
-        let mut found = Vec::new();
-        for conn in [&mut at_source, &mut at_target] {
-            let sum: Option<(String, Option<u64>)> = conn.query_first(checksum.as_str()).await?;
-            let types: Vec<(Option<String>, u64)> = conn.query(inner.as_str()).await?;
-            found.push((sum, types));
-        }
-        ensure!(
-            found.first() == found.get(1),
-            "{} differs: {found:?}",
-            table
-        );
-    }
-    Ok(())
 }
