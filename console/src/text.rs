@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use jiff::Timestamp;
+use towpath_protocol::tree::record::{SnapshotProgress, TableProgress};
 
 /// Bytes from a node, as a terminal may see them: JSON and other text as it is, else a hex dump.
 pub(crate) fn data(bytes: &[u8]) -> String {
@@ -98,6 +99,65 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     }
 }
 
+/// How far a first copy is: `3 of 12 tables, 90 000 of about 400 000 rows (22 %), 15 500 rows/s, 20 s left`.
+pub(crate) fn copy(copy: &SnapshotProgress) -> String {
+    let tables = format!("{} of {} tables copied", copy.tables_done, copy.tables);
+    let rows = rows(copy.rows, Some(copy.rows_estimated));
+    let speed = speed(copy.rows_per_second, copy.seconds_left);
+    format!("{tables}, {rows}{speed}")
+}
+
+/// How far the copy of one table is.
+pub(crate) fn table_copy(table: &TableProgress) -> String {
+    let name = line(&table.table);
+    let state = line(&table.state);
+    if table.rows == 0 && table.rows_estimated.is_none() {
+        return format!("{name}: {state}");
+    }
+    let rows = rows(table.rows, table.rows_estimated);
+    let speed = speed(table.rows_per_second, table.seconds_left);
+    format!("{name}: {state}, {rows}{speed}")
+}
+
+/// Statistics may tell of fewer rows than there are: no share is then told.
+fn rows(copied: u64, estimated: Option<u64>) -> String {
+    match estimated {
+        Some(all) if all >= copied && all > 0 => {
+            let percent = u128::from(copied) * 100 / u128::from(all);
+            let (copied, all) = (grouped(copied), grouped(all));
+            format!("{copied} of about {all} rows ({percent} %)")
+        }
+        _ => format!("{} rows", grouped(copied)),
+    }
+}
+
+fn speed(rows_per_second: u64, seconds_left: Option<u64>) -> String {
+    let mut out = String::new();
+    if rows_per_second > 0 {
+        out.push_str(&format!(", {} rows/s", grouped(rows_per_second)));
+    }
+    if let Some(seconds) = seconds_left {
+        let ms = i64::try_from(seconds)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1000);
+        out.push_str(&format!(", {} left", span(ms)));
+    }
+    out
+}
+
+/// A number in groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// The name that was meant, if one is near enough.
 pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far_max = (name.chars().count() / 2).clamp(1, 3);
@@ -156,6 +216,36 @@ mod tests {
         ] {
             assert_eq!(lag(ms), text);
         }
+    }
+
+    #[test]
+    fn a_copy_says_how_far_it_is_and_no_share_that_cannot_be() {
+        let mut all = SnapshotProgress {
+            tables: 12,
+            tables_done: 3,
+            rows: 90_000,
+            rows_estimated: 1_400_000,
+            rows_per_second: 15_500,
+            seconds_left: Some(130),
+            under_way: Vec::new(),
+        };
+        assert_eq!(
+            copy(&all),
+            "3 of 12 tables copied, 90 000 of about 1 400 000 rows (6 %), 15 500 rows/s, 2 min left"
+        );
+        (all.rows_estimated, all.rows_per_second, all.seconds_left) = (80_000, 0, None);
+        assert_eq!(copy(&all), "3 of 12 tables copied, 90 000 rows");
+        let mut table = TableProgress {
+            table: "shop.orders".into(),
+            state: "waiting".into(),
+            ..TableProgress::default()
+        };
+        assert_eq!(table_copy(&table), "shop.orders: waiting");
+        table.rows_estimated = Some(7);
+        assert_eq!(
+            table_copy(&table),
+            "shop.orders: waiting, 0 of about 7 rows (0 %)"
+        );
     }
 
     #[test]

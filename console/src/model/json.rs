@@ -69,7 +69,7 @@ pub(crate) fn task(task: &TaskView) -> Value {
         "lag_seconds": seconds(task.lag_ms()),
         "rows_per_second": progress.map(|progress| progress.rows_per_second),
         "bytes_per_second": progress.map(|progress| progress.bytes_per_second),
-        "snapshot": progress.and_then(|progress| progress.snapshot),
+        "snapshot": progress.and_then(|progress| progress.snapshot.as_ref()),
         "updated": progress.map(|progress| progress.updated),
         "failure": task.failure.as_ref().map(|failure| json!({
             "code": failure.code,

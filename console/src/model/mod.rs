@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{
     Alert, AlertState, AppliedSpec, Assignment, Committed, DataSource, Desired, Drain, Failure,
-    Instance, InstanceState, Member, PipelineStatus, Probe, Progress, Severity,
+    Instance, InstanceState, Member, PipelineStatus, Probe, Progress, Severity, SnapshotProgress,
 };
 use towpath_protocol::tree::{AlertId, DataSourceName, MemberId, TaskName};
 
@@ -115,6 +115,12 @@ impl PipelineView {
     /// How far the task that is furthest behind is.
     pub(crate) fn lag_ms(&self) -> Option<u64> {
         self.tasks.iter().filter_map(TaskView::lag_ms).max()
+    }
+
+    /// The first copies that are under way.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = &SnapshotProgress> {
+        let told = self.tasks.iter().filter_map(|task| task.progress.as_ref());
+        told.filter_map(|progress| progress.snapshot.as_ref())
     }
 
     /// What the sink of the task that is furthest behind has.

@@ -261,10 +261,11 @@ fn describe_task(sheet: &mut Sheet, view: &View, pipeline: &PipelineView, task: 
             "Lag",
             format!("{lag}; {} rows/s, {kib} KiB/s", progress.rows_per_second),
         );
-        if let Some(copy) = progress.snapshot {
-            let tables = format!("{} of {} tables", copy.tables_done, copy.tables);
-            let rows = format!("{} of about {} rows", copy.rows, copy.rows_estimated);
-            sheet.line("First copy", format!("{tables}, {rows}"));
+        if let Some(copy) = &progress.snapshot {
+            sheet.line("First copy", text::copy(copy));
+            for table in &copy.under_way {
+                sheet.line("Table", text::table_copy(table));
+            }
         }
         if !progress.file.is_empty() {
             sheet.line(

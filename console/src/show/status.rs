@@ -131,6 +131,9 @@ fn table(view: &View, pipelines: &[&PipelineView]) -> Table {
         if !matches!(health, Health::Good | Health::Resting) {
             table.note(Cell::toned(Tone::Faint, why(pipeline)));
         }
+        for copy in pipeline.copies() {
+            table.note(Cell::toned(Tone::Faint, text::copy(copy)));
+        }
         if let Some((_, failure)) = pipeline.failure()
             && !failure.next.is_empty()
         {

@@ -101,7 +101,7 @@ fn assigned(view: &View) -> impl Iterator<Item = MemberId> + '_ {
 
 fn motion(before: Option<Motion>, task: &TaskView, now: Duration) -> Option<Motion> {
     let progress = task.progress.as_ref()?;
-    let copied = progress.snapshot.map_or(0, |snapshot| snapshot.rows);
+    let copied = progress.snapshot.as_ref().map_or(0, |copy| copy.rows);
     let place = (
         progress.gtid_set.clone(),
         progress.file.clone(),

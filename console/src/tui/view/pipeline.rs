@@ -222,14 +222,11 @@ fn task_lines(
     if let Some(progress) = &task.progress {
         rate_lines(lines, model, pipeline, task, progress, theme);
         if let Some(copy) = &progress.snapshot {
-            let text = format!(
-                "{} of {} tables, {} of about {} rows",
-                copy.tables_done,
-                copy.tables,
-                format::count(copy.rows),
-                format::count(copy.rows_estimated)
-            );
-            labelled(lines, "copy", &text, width, theme);
+            labelled(lines, "copy", &crate::text::copy(copy), width, theme);
+            for table in &copy.under_way {
+                let line = format::clean(&crate::text::table_copy(table));
+                labelled(lines, "", &line, width, theme);
+            }
         }
         if !progress.file.is_empty() {
             let text = format!("{}:{}", format::clean(&progress.file), progress.position);

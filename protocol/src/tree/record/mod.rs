@@ -55,7 +55,9 @@ pub use life::{Drain, Failure, HISTORY_MAX, HistoryEvent, LifeState, PipelineSta
 pub use lock::LockHolder;
 pub use member::{Load, Member};
 pub use pipeline::{AppliedSpec, Desired, DesiredState};
-pub use progress::{Committed, Progress, SnapshotProgress, TaskState};
+pub use progress::{
+    Committed, Progress, SnapshotProgress, TABLES_LISTED_MAX, TableProgress, TaskState,
+};
 
 /// The most bytes of a record; the directory refuses nodes of about 1 MiB.
 pub const RECORD_BYTES_MAX: usize = 900 << 10;

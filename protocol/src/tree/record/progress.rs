@@ -8,7 +8,7 @@ use crate::tree::name::MemberId;
 
 record! {
     /// `…/tasks/{t}/progress`, ephemeral, of the Core that runs it.
-    example = r#"{"version":1,"core":"core-1","pid":4711,"epoch":8123,"state":"running","gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77","file":"binlog.000004","position":1877,"lag_ms":120,"rows_per_second":12000,"bytes_per_second":2400000,"snapshot":{"tables":12,"tables_done":3,"rows":90000,"rows_estimated":400000},"since":"2026-11-22T02:40:00Z","updated":"2026-11-22T02:41:00Z"}"#;
+    example = r#"{"version":1,"core":"core-1","pid":4711,"epoch":8123,"state":"running","gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77","file":"binlog.000004","position":1877,"lag_ms":120,"rows_per_second":12000,"bytes_per_second":2400000,"snapshot":{"tables":12,"tables_done":3,"rows":90000,"rows_estimated":400000,"rows_per_second":15500,"seconds_left":20,"under_way":[{"table":"shop.orders","state":"copying","rows":30000,"rows_estimated":120000,"rows_per_second":15500,"seconds_left":6}]},"since":"2026-11-22T02:40:00Z","updated":"2026-11-22T02:41:00Z"}"#;
     pub struct Progress {
         /// Who runs it.
         pub core: MemberId,
@@ -67,18 +67,48 @@ pub enum TaskState {
     Other(String),
 }
 
+/// Most tables that [`SnapshotProgress::under_way`] lists.
+pub const TABLES_LISTED_MAX: usize = 20;
+
 /// How far a first copy is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SnapshotProgress {
     /// Tables to copy.
     pub tables: u64,
-    /// Tables that are copied.
+    /// Tables that are copied, and as of one moment.
     pub tables_done: u64,
     /// Rows that are copied.
     pub rows: u64,
     /// Rows that there are, by the source's statistics.
     pub rows_estimated: u64,
+    /// Rows that are copied each second.
+    pub rows_per_second: u64,
+    /// Until the last row, by estimate and speed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// Tables that are not done, those under way first; at most [`TABLES_LISTED_MAX`].
+    pub under_way: Vec<TableProgress>,
+}
+
+/// How far the copy of a table is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableProgress {
+    /// Database and table, with a dot between them.
+    pub table: String,
+    /// In a word: `waiting`, `copying`, `settling`.
+    pub state: String,
+    /// Rows that are copied.
+    pub rows: u64,
+    /// Rows that it has, by the source's statistics; `None` before its copy begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_estimated: Option<u64>,
+    /// Rows that are copied each second.
+    pub rows_per_second: u64,
+    /// Until its last row, by estimate and speed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
 }
 
 record! {
