@@ -9,13 +9,52 @@ use crate::commit::offset::Advance;
 use crate::queue::Lease;
 
 /// Work for a lane.
-struct Job {
-    batch: Batch,
-    advance: Option<Advance>,
-    /// Whether the batch ends with a whole source transaction.
-    whole: bool,
-    /// Of the memory that the batch takes.
-    lease: Option<Lease>,
+enum Job {
+    Apply {
+        batch: Batch,
+        advance: Option<Advance>,
+        /// Whether the batch ends with a whole source transaction.
+        whole: bool,
+        /// Of the memory that the batch takes.
+        lease: Option<Lease>,
+    },
+    Copy {
+        statements: Vec<Vec<u8>>,
+        advance: Advance,
+        /// Database and table, for messages.
+        table: String,
+    },
+}
+
+impl Job {
+    async fn run(self, lane: &mut Lane) -> Result<Done, SinkError> {
+        let is_copy = matches!(self, Job::Copy { .. });
+        let (changes, advance) = match self {
+            Job::Apply {
+                batch,
+                advance,
+                whole,
+                lease: _lease,
+            } => {
+                lane.apply(&batch, advance.as_ref(), whole).await?;
+                (batch.changes, advance)
+            }
+            Job::Copy {
+                statements,
+                advance,
+                table,
+            } => {
+                lane.copy(&statements, &advance, &table).await?;
+                (0, Some(advance))
+            }
+        };
+        Ok(Done {
+            changes,
+            advance,
+            commit_seq: lane.offset().commit_seq(),
+            is_copy,
+        })
+    }
 }
 
 /// A job that is done: committed, if it had an advance.
@@ -26,6 +65,8 @@ pub(super) struct Done {
     pub(super) advance: Option<Advance>,
     /// Commits of the sink, with this one.
     pub(super) commit_seq: u64,
+    /// Whether it wrote copied rows.
+    pub(super) is_copy: bool,
 }
 
 /// The consumer's handle of a lane.
@@ -41,24 +82,10 @@ impl LaneTask {
         let (jobs, mut jobs_received) = mpsc::channel::<Job>(1);
         let (done_sender, done) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(Job {
-                batch,
-                advance,
-                whole,
-                lease,
-            }) = jobs_received.recv().await
-            {
-                let result = lane.apply(&batch, advance.as_ref(), whole).await;
+            while let Some(job) = jobs_received.recv().await {
+                let result = job.run(&mut lane).await;
                 let failed = result.is_err();
-                let changes = batch.changes;
-                drop(batch);
-                drop(lease);
-                let done = result.map(|()| Done {
-                    changes,
-                    advance,
-                    commit_seq: lane.offset().commit_seq(),
-                });
-                if done_sender.send(done).await.is_err() || failed {
+                if done_sender.send(result).await.is_err() || failed {
                     break;
                 }
             }
@@ -84,18 +111,30 @@ impl LaneTask {
         whole: bool,
         lease: Option<Lease>,
     ) {
+        self.send(Job::Apply {
+            batch,
+            advance,
+            whole,
+            lease,
+        })
+        .await;
+    }
+
+    /// Begins to write copied rows; the lane must not be busy, nor inside a source transaction.
+    pub(super) async fn copy(&mut self, statements: Vec<Vec<u8>>, advance: Advance, table: String) {
+        self.send(Job::Copy {
+            statements,
+            advance,
+            table,
+        })
+        .await;
+    }
+
+    async fn send(&mut self, job: Job) {
         debug_assert!(!self.busy, "one job at a time");
         self.busy = true;
         // A lane that ended is noticed where its answer is awaited.
-        let _ = self
-            .jobs
-            .send(Job {
-                batch,
-                advance,
-                whole,
-                lease,
-            })
-            .await;
+        let _ = self.jobs.send(job).await;
     }
 
     /// Waits for the present job. Cancelling it loses nothing.
