@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use towpath_coordination::{ConnectOptions, Session, SessionState};
 use towpath_core::agent::{self, AgentOptions, AgentStatus, TaskStatus};
-use towpath_core::pipeline::progress::View;
+use towpath_core::commit::copies::CopyState;
+use towpath_core::pipeline::progress::{CopyView, View};
 use towpath_protocol::tree::{MemberId, Role};
 
 use crate::cli;
@@ -92,6 +93,29 @@ fn of_tasks(
     }
 }
 
+/// A number of each table that is or was copied in this run.
+fn of_copies(
+    status: &AgentStatus,
+    name: &'static str,
+    help: &'static str,
+    value: impl Fn(&CopyView) -> Option<f64>,
+) -> Family {
+    let mut samples = Vec::new();
+    for task in &status.tasks {
+        for copy in task.view.iter().flat_map(|view| &view.copies) {
+            let mut labels = labels(task);
+            labels.push(("table", format!("{}.{}", copy.database, copy.table)));
+            samples.extend(value(copy).map(|value| Sample { labels, value }));
+        }
+    }
+    Family {
+        name,
+        help,
+        counter: false,
+        samples,
+    }
+}
+
 fn labels(task: &TaskStatus) -> Vec<(&'static str, String)> {
     vec![
         ("pipeline", task.key.pipeline.to_string()),
@@ -156,6 +180,24 @@ fn families(status: &AgentStatus) -> Vec<Family> {
             "Commits at the sink in this run",
             true,
             |_, view| Some(view.commits as f64),
+        ),
+        of_copies(
+            status,
+            "towpath_copy_rows",
+            "Rows of a table that are copied",
+            |copy| Some(copy.rows as f64),
+        ),
+        of_copies(
+            status,
+            "towpath_copy_rows_estimated",
+            "Rows that a table had when its copy began, by the source's statistics",
+            |copy| Some(copy.rows_estimated? as f64),
+        ),
+        of_copies(
+            status,
+            "towpath_copy_done",
+            "Whether a table that was copied is as of one moment with the sink's offset",
+            |copy| Some(u8::from(copy.state == CopyState::Done).into()),
         ),
         of(
             "towpath_task_read_bytes",

@@ -9,12 +9,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use towpath_coordination::progress::PROGRESS_PACE;
 use towpath_coordination::{Expect, ProgressReporter, Session, SessionState};
-use towpath_protocol::tree::record::{Committed, Progress as ProgressRecord, TaskState};
+use towpath_protocol::tree::record::{
+    Committed, Progress as ProgressRecord, SnapshotProgress, TABLES_LISTED_MAX, TableProgress,
+    TaskState,
+};
 use towpath_protocol::tree::{MemberId, NodePath, path};
 
 use super::TaskKey;
+use crate::commit::copies::CopyState;
 use crate::pipeline::Progress;
-use crate::pipeline::progress::View;
+use crate::pipeline::progress::{CopyView, View};
 
 /// Between two writes of the last commit.
 const COMMITTED_PACE: Duration = Duration::from_secs(1);
@@ -101,18 +105,23 @@ impl Report {
     /// Tells how far a run is; returns at once.
     pub(super) fn tell(&mut self, state: TaskState, run: Option<&Arc<Progress>>) {
         let now = Timestamp::now();
-        let since = match &self.state {
-            Some((before, since)) if *before == state => *since,
-            _ => now,
-        };
-        self.state = Some((state.clone(), since));
         let view = run.map(|run| {
             let view = run.view();
             self.rates.look(run, &view);
             view
         });
-        let position = view.as_ref().and_then(|view| view.position.clone());
+        let copy = view.as_ref().and_then(snapshot);
         let runs = state == TaskState::Running;
+        let state = match (&copy, runs) {
+            (Some(_), true) => TaskState::Snapshot,
+            _ => state,
+        };
+        let since = match &self.state {
+            Some((before, since)) if *before == state => *since,
+            _ => now,
+        };
+        self.state = Some((state.clone(), since));
+        let position = view.as_ref().and_then(|view| view.position.clone());
         let record = ProgressRecord {
             core: self.core.clone(),
             pid: std::process::id(),
@@ -133,7 +142,7 @@ impl Report {
                 .map(|us| us / 1000),
             rows_per_second: if runs { self.rates.rows_per_second } else { 0 },
             bytes_per_second: if runs { self.rates.bytes_per_second } else { 0 },
-            snapshot: None,
+            snapshot: copy,
             since,
             updated: now,
         };
@@ -192,6 +201,42 @@ impl Drop for Report {
     fn drop(&mut self) {
         self.writer.abort();
     }
+}
+
+/// `None` once every table is as of one moment, and where none is copied.
+fn snapshot(view: &View) -> Option<SnapshotProgress> {
+    let is_done = |copy: &&CopyView| copy.state == CopyState::Done;
+    let (done, not_done): (Vec<_>, Vec<_>) = view.copies.iter().partition(is_done);
+    if not_done.is_empty() {
+        return None;
+    }
+    let mut listed = not_done.clone();
+    listed.sort_by_key(|copy| copy.state == CopyState::Waiting);
+    listed.truncate(TABLES_LISTED_MAX);
+    let seconds = |left: Duration| left.as_secs();
+    let rows_per_second: u64 = not_done.iter().map(|copy| copy.rows_per_second).sum();
+    let rows: u64 = view.copies.iter().map(|copy| copy.rows).sum();
+    let estimated = |copy: &CopyView| copy.rows_estimated.unwrap_or(0).max(copy.rows);
+    let rows_estimated: u64 = view.copies.iter().map(estimated).sum();
+    Some(SnapshotProgress {
+        tables: view.copies.len() as u64,
+        tables_done: done.len() as u64,
+        rows,
+        rows_estimated,
+        rows_per_second,
+        seconds_left: (rows_estimated - rows).checked_div(rows_per_second),
+        under_way: listed
+            .into_iter()
+            .map(|copy| TableProgress {
+                table: format!("{}.{}", copy.database, copy.table),
+                state: copy.state.word().to_owned(),
+                rows: copy.rows,
+                rows_estimated: copy.rows_estimated,
+                rows_per_second: copy.rows_per_second,
+                seconds_left: copy.left.map(seconds),
+            })
+            .collect(),
+    })
 }
 
 /// `None` before the first commit.
