@@ -30,6 +30,8 @@ pub(crate) enum Command {
     /// pipeline is kept in its sink: start it again after any crash, on any machine, and it goes on
     /// where the sink stands.
     ///
+    /// One pipeline with snapshot = "only" runs in this very process, and ends when all is copied.
+    ///
     /// Exit codes: 0 stopped as asked, 1 an error that needs you, 2 wrong usage; with --standalone also
     /// 3, superseded by another process of the same pipeline.
     Run(Run),

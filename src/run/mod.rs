@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use towpath_coordination::{CommandQueue, ConnectOptions, Patience, Session};
-use towpath_protocol::spec::PipelineSpec;
+use towpath_protocol::spec::{PipelineSpec, SnapshotMode};
 use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{Action, AppliedSpec, Outcome};
 
@@ -51,6 +51,12 @@ pub(crate) async fn run(arguments: cli::Run) -> anyhow::Result<ExitCode> {
         return standalone::run(&arguments, file).await;
     }
     let files = read(&arguments.files)?;
+    if let [file] = &*files
+        && file.spec.source.snapshot == SnapshotMode::Only
+    {
+        // It has an end, and nobody is to be told who takes over.
+        return standalone::run(&arguments, &file.path).await;
+    }
     let _logs = logs::start(&arguments.log, "run")?;
     let stop = stop_signal();
     tokio::pin!(stop);
