@@ -182,7 +182,8 @@ impl ScanTable {
 
     /// Reads the next rows of a range, in key order, in one read view: those that also meet `condition` (an
     /// expression in the source's SQL, read in UTC), at most `rows_max`, and about `bytes_max` bytes of
-    /// literals: the row with which they are reached is the last one.
+    /// literals: the row with which they are reached is the last one. Who writes them asks
+    /// [`ScanTable::confirm`] first.
     ///
     /// # Errors
     /// [`ScanError::NoKey`], [`ScanError::Stale`], [`ScanError::Sql`], [`ScanError::Value`].
@@ -220,6 +221,28 @@ impl ScanTable {
     ) -> Result<ScanRows<'a>, ScanError> {
         let sql = self.select(&KeyRange::default(), condition, None);
         ScanRows::open(self, conn, sql).await
+    }
+
+    /// Looks whether the table is still as it was read: if so, then all rows that were read in between were
+    /// of that definition. Another type or character set of a column, or other labels, do not show in the
+    /// rows themselves.
+    ///
+    /// # Errors
+    /// [`ScanError::Stale`] if it isn't; [`ScanError::Sql`].
+    pub async fn confirm(&self, conn: &mut Conn) -> Result<(), ScanError> {
+        let (database, table) = (&self.definition.database, &self.definition.table);
+        let present = TargetTable::read(conn, database, table)
+            .await
+            .map_err(|cause| ScanError::sql(&self.name, "read the definition", cause))?;
+        let detail = match present {
+            Some(present) if present == self.definition => return Ok(()),
+            Some(_) => "its columns or keys are others",
+            None => "it is gone",
+        };
+        Err(ScanError::Stale {
+            table: self.name.clone(),
+            detail: detail.to_owned(),
+        })
     }
 
     /// The key's columns, quoted, and whether they descend.
