@@ -14,6 +14,7 @@ mod delivery;
 mod large;
 mod values;
 mod types;
+mod scan;
 mod rival;
 mod check;
 mod zombie;

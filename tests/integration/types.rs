@@ -82,6 +82,17 @@ async fn matrix(metadata: &str, loggings: &[Logging]) -> Result<()> {
     )
     .await?;
     let mut source = pair.source.conn().await?;
+    prepare(&mut source).await?;
+    for logging in loggings {
+        one(&pair, &mut source, logging)
+            .await
+            .with_context(|| logging.name.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Makes the source's session, and what some values are made of.
+pub(crate) async fn prepare(source: &mut Conn) -> Result<()> {
     // Zero dates, and values that become the empty label of an ENUM.
     source
         .query_drop("SET NAMES utf8mb4, sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'")
@@ -91,11 +102,6 @@ async fn matrix(metadata: &str, loggings: &[Logging]) -> Result<()> {
         .await?;
     for statement in INNER {
         source.query_drop(*statement).await.context(*statement)?;
-    }
-    for logging in loggings {
-        one(&pair, &mut source, logging)
-            .await
-            .with_context(|| logging.name.to_owned())?;
     }
     Ok(())
 }
@@ -141,20 +147,20 @@ async fn one(pair: &Pair, source: &mut Conn, logging: &Logging) -> Result<()> {
 }
 
 /// A table with a key and one without for each type, one of all character sets, and the special ones.
-struct Tables {
-    create: Vec<String>,
-    insert: Vec<String>,
+pub(crate) struct Tables {
+    pub(crate) create: Vec<String>,
+    pub(crate) insert: Vec<String>,
     change: Vec<String>,
     touch: Vec<String>,
     delete: Vec<String>,
     /// Table and what to select from it.
-    compare: Vec<(String, String)>,
+    pub(crate) compare: Vec<(String, String)>,
     /// Tables with documents.
     json: Vec<String>,
 }
 
 impl Tables {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut all = Self {
             create: Vec::new(),
             insert: Vec::new(),
@@ -268,7 +274,7 @@ impl Tables {
         ]
     }
 
-    async fn compare(&self, source: &mut Conn, sink: &mut Conn) -> Result<()> {
+    pub(crate) async fn compare(&self, source: &mut Conn, sink: &mut Conn) -> Result<()> {
         for (table, select) in &self.compare {
             let definition = || {
                 format!(
@@ -294,7 +300,7 @@ impl Tables {
         Ok(())
     }
 
-    async fn same_definitions(&self, source: &mut Conn, sink: &mut Conn) -> Result<()> {
+    pub(crate) async fn same_definitions(&self, source: &mut Conn, sink: &mut Conn) -> Result<()> {
         for (table, _) in &self.compare {
             same(source, sink, &format!("SHOW CREATE TABLE {table}")).await?;
         }

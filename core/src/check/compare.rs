@@ -11,7 +11,7 @@ use super::tables::{ColumnFacts, TableFacts, Tables};
 
 /// How a table of the sink differs from the source's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Difference {
+pub(crate) enum Difference {
     /// There is no such table; `transactional` says whether the source's is.
     NoTable { transactional: bool },
     /// The sink lacks a column of the source; `after` is the one before it.
@@ -38,7 +38,7 @@ pub(super) enum Difference {
 }
 
 /// All differences, by table.
-pub(super) fn differences(source: &Tables, sink: &Tables) -> Vec<(TableName, Difference)> {
+pub(crate) fn differences(source: &Tables, sink: &Tables) -> Vec<(TableName, Difference)> {
     let mut all = Vec::new();
     for ((database, table), at_source) in &source.by_name {
         let name = TableName {
@@ -109,7 +109,7 @@ fn of_table(source: &TableFacts, sink: &TableFacts) -> Vec<Difference> {
 }
 
 /// A column's type for people: type, collation, and whether the server computes it.
-pub(super) fn describe(column: &TargetColumn) -> String {
+pub(crate) fn describe(column: &TargetColumn) -> String {
     let collation = column.collation.as_deref().map(|name| format!(" {name}"));
     let generated = if column.generated { " generated" } else { "" };
     format!(

@@ -13,7 +13,7 @@ pub mod grants;
 pub mod tables;
 mod login;
 mod place;
-mod compare;
+pub(crate) mod compare;
 mod table_findings;
 
 use std::collections::BTreeSet;

@@ -157,7 +157,7 @@ fn write_row(chunk: &mut ScanChunk, table: &ScanTable, row: &Row) -> Result<(), 
 }
 
 /// A value's text; `None` for NULL, which is all else that the text protocol has.
-fn bytes(row: &Row, at: usize) -> Option<&[u8]> {
+pub(super) fn bytes(row: &Row, at: usize) -> Option<&[u8]> {
     match row.as_ref(at) {
         Some(Value::Bytes(bytes)) => Some(bytes),
         _ => None,

@@ -1,8 +1,8 @@
 //! JSON documents of a server as literals that keep every member's type.
 //!
 //! A document's text doesn't tell a DECIMAL from a DOUBLE, or a date from a string. So the server lists the
-//! types beside it, one character each: that of the document; those of all members of objects, in the order
-//! of `$**.*`; those of all elements of arrays, in the order of `$**[*]`. Both orders go through the
+//! types beside it: that of the document; those of all members of objects, in the order of `$**.*`; those of
+//! all elements of arrays, in the order of `$**[*]`. Both orders go through the
 //! containers from the outside in, each container's own values before what is inside of them (`Json_wrapper::
 //! seek` in `sql-common/json_dom.cc`). A text that doesn't fit its list is an error, never a guess.
 
@@ -18,64 +18,69 @@ use super::value::{write_double, write_number};
 /// `JSON_DOCUMENT_MAX_DEPTH`: MySQL stores nothing deeper.
 const DEPTH_MAX: usize = 100;
 
-/// Between the types of members and those of elements.
-const SEPARATOR: u8 = b';';
+/// Between the type of the document, the types of members, and those of elements.
+const SEPARATOR: char = ';';
 
-/// What `JSON_TYPE` says, and the character for it.
-const TYPES: &[(&str, u8)] = &[
-    ("OBJECT", b'o'),
-    ("ARRAY", b'a'),
-    ("STRING", b's'),
-    ("INTEGER", b'i'),
-    ("DOUBLE", b'f'),
-    ("BOOLEAN", b'b'),
-    ("NULL", b'n'),
-    ("UNSIGNED INTEGER", b'u'),
-    ("DECIMAL", b'd'),
-    ("DATE", b'D'),
-    ("TIME", b'T'),
-    ("DATETIME", b'S'),
-    ("TIMESTAMP", b'Z'),
-    ("BLOB", b'x'),
-    ("BIT", b'x'),
-    ("OPAQUE", b'x'),
-];
-
-/// The expression of a document's list of types.
+/// The expression of a document's list of types. The server compares texts slowly, so it gives their names.
 pub(super) fn types(column: &str) -> String {
-    let names: Vec<String> = TYPES.iter().map(|(name, _)| format!("'{name}'")).collect();
-    let letters: String = TYPES.iter().map(|(_, letter)| *letter as char).collect();
-    let names = names.join(",");
-    let letter = |of: &str| format!("SUBSTR('?{letters}', FIELD({of}, {names}) + 1, 1)");
     let all = |path: &str| {
         // JSON_TABLE makes an SQL NULL of JSON's null.
         format!(
-            "IFNULL((SELECT GROUP_CONCAT({} ORDER BY towpath_n SEPARATOR '') FROM JSON_TABLE({column}, \
-             '{path}' COLUMNS (towpath_n FOR ORDINALITY, towpath_v JSON PATH '$')) AS towpath_json), '')",
-            letter("IFNULL(JSON_TYPE(towpath_v), 'NULL')")
+            "IFNULL((SELECT GROUP_CONCAT(IFNULL(JSON_TYPE(towpath_v), 'NULL') ORDER BY towpath_n) FROM \
+             JSON_TABLE({column}, '{path}' COLUMNS (towpath_n FOR ORDINALITY, towpath_v JSON PATH '$')) \
+             AS towpath_json), '')"
         )
     };
-    format!(
-        "CONCAT({}, {}, '{}', {})",
-        letter(&format!("JSON_TYPE({column})")),
-        all("$**.*"),
-        SEPARATOR as char,
-        all("$**[*]")
-    )
+    let (members, elements) = (all("$**.*"), all("$**[*]"));
+    format!("CONCAT(JSON_TYPE({column}), '{SEPARATOR}', {members}, '{SEPARATOR}', {elements})")
+}
+
+/// What `JSON_TYPE` says, as a letter.
+fn letter(name: &[u8]) -> u8 {
+    match name {
+        b"OBJECT" => b'o',
+        b"ARRAY" => b'a',
+        b"STRING" => b's',
+        b"INTEGER" => b'i',
+        b"DOUBLE" => b'f',
+        b"BOOLEAN" => b'b',
+        b"NULL" => b'n',
+        b"UNSIGNED INTEGER" => b'u',
+        b"DECIMAL" => b'd',
+        b"DATE" => b'D',
+        b"TIME" => b'T',
+        b"DATETIME" => b'S',
+        b"TIMESTAMP" => b'Z',
+        b"BLOB" | b"BIT" | b"OPAQUE" => b'x',
+        _ => b'?',
+    }
+}
+
+/// The letters of the document, the members and the elements.
+fn letters(types: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
+    let mut lists = types.split(|c| *c == SEPARATOR as u8);
+    let mut list = || {
+        let list = lists.next()?;
+        let names = list.split(|c| *c == b',').filter(|name| !name.is_empty());
+        Some(names.map(letter).collect::<Vec<u8>>())
+    };
+    let (root, members, elements) = (list()?, list()?, list()?);
+    Some((*root.first()?, members, elements))
 }
 
 /// Appends a document as a literal or an expression for a column of JSON; an error says what can't be.
 pub(super) fn write(out: &mut Vec<u8>, text: &[u8], types: &[u8]) -> Result<(), String> {
-    if !is_plain(text, types) {
+    let (root, members, elements) = letters(types).ok_or_else(|| unlike("no types"))?;
+    let all = std::iter::once(&root).chain(&members).chain(&elements);
+    if !is_plain(text, all) {
         let mut parser = Parser { text, at: 0 };
         let document = parser.value(1)?;
-        let (root, rest) = types.split_first().ok_or_else(|| unlike("no type"))?;
-        let separator = memchr::memchr(SEPARATOR, rest).ok_or_else(|| unlike("no list"))?;
-        let (members, elements) = rest.split_at(separator);
-        let elements = elements.get(1..).unwrap_or_default();
-        let all = || Types { members, elements };
-        if is_typed(&document, *root, &mut all())? {
-            return write_expression(out, &document, *root, &mut all());
+        let all = || Types {
+            members: &members,
+            elements: &elements,
+        };
+        if is_typed(&document, root, &mut all())? {
+            return write_expression(out, &document, root, &mut all());
         }
     }
     write_quoted(out, "", text);
@@ -83,15 +88,21 @@ pub(super) fn write(out: &mut Vec<u8>, text: &[u8], types: &[u8]) -> Result<(), 
 }
 
 /// Whether the text alone gives every type again, as far as can be told without looking at it closely.
-fn is_plain(text: &[u8], types: &[u8]) -> bool {
+fn is_plain<'a>(text: &[u8], letters: impl Iterator<Item = &'a u8>) -> bool {
     // As text a number is an integer of 32 bits, or has a point; longer ones are looked at.
     const DIGITS_MAX: usize = 9;
-    !types.is_empty()
-        && types.iter().all(|letter| b"oasfbni;".contains(letter))
-        && (!types.contains(&b'i')
-            || text
-                .split(|c| !c.is_ascii_digit())
-                .all(|digits| digits.len() <= DIGITS_MAX))
+    let mut has_integers = false;
+    for letter in letters {
+        match letter {
+            b'i' => has_integers = true,
+            b'o' | b'a' | b's' | b'f' | b'b' | b'n' => {}
+            _ => return false,
+        }
+    }
+    !has_integers
+        || text
+            .split(|c| !c.is_ascii_digit())
+            .all(|digits| digits.len() <= DIGITS_MAX)
 }
 
 fn unlike(what: &str) -> String {
@@ -362,22 +373,37 @@ mod tests {
     #[test]
     fn text_that_tells_its_types_stays_text() {
         assert_eq!(
-            written(r#"{"a": [1, "x", null]}"#, "oa;isn").unwrap(),
+            written(
+                r#"{"a": [1, "x", null]}"#,
+                "OBJECT;ARRAY;INTEGER,STRING,NULL"
+            )
+            .unwrap(),
             r#"'{"a": [1, "x", null]}'"#
         );
-        assert_eq!(written("5000000000", "u;").unwrap(), "'5000000000'");
-        assert_eq!(written("4294967295", "i;").unwrap(), "'4294967295'");
+        assert_eq!(
+            written("5000000000", "UNSIGNED INTEGER;;").unwrap(),
+            "'5000000000'"
+        );
+        assert_eq!(written("4294967295", "INTEGER;;").unwrap(), "'4294967295'");
     }
 
     #[test]
     fn members_whose_type_the_text_hides_are_expressions() {
         for (text, types, expected) in [
-            ("5", "u;", "CAST(CAST(5 AS UNSIGNED) AS JSON)"),
-            ("-0.10", "d;", "CAST(CAST(-0.10 AS DECIMAL(2,2)) AS JSON)"),
-            ("4294967296", "i;", "4294967296"),
+            (
+                "5",
+                "UNSIGNED INTEGER;;",
+                "CAST(CAST(5 AS UNSIGNED) AS JSON)",
+            ),
+            (
+                "-0.10",
+                "DECIMAL;;",
+                "CAST(CAST(-0.10 AS DECIMAL(2,2)) AS JSON)",
+            ),
+            ("4294967296", "INTEGER;;", "4294967296"),
             (
                 r#""base64:type15:AP8=""#,
-                "x;",
+                "BLOB;;",
                 "CAST(_binary'\\0\u{fffd}' AS JSON)",
             ),
         ] {
@@ -389,7 +415,7 @@ mod tests {
         assert_eq!(
             written(
                 r#"{"a": [1.0, {"z": "2024-01-01"}], "b": "1\"\u0001"}"#,
-                "oasD;fo"
+                "OBJECT;ARRAY,STRING,DATE;DOUBLE,OBJECT"
             )
             .unwrap(),
             "JSON_OBJECT(_utf8mb4'a',JSON_ARRAY(1.0e0,JSON_OBJECT(_utf8mb4'z',\
@@ -400,16 +426,16 @@ mod tests {
     #[test]
     fn a_text_that_does_not_fit_its_types_is_an_error() {
         for (text, types) in [
-            ("[1, 2]", "a;u"),
-            ("[1]", "o;"),
-            ("", "u;"),
+            ("[1, 2]", "ARRAY;;UNSIGNED INTEGER"),
+            ("[1]", "OBJECT;;"),
+            ("", "UNSIGNED INTEGER;;"),
             ("5", ""),
-            ("[5", "a;u"),
-            (r#""x"#, "D;"),
-            (r#""x\"#, "D;"),
-            (r#"{"x" 5}"#, "ou;"),
-            ("5", "?;"),
-            (r#""AP8=""#, "x;"),
+            ("[5", "ARRAY;;UNSIGNED INTEGER"),
+            (r#""x"#, "DATE;;"),
+            (r#""x\"#, "DATE;;"),
+            (r#"{"x" 5}"#, "OBJECT;UNSIGNED INTEGER;"),
+            ("5", "MOON;;"),
+            (r#""AP8=""#, "BLOB;;"),
         ] {
             assert!(written(text, types).is_err(), "{text} {types}");
         }

@@ -15,11 +15,13 @@ pub mod key;
 pub mod table;
 pub mod chunk;
 pub mod upsert;
+pub mod create;
 mod value;
 mod json;
 mod error;
 
 pub use chunk::{ScanChunk, ScanRows};
+pub use create::{CreateError, Definitions};
 pub use error::ScanError;
 pub use key::{Key, KeyRange};
 pub use session::prepare;

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 
-use super::chunk::{ScanChunk, ScanRows};
+use super::chunk::{ScanChunk, ScanRows, bytes};
 use super::value::Reading;
 use super::{Key, KeyRange, ScanError};
 use crate::apply::plan::target_labels;
@@ -146,16 +146,44 @@ impl ScanTable {
         condition: Option<&str>,
     ) -> Result<Option<Key>, ScanError> {
         self.need_key()?;
-        let sql = self.select(&KeyRange::default(), condition, Order::LastFirst, Some(1));
-        let mut rows = ScanRows::open(self, conn, sql).await?;
-        let chunk = rows.next(1, u64::MAX).await?;
-        rows.close().await?;
-        Ok(chunk.last)
+        let table = self.definition.quoted();
+        let parts = || {
+            let part = |part: &KeyPart| {
+                let column = self.definition.columns.get(part.column)?;
+                Some((column, self.columns.get(part.column)?))
+            };
+            self.key.iter().filter_map(part)
+        };
+        let values: Vec<String> = parts()
+            .map(|(column, reading)| reading.expression(&quote_name(&column.name)))
+            .collect();
+        let tail = self.tail(&KeyRange::default(), condition, Order::LastFirst, Some(1));
+        let sql = format!("SELECT {} FROM {table}{tail}", values.join(", "));
+        let row: Option<Row> = conn
+            .query_first(sql)
+            .await
+            .map_err(|cause| ScanError::sql(&self.name, "read the last key", cause))?;
+        let Some(row) = row else { return Ok(None) };
+        let mut literals = Vec::new();
+        for (at, (column, reading)) in parts().enumerate() {
+            let mut literal = Vec::new();
+            let written = reading.write(&mut literal, bytes(&row, at), None);
+            let literal = written
+                .and_then(|()| String::from_utf8(literal).map_err(|error| error.to_string()))
+                .map_err(|what| ScanError::Value {
+                    table: self.name.clone(),
+                    column: column.name.clone(),
+                    what,
+                })?;
+            literals.push(literal);
+        }
+        Ok(Some(Key::new(literals)))
     }
 
     /// Reads the next rows of a range, in key order, in one read view: those that also meet `condition` (an
     /// expression in the source's SQL, read in UTC), at most `rows_max`, and about `bytes_max` bytes of
-    /// literals: the row with which they are reached is the last one.
+    /// literals: the row with which they are reached is the last one. Who writes them asks
+    /// [`ScanTable::confirm`] first.
     ///
     /// # Errors
     /// [`ScanError::NoKey`], [`ScanError::Stale`], [`ScanError::Sql`], [`ScanError::Value`].
@@ -171,7 +199,7 @@ impl ScanTable {
         // What comes behind the last row that is taken is read and thrown away: not much of it, please.
         let row_bytes = self.row_bytes.load(Ordering::Relaxed).max(1);
         let enough = (2 * (bytes_max / row_bytes)).clamp(1, u64::from(rows_max.max(1)));
-        let sql = self.select(range, condition, Order::ByKey, Some(enough));
+        let sql = self.select(range, condition, Some(enough));
         let mut rows = ScanRows::open(self, conn, sql).await?;
         let chunk = rows.next(enough, bytes_max).await?;
         rows.close().await?;
@@ -191,8 +219,30 @@ impl ScanTable {
         conn: &'a mut Conn,
         condition: Option<&str>,
     ) -> Result<ScanRows<'a>, ScanError> {
-        let sql = self.select(&KeyRange::default(), condition, Order::ByKey, None);
+        let sql = self.select(&KeyRange::default(), condition, None);
         ScanRows::open(self, conn, sql).await
+    }
+
+    /// Looks whether the table is still as it was read: if so, then all rows that were read in between were
+    /// of that definition. Another type or character set of a column, or other labels, do not show in the
+    /// rows themselves.
+    ///
+    /// # Errors
+    /// [`ScanError::Stale`] if it isn't; [`ScanError::Sql`].
+    pub async fn confirm(&self, conn: &mut Conn) -> Result<(), ScanError> {
+        let (database, table) = (&self.definition.database, &self.definition.table);
+        let present = TargetTable::read(conn, database, table)
+            .await
+            .map_err(|cause| ScanError::sql(&self.name, "read the definition", cause))?;
+        let detail = match present {
+            Some(present) if present == self.definition => return Ok(()),
+            Some(_) => "its columns or keys are others",
+            None => "it is gone",
+        };
+        Err(ScanError::Stale {
+            table: self.name.clone(),
+            detail: detail.to_owned(),
+        })
     }
 
     /// The key's columns, quoted, and whether they descend.
@@ -219,13 +269,7 @@ impl ScanTable {
         })
     }
 
-    fn select(
-        &self,
-        range: &KeyRange,
-        condition: Option<&str>,
-        order: Order,
-        limit: Option<u64>,
-    ) -> String {
+    fn select(&self, range: &KeyRange, condition: Option<&str>, limit: Option<u64>) -> String {
         let table = self.definition.quoted();
         let named = |column: &TargetColumn| format!("{table}.{}", quote_name(&column.name));
         let columns = || self.columns.iter().zip(&self.definition.columns);
@@ -234,7 +278,19 @@ impl ScanTable {
             .collect();
         // Behind all values.
         values.extend(columns().filter_map(|(reading, column)| reading.types(&named(column))));
-        let mut sql = format!("SELECT {} FROM {table}", values.join(", "));
+        let tail = self.tail(range, condition, Order::ByKey, limit);
+        format!("SELECT {} FROM {table}{tail}", values.join(", "))
+    }
+
+    /// What follows the table's name.
+    fn tail(
+        &self,
+        range: &KeyRange,
+        condition: Option<&str>,
+        order: Order,
+        limit: Option<u64>,
+    ) -> String {
+        let mut sql = String::new();
         if self.has_key() {
             sql.push_str(&format!(
                 " FORCE INDEX ({})",

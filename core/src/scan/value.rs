@@ -110,7 +110,12 @@ impl Reading {
                     write_hex(out, introducer, value);
                 }
             }
-            Reading::Json => json::write(out, value, types.unwrap_or_default())?,
+            Reading::Json => {
+                let types = types.ok_or(
+                    "a JSON document whose list of types is larger than the server's max_allowed_packet",
+                )?;
+                json::write(out, value, types)?;
+            }
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use towpath_protocol::spec::DdlClass;
 pub use decide::decide;
 
 /// A table's or view's name, qualified.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     /// Database.
     pub database: String,
