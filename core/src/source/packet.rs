@@ -362,7 +362,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_payload_in_pieces_takes_no_more_than_the_ordinary_buffer() {
-        for len in [1 << 20, PART_LEN, PART_LEN + 1, 2 * PART_LEN, 2 * PART_LEN + 70_000] {
+        for len in [
+            1 << 20,
+            PART_LEN,
+            PART_LEN + 1,
+            2 * PART_LEN,
+            2 * PART_LEN + 70_000,
+        ] {
             let mut large: Vec<u8> = (0..=250).collect::<Vec<u8>>().repeat(len / 251 + 1);
             large.truncate(len);
             let wire = framed(&[b"before", &large, b"after"]).await;

@@ -294,7 +294,10 @@ mod tests {
         assert_eq!(inflate(&body(&packed, 0, plain.len())).unwrap(), events);
         assert_eq!(inflate(&body(&plain, 255, plain.len())).unwrap(), events);
         for len in [1, 7, 1000] {
-            for body in [body(&packed, 0, plain.len()), body(&plain, 255, plain.len())] {
+            for body in [
+                body(&packed, 0, plain.len()),
+                body(&plain, 255, plain.len()),
+            ] {
                 assert_eq!(inflate_in_pieces(&body, len).unwrap(), events);
             }
         }
@@ -349,10 +352,7 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 2000);
-        assert_eq!(
-            inflater.inflated.capacity(),
-            BASE_LEN
-        );
+        assert_eq!(inflater.inflated.capacity(), BASE_LEN);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::decode::{DecodeError, EventHeader, checksum};
 #[derive(Debug)]
 pub(super) struct Arriving {
     pub(super) header: EventHeader,
+    /// Where the event before it ended, in bytes.
+    pub(super) begins_at: u64,
     computed: crc32fast::Hasher,
     /// Bytes before the checksum that are still to come.
     left: usize,
@@ -30,6 +32,7 @@ impl Arriving {
         let behind = if has_checksum { checksum::LEN } else { 0 };
         Some(Self {
             header,
+            begins_at: 0,
             computed,
             left: (header.event_size as usize).checked_sub(head.len() + behind)?,
             stored: Vec::new(),

@@ -114,6 +114,7 @@ impl EventStream {
         (arriving.skipped, arriving.wrong) = (skips, wrong);
         self.conn.reader.in_pieces(1 + skip);
         self.begun = true;
+        arriving.begins_at = self.position.offset;
         // As all of the head, not to be trusted yet; nor is it used before it is.
         self.position.offset = extend(self.position.offset, header.log_pos);
         self.payload = Some(Payload {
@@ -166,7 +167,10 @@ impl EventStream {
 
     /// Makes an inner event the current one.
     fn inner(&mut self, bytes: Range<usize>) -> Result<(), String> {
-        let event = self.inflater.as_ref().map(|inflater| inflater.bytes(bytes.clone()));
+        let event = self
+            .inflater
+            .as_ref()
+            .map(|inflater| inflater.bytes(bytes.clone()));
         let (header, body) =
             EventHeader::parse(event.unwrap_or_default()).map_err(|error| error.to_string())?;
         // DDL takes effect before its transaction's end. MySQL compresses none, so only damage can look
@@ -229,7 +233,11 @@ impl EventStream {
 
     /// All of the event has come.
     fn arrived(&mut self) -> Result<(), SourceError> {
-        let Some(arriving) = self.payload.as_mut().and_then(|payload| payload.arriving.take()) else {
+        let Some(arriving) = self
+            .payload
+            .as_mut()
+            .and_then(|payload| payload.arriving.take())
+        else {
             return Ok(());
         };
         let header = arriving.header;
@@ -237,7 +245,11 @@ impl EventStream {
             return Err(self.wrong_size(&header, arriving.come()));
         }
         let (skipped, wrong) = (arriving.skipped, arriving.wrong.clone());
-        arriving.end().map_err(|e| self.malformed(&e))?;
+        let begins_at = arriving.begins_at;
+        if let Err(error) = arriving.end() {
+            self.position.offset = begins_at;
+            return Err(self.malformed(&error));
+        }
         if let Some(what) = wrong {
             return Err(self.bad_payload(what));
         }
@@ -256,7 +268,9 @@ impl EventStream {
     fn take_inflater(&mut self) -> Result<Box<Inflater>, SourceError> {
         match self.inflater.take() {
             Some(inflater) => Ok(inflater),
-            None => Ok(Box::new(Inflater::new().map_err(|what| self.bad_payload(what))?)),
+            None => Ok(Box::new(
+                Inflater::new().map_err(|what| self.bad_payload(what))?,
+            )),
         }
     }
 }
