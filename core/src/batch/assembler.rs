@@ -24,6 +24,9 @@ use crate::decode::{
 /// that producer and consumer hold a part at a time and not the whole.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
+/// From here on, room for a whole part is made: growing step by step copies, and leaves holes in memory.
+const PART_BEGUN: usize = CHUNK_BYTES_MAX / 4;
+
 /// A larger event is not copied but goes into a part of its own, in the memory that it was read into.
 const EVENT_COPIED_MAX: usize = 8 * 1024 * 1024;
 
@@ -381,6 +384,11 @@ impl Assembler {
         if body.len() > EVENT_COPIED_MAX {
             open.awaits_large = true;
             return message;
+        }
+        let len = open.events.len() + EventHeader::LEN + body.len();
+        if len > PART_BEGUN && len > open.events.capacity() {
+            let whole = CHUNK_BYTES_MAX.max(len) - open.events.len();
+            open.events.reserve_exact(whole);
         }
         write_header(header, body.len(), &mut open.events);
         open.events.extend_from_slice(body);
