@@ -9,6 +9,7 @@
 //! * [`Standing::Leading`] is said only while the session is connected; at Disconnected it's
 //!   [`Standing::Suspended`] at once, and Leading again when the same session is confirmed.
 //! * [`Standing::Lost`] is final. Who wants to go on stands again, with a new node.
+//! * A member stands once in a session: a later candidacy of it ends the earlier one.
 //!
 //! A paused process believes itself the leader for as long as it's paused. The token is what
 //! stops it at the sink; nothing here can.
@@ -342,8 +343,27 @@ impl Campaign {
             let Some(path) = self.election.candidates.listed(&before.name) else {
                 return Err(Loss::Removed);
             };
+            if before.name.starts_with(self.election.prefix.name()) && self.is_ours(&path).await? {
+                // Of an earlier candidacy, whose creation was answered too late for anybody to know of
+                // it: nobody else would remove it as long as our session lives.
+                tracing::warn!(node = %path, "removing a node of ours that stands before us");
+                session.remove_in(incarnation, &path, None).await?;
+                continue;
+            }
             gone(session, incarnation, &path).await?;
         }
+    }
+
+    /// Whether a node belongs to our session.
+    async fn is_ours(&self, path: &NodePath) -> Result<bool, CoordinationError> {
+        let node = path.as_str();
+        self.session
+            .ask(self.incarnation, path, |client| async move {
+                let stat = client.check_stat(node).await?;
+                let owner = stat.map(|stat| stat.ephemeral_owner);
+                Ok(owner == Some(client.session_id().0))
+            })
+            .await
     }
 
     /// Says where we stand until it's over.

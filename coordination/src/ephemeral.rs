@@ -35,6 +35,17 @@ pub(crate) struct Owned {
     pub(crate) path: NodePath,
 }
 
+/// A node on its way to who asked for it, who may have given up even after it was sent.
+struct Unclaimed(Option<Owned>);
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(owned) = self.0.take() {
+            owned.abandon();
+        }
+    }
+}
+
 impl Owned {
     /// Makes an ephemeral sequential node. `record` must be unique to this call (a fresh UUID in
     /// it): by it a node whose creation wasn't confirmed is found again.
@@ -50,11 +61,10 @@ impl Owned {
         let what = prefix.to_string();
         tokio::spawn(async move {
             let made = Self::make(&session, incarnation, &prefix, record).await;
-            if let Err(Ok(unwanted)) = reply.send(made) {
-                unwanted.abandon();
-            }
+            let _ = reply.send(made.map(|owned| Unclaimed(Some(owned))));
         });
-        made.await.unwrap_or_else(|_| Err(ended(&what)))
+        let mut made = made.await.unwrap_or_else(|_| Err(ended(&what)))?;
+        made.0.take().ok_or_else(|| ended(&what))
     }
 
     async fn make<T: Record>(

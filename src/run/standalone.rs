@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use towpath_core::commit::copies::CopyState;
 use towpath_core::pipeline::progress::View;
 use towpath_core::pipeline::{self, Controls, NoDirectory, Progress};
 use towpath_protocol::spec::PipelineSpec;
@@ -116,8 +117,20 @@ fn status_line(name: &str, before: &View, now: &View, elapsed: Duration) -> Stri
         .as_ref()
         .map_or_else(|| "-".to_owned(), ToString::to_string);
     let lag = now.lag_us.map_or_else(|| "--".to_owned(), lag_text);
+    let copy = match now.copies.iter().any(|copy| copy.state != CopyState::Done) {
+        true => {
+            let rows: u64 = now.copies.iter().map(|copy| copy.rows).sum();
+            let done = now
+                .copies
+                .iter()
+                .filter(|copy| copy.state == CopyState::Done);
+            let (done, all) = (done.count(), now.copies.len());
+            format!("  copied {done} of {all} tables, {rows} rows")
+        }
+        false => String::new(),
+    };
     format!(
-        "{name}  at {position}  lag {lag}  {} rows/s  {} txn/s  {} txn in all  queue {} KiB",
+        "{name}{copy}  at {position}  lag {lag}  {} rows/s  {} txn/s  {} txn in all  queue {} KiB",
         per_second(now.rows, before.rows),
         per_second(now.transactions, before.transactions),
         now.transactions,
@@ -159,6 +172,7 @@ mod tests {
             commit_seq: 1,
             waiting: false,
             trouble: None,
+            copies: Vec::new(),
         }
     }
 

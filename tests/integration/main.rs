@@ -12,6 +12,7 @@ mod commit_contract;
 mod crash;
 mod delivery;
 mod large;
+mod damage;
 mod values;
 mod types;
 mod scan;

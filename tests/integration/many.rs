@@ -224,7 +224,8 @@ async fn many(count: usize) -> Result<()> {
     let before = company.assignments();
     ensure!(before.len() == count);
     ensure!(spread(&before, &CORES, runs) <= 1, "{before:#?}");
-    ensure!(spread(&before, &CORES, has) <= 1, "{before:#?}");
+    // Pipelines that the planner sees in several lots: each lot is spread evenly, and nothing that stands moves.
+    ensure!(spread(&before, &CORES, has) <= 2, "{before:#?}");
     let ids: BTreeSet<_> = before.values().map(|task| task.server_id).collect();
     ensure!(
         ids.len() == count,

@@ -157,3 +157,26 @@ async fn a_dropped_candidate_makes_way_at_once() {
     drop(a);
     assert!(soon(b.leading()).await.unwrap() > token);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_ours_that_nobody_knows_of_is_in_nobody_s_way() {
+    // As when the answer to its creation comes in the moment in which its owner gives up.
+    let server = Server::start().await;
+    let session = server.session().await;
+    session.found_cluster().await.unwrap();
+    let forgotten = stand(&session, "core-1").await;
+    until(&forgotten, |standing| {
+        matches!(standing, Standing::Leading(_))
+    })
+    .await;
+    let again = stand(&session, "core-1").await;
+    until(&again, |standing| matches!(standing, Standing::Leading(_))).await;
+    until(&forgotten, |standing| {
+        matches!(standing, Standing::Lost(Loss::Removed))
+    })
+    .await;
+    // Another member waits.
+    let other = stand(&session, "core-2").await;
+    assert_eq!(other.standing(), Standing::Standby);
+    assert!(matches!(again.standing(), Standing::Leading(_)));
+}

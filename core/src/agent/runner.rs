@@ -244,7 +244,7 @@ impl Runner {
             () = tokio::time::sleep(UNRESOLVED_WAIT), if wanted.instances.is_empty() => {}
             () = std::future::pending(), if !wanted.instances.is_empty() => {}
         }
-        self.fail(wanted, &reason).await;
+        self.fail(wanted.spec.revision, &reason).await;
         let _ = self.wanted.changed().await;
     }
 
@@ -613,17 +613,21 @@ impl Runner {
             %pipeline, %task, code = %reason.code, error = reason.text, next = reason.next,
             "this task has failed"
         );
-        self.fail(wanted, &reason).await;
+        // The spec that failed is the one that ran.
+        let revision = run.as_ref().map(|run| run.resolved.revision);
+        drop(run);
+        self.fail(revision.unwrap_or(wanted.spec.revision), &reason)
+            .await;
         self.leave().await;
     }
 
     /// Writes a failure before the election is left, so that whoever wins next finds it.
-    async fn fail(&mut self, wanted: &Wanted, reason: &Reason) {
+    async fn fail(&mut self, revision: u64, reason: &Reason) {
         let detail = Some(reason.text.clone());
         let board = &self.common.options.board;
         board.set(&self.key, TaskPhase::Failed, detail, None);
         let node = path::failure(&self.key.pipeline, &self.key.task);
-        let failure = self.common.failure(reason, wanted.spec.revision);
+        let failure = self.common.failure(reason, revision);
         let write = write_failure(&self.common.session, &node, failure, &self.wanted);
         match &self.candidacy {
             None => write.await,

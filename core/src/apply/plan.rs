@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ApplyError;
-use super::literal::Form;
+use super::literal::{Form, charset_name};
 use super::target::{TargetColumn, TargetTable, quote_name};
 use crate::decode::{Column, ColumnKind, RowImage, TableMap};
 
@@ -210,7 +210,7 @@ impl TablePlan {
             .find(|(column, source)| {
                 source
                     .and_then(|source| map.columns.get(source))
-                    .is_some_and(|source| is_narrower(source, column))
+                    .is_some_and(|source| is_narrower(source, column) || takes_less(source, column))
             })
             .map(|(column, _)| column.name.clone());
         Ok(TablePlan {
@@ -418,6 +418,18 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
         ),
         ColumnKind::Vector { .. } => one_of(&["vector"], "vector"),
     }
+}
+
+/// Whether the sink's column refuses some value of the source's whatever its length: NULL, or a character that
+/// its character set hasn't.
+fn takes_less(source: &Column, target: &TargetColumn) -> bool {
+    let other_charset = match (source.is_text(), target.charset.as_deref()) {
+        (true, Some(theirs)) if theirs != "utf8mb4" => {
+            charset_name(source.collation).as_deref() != Some(theirs)
+        }
+        _ => false,
+    };
+    other_charset || (source.nullable && !target.nullable)
 }
 
 /// Whether the sink's column is too short for some value of the source's.

@@ -24,6 +24,9 @@ use crate::decode::{
 /// that producer and consumer hold a part at a time and not the whole.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
+/// From here on, room for a whole part is made: growing step by step copies, and leaves holes in memory.
+const PART_BEGUN: usize = CHUNK_BYTES_MAX / 4;
+
 /// A larger event is not copied but goes into a part of its own, in the memory that it was read into.
 const EVENT_COPIED_MAX: usize = 8 * 1024 * 1024;
 
@@ -239,7 +242,7 @@ impl Assembler {
         let query = QueryEvent::parse(body).map_err(|e| place.decode(e))?;
         let open = Self::opened(&mut self.open, header, place)?;
         // CREATE TABLE ... SELECT: it stands behind a BEGIN and before its rows.
-        if ends_with_words(query.sql, b"START TRANSACTION") {
+        if open.begun && ends_with_words(query.sql, b"START TRANSACTION") {
             return Ok(self.carry(header, body, place));
         }
         let stands_first =
@@ -378,9 +381,15 @@ impl Assembler {
                 after: place.position(),
             })
         });
-        if body.len() > EVENT_COPIED_MAX {
+        // A statement is copied whatever its size: it may be all that its transaction holds.
+        if body.len() > EVENT_COPIED_MAX && header.event_type != EventType::QUERY {
             open.awaits_large = true;
             return message;
+        }
+        let len = open.events.len() + EventHeader::LEN + body.len();
+        if len > PART_BEGUN && len > open.events.capacity() {
+            let whole = CHUNK_BYTES_MAX.max(len) - open.events.len();
+            open.events.reserve_exact(whole);
         }
         write_header(header, body.len(), &mut open.events);
         open.events.extend_from_slice(body);

@@ -477,37 +477,12 @@ pub fn code_of_number(number: u16) -> Code {
     }
 }
 
-/// MySQL's error numbers that pass by themselves (MySQL Error Message Reference).
-fn advice_for_code(code: u16) -> Advice {
-    const TOO_MANY_CONNECTIONS: u16 = 1040;
-    const SERVER_SHUTDOWN: u16 = 1053;
-    const NORMAL_SHUTDOWN: u16 = 1077;
-    const TOO_MANY_USER_CONNECTIONS: u16 = 1203;
-    const LOCK_WAIT_TIMEOUT: u16 = 1205;
-    const DEADLOCK: u16 = 1213;
-    const QUERY_INTERRUPTED: u16 = 1317;
-    const READ_ONLY: u16 = 1290;
-    const READ_ONLY_TRANSACTION: u16 = 1792;
-    const READ_ONLY_MODE: u16 = 1836;
-    const CONNECTION_KILLED: u16 = 1927;
-    const CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
-    const DISK_FULL: u16 = 1021;
-    const RECORD_FILE_FULL: u16 = 1114;
-    match code {
-        TOO_MANY_CONNECTIONS
-        | SERVER_SHUTDOWN
-        | NORMAL_SHUTDOWN
-        | TOO_MANY_USER_CONNECTIONS
-        | LOCK_WAIT_TIMEOUT
-        | DEADLOCK
-        | QUERY_INTERRUPTED
-        | READ_ONLY
-        | READ_ONLY_TRANSACTION
-        | READ_ONLY_MODE
-        | CONNECTION_KILLED
-        | CLIENT_INTERACTION_TIMEOUT
-        | DISK_FULL
-        | RECORD_FILE_FULL => Advice::Retry,
+/// What passes by itself is what the pages of these codes say of it.
+fn advice_for_code(number: u16) -> Advice {
+    match code_of_number(number) {
+        code::SINK_FULL | code::SINK_LOCKED | code::SINK_BUSY | code::SINK_READ_ONLY => {
+            Advice::Retry
+        }
         _ => Advice::Stop,
     }
 }

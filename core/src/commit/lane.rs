@@ -339,8 +339,9 @@ impl Lane {
             Ok(matched) => self.check(batch, statement, matched).await,
             Err(lost @ (SinkError::Connection { .. } | SinkError::Answers { .. })) => Err(lost),
             Err(error) => {
+                let refused = self.refused(batch, statement, error).await?;
                 self.roll_back().await?;
-                Err(self.refused(batch, statement, error).await?)
+                Err(refused)
             }
         }
     }
@@ -431,11 +432,13 @@ impl Lane {
             }
         };
         if let Some((statement, error)) = error {
-            self.roll_back().await?;
-            return Err(match statement {
+            // Looked at inside of the transaction: what it has deleted is not in anybody's way.
+            let refused = match statement {
                 Some(statement) => self.refused(batch, statement, error).await?,
                 None => error,
-            });
+            };
+            self.roll_back().await?;
+            return Err(refused);
         }
         for (statement, &matched) in statements.iter().zip(matched.iter().skip(leading)) {
             self.check(batch, statement, matched).await?;
@@ -528,7 +531,11 @@ impl Lane {
             halves.push(first);
         }
         if named.is_empty() {
-            return Ok(span(batch, statement));
+            let another = match statement.operation {
+                Operation::Insert => ": a row has the value of another unique key",
+                _ => "",
+            };
+            return Ok(format!("{another}{}", span(batch, statement)));
         }
         let what = if wanted_present {
             "missing"

@@ -328,7 +328,7 @@ impl OffsetWriter {
             sql.push_str(&copies::put(copy, &self.key_values));
         }
         sql.push_str("; COMMIT");
-        // The update, what guards it, and COMMIT.
+        // The update, what guards it, how far copies are, and COMMIT.
         (sql, 3 + advance.copies.len())
     }
 }
@@ -440,22 +440,37 @@ mod tests {
     }
 
     #[test]
-    fn how_far_a_copy_is_goes_before_the_guarded_row() {
+    fn how_far_a_copy_is_goes_behind_the_guard_so_that_it_counts_the_row_alone() {
         let advance = Advance {
             copies: vec![TableCopy::waiting("d", "t"), TableCopy::waiting("d", "u")],
             ..Advance::default()
         };
         assert!(!advance.is_empty());
-        let [one, other, update, guarded, commit] = &statements(&writer(""), &advance)[..] else {
+        let [update, guarded, one, other, commit] = &statements(&writer(""), &advance)[..] else {
             panic!()
         };
+        assert!(update.starts_with("UPDATE towpath.`offset` "), "{update}");
         for put in [one, other] {
             assert!(put.starts_with("INSERT INTO towpath.snapshot "), "{put}");
         }
-        assert!(update.starts_with("UPDATE towpath.`offset` "), "{update}");
         assert_eq!(
             (guarded.as_str(), commit.as_str()),
             (guard(1).as_str(), "COMMIT")
+        );
+    }
+
+    #[test]
+    fn the_row_s_update_is_the_guard_of_the_statement_before() {
+        let advance = Advance {
+            copies: vec![TableCopy::waiting("d", "t")],
+            ..Advance::default()
+        };
+        let (sql, _) = writer("").commit_sql(&advance, &GtidSet::new(), Some(3));
+        assert!(
+            sql.starts_with(
+                "UPDATE towpath.`offset` SET commit_seq = IF(ROW_COUNT() = 3, 42, EXP(1000))"
+            ),
+            "{sql}"
         );
     }
 }

@@ -433,6 +433,7 @@ impl Consumer {
     async fn chunk(&mut self, chunk: Chunk) -> Result<(), PipelineError> {
         if !self.inside {
             self.copies.gate.began(&chunk.gtid);
+            self.plans.begin();
         }
         self.inside = true;
         if !chunk.events.is_empty() {
@@ -510,6 +511,8 @@ impl Consumer {
 
     /// In the middle of a source transaction: sends what has gathered without a commit.
     async fn make_room(&mut self, gtid: &Gtid) -> Result<(), PipelineError> {
+        // What goes out now came before the large event whose lease this is.
+        let lease = self.lease.take();
         if self.lane.is_busy() {
             self.builder.build()?;
             let done = self.lane.done().await?;
@@ -518,6 +521,7 @@ impl Consumer {
         if self.builder.changes() > 0 {
             self.send().await?;
         }
+        self.lease = lease;
         self.builder.begin(gtid);
         Ok(())
     }

@@ -17,6 +17,7 @@ mod producer;
 pub mod snapshot;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -46,6 +47,10 @@ use snapshot::Copies;
 /// A stop takes at most this long: more than the consumer needs to finish in order, less than the
 /// second that the program promises.
 const STOP_MAX: Duration = Duration::from_millis(850);
+
+/// The rest of a transaction that could not be applied is read for at most this long, to see whether it
+/// is damaged.
+const VERIFY_MAX: Duration = Duration::from_secs(60);
 
 /// A stop that somebody else asks for; `true` once it is asked for.
 pub type Stop = watch::Receiver<bool>;
@@ -170,6 +175,8 @@ async fn epoch(
         queue: sender,
         pace: Pace::new(limits.clone(), |limits| limits.bytes_per_second_max),
         progress: Arc::clone(progress),
+        unverified: Arc::default(),
+        inside: None,
     };
     let copies = Copies::new(
         spec,
@@ -177,6 +184,7 @@ async fn epoch(
         begun.gtids.clone(),
         Arc::clone(progress),
     );
+    let unverified = Arc::clone(&producer.unverified);
     let consumer = Consumer::new(
         spec,
         sink.delivery,
@@ -213,6 +221,13 @@ async fn epoch(
             Ok(error) => Err(error),
             Err(join) => Err(PipelineError::Task(join)),
         },
+        // Of a transaction that is damaged anything may be said: its checksum has the first word.
+        Err(error) if error.course() == Course::End && unverified.load(Ordering::Acquire) => {
+            match tokio::time::timeout(VERIFY_MAX, &mut producer).await {
+                Ok(Ok(damaged @ PipelineError::LostInside { .. })) => Err(damaged),
+                _ => Err(error),
+            }
+        }
         result => result,
     };
     producer.abort();

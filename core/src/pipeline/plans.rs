@@ -125,7 +125,7 @@ impl Plans {
     }
 
     /// Takes a table map event; from now on its table id stands for its plan. Answers whether this plan
-    /// replaces another one of the same table.
+    /// may replace another one of the same table.
     pub(super) async fn table_map(
         &mut self,
         body: &[u8],
@@ -181,8 +181,12 @@ impl Plans {
             values_row,
             &gtid.to_string(),
         )?);
-        if self.by_body.len() >= PLANS_MAX {
+        let is_full = self.by_name.len() >= PLANS_MAX || self.by_body.len() >= PLANS_MAX;
+        if is_full {
+            // Not the ids: rows of this statement may be on their way under them.
             self.by_body.clear();
+            self.by_name.clear();
+            self.same_defaults.clear();
         }
         let replaced = self.by_name.insert(name, Arc::clone(&plan));
         if let Some(replaced) = &replaced {
@@ -190,7 +194,12 @@ impl Plans {
         }
         self.by_body.insert(definition.into(), Arc::clone(&plan));
         self.by_id.insert(table_id, plan);
-        Ok(replaced.is_some())
+        Ok(is_full || replaced.is_some())
+    }
+
+    /// A source transaction begins: table ids of an earlier one say nothing any more.
+    pub(super) fn begin(&mut self) {
+        self.by_id.clear();
     }
 
     /// The plan of a table id of the present statement.

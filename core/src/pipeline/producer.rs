@@ -2,9 +2,10 @@
 //! what was queued ends with a whole transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::gtid::{Gtid, GtidSet};
 use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::{Endpoint, TableFilter};
 use tracing::warn;
@@ -31,6 +32,10 @@ pub(super) struct Producer {
     /// Bytes that may be read.
     pub(super) pace: Pace,
     pub(super) progress: Arc<Progress>,
+    /// What was queued last belongs to a transaction that may be damaged: its checksum has not come yet.
+    pub(super) unverified: Arc<AtomicBool>,
+    /// The transaction of which parts were queued, but not its end.
+    pub(super) inside: Option<Gtid>,
 }
 
 impl Producer {
@@ -52,11 +57,8 @@ impl Producer {
             if source.retry().0 == Retry::Stop {
                 return source.into();
             }
-            if assembler.handed_out_a_part() {
-                let gtid = assembler
-                    .gtid()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
+            if let Some(gtid) = self.inside {
+                let gtid = gtid.to_string();
                 return PipelineError::LostInside { gtid, source };
             }
             assembler.reset();
@@ -102,9 +104,13 @@ impl Producer {
         self.progress.source_lost(None);
         loop {
             while let Some(event) = stream.try_next()? {
-                let message = assembler.push(&event.header, event.body, event.file, event.end)?;
+                let message = assembler.push(&event.header, event.body, event.file, event.end);
+                let message = match message {
+                    Ok(message) => message,
+                    Err(error) => return Err(undamaged(&mut stream, error).await),
+                };
                 if let Some(message) = message {
-                    self.queue(message).await?;
+                    self.hand_on(message, &mut stream).await?;
                 }
                 if assembler.awaits_large() {
                     self.large(assembler, &mut stream).await?;
@@ -123,9 +129,37 @@ impl Producer {
         let event = stream.take();
         let at = stream.position();
         if let Some(message) = assembler.large(event, &at.file, at.offset) {
-            self.queue(message).await?;
+            self.hand_on(message, stream).await?;
         }
         Ok(())
+    }
+
+    /// Queues what was made of the stream's events. A transaction's end is queued once all of the
+    /// transaction is known to be as the source wrote it.
+    async fn hand_on(
+        &mut self,
+        message: Message,
+        stream: &mut EventStream,
+    ) -> Result<(), PipelineError> {
+        if matches!(&message, Message::Chunk(chunk) if chunk.last) {
+            stream.verify().await?;
+        }
+        let unverified = stream.is_unverified();
+        if unverified {
+            self.unverified.store(true, Ordering::Release);
+        }
+        match self.queue(message).await {
+            Err(PipelineError::QueueClosed) => {
+                Err(undamaged(stream, PipelineError::QueueClosed).await)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                if !unverified {
+                    self.unverified.store(false, Ordering::Release);
+                }
+                Ok(())
+            }
+        }
     }
 
     async fn queue(&mut self, message: Message) -> Result<(), PipelineError> {
@@ -137,6 +171,7 @@ impl Producer {
             self.pace.free().await;
             self.pace.passed(bytes);
             self.progress.read(bytes);
+            self.inside = (!chunk.last).then(|| chunk.gtid.clone());
             if chunk.last {
                 self.gtids.add(&chunk.gtid);
                 if let Some(ended) = &chunk.ends {
@@ -167,5 +202,13 @@ impl Producer {
         check_position(&self.gtids, &facts)?;
         let _ = conn.disconnect().await;
         Ok(())
+    }
+}
+
+/// An error of what came out of the stream, unless that was damaged on its way.
+async fn undamaged(stream: &mut EventStream, error: impl Into<PipelineError>) -> PipelineError {
+    match stream.damage().await {
+        Some(damage) => damage.into(),
+        None => error.into(),
     }
 }

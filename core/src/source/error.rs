@@ -471,11 +471,8 @@ fn code_of_number(number: u16) -> Code {
 /// Server errors that pass by themselves (`share/messages_to_clients.txt`): too many connections,
 /// out of resources, shutting down, aborted, killed, lock time-outs, read-only moments of startup.
 fn is_passing(code: u16) -> bool {
-    matches!(
-        code,
-        1040 | 1041 | 1053 | 1077 | 1079 | 1152 | 1158
-            ..=1161 | 1184 | 1205 | 1213 | 1226 | 1317 | 3169
-    )
+    code_of_number(code) == code::SOURCE_BUSY
+        || matches!(code, 1079 | 1152 | 1158..=1161 | 1184 | 1205 | 1213 | 3169)
 }
 
 /// What the server says in an ERR packet while it does `doing`.

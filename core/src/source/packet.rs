@@ -2,7 +2,8 @@
 //! continued by the next packet (MySQL internals, "MySQL Packets"; `sql-common/net_serv.cc`).
 //!
 //! Reading needs no copy and no allocation for a packet: payloads are ranges of one buffer. The
-//! parts of a payload over 16 MiB are joined in place. Sequence ids are always checked: a gap
+//! parts of a payload over 16 MiB are joined in place. A reader that needs no whole payload can have
+//! it in pieces, as they come; then the buffer does not grow. Sequence ids are always checked: a gap
 //! means that bytes were lost or that the peer does not speak this protocol.
 
 use std::ops::Range;
@@ -21,6 +22,10 @@ const PART_LEN: usize = 0xff_ff_ff;
 
 const HEADER_LEN: usize = 4;
 
+/// So much of a payload is there before the buffer grows for the rest of it: its reader decides by
+/// that whether it wants pieces. In bytes; more than the headers of any event.
+pub(super) const HEAD_LEN: usize = 256;
+
 /// Reads packets out of one buffer.
 #[derive(Debug)]
 pub(super) struct PacketReader {
@@ -37,6 +42,20 @@ enum State {
     Header,
     /// `len` payload bytes are announced behind the first header; `more`: another part follows.
     Payload { len: usize, more: bool },
+    /// A payload goes out in pieces: `left` bytes of the present part are still to be handed out, and
+    /// `len` bytes are announced so far in all.
+    Pieces { left: usize, len: usize, more: bool },
+}
+
+/// What there is of a payload that goes out in pieces.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Its next bytes; valid for `bytes` until the next `fill`.
+    Bytes(Range<usize>),
+    /// They have not come yet.
+    Awaited,
+    /// There are no more.
+    End,
 }
 
 impl PacketReader {
@@ -101,8 +120,67 @@ impl PacketReader {
                         return Ok(None);
                     }
                 }
+                State::Pieces { .. } => return Ok(None),
             }
         }
+    }
+
+    /// What has come of a payload of at least `len_min` bytes that is not all there: at least
+    /// `HEAD_LEN` bytes.
+    pub(super) fn head(&self, len_min: usize) -> Option<Range<usize>> {
+        let State::Payload { len, .. } = self.state else {
+            return None;
+        };
+        let held = self.buffer.filled_range();
+        let start = held.start + HEADER_LEN;
+        let end = held.end.min(start + len);
+        (len >= len_min && end >= start + HEAD_LEN).then_some(start..end)
+    }
+
+    /// The payload that `head` showed goes out in pieces, without its first `skip` bytes, which are in
+    /// its head.
+    pub(super) fn in_pieces(&mut self, skip: usize) {
+        if let State::Payload { len, more } = self.state {
+            self.buffer.consume(HEADER_LEN + skip);
+            self.state = State::Pieces {
+                left: len.saturating_sub(skip),
+                len,
+                more,
+            };
+        }
+    }
+
+    /// The next piece of a payload that goes out in pieces.
+    pub(super) fn next_piece(&mut self) -> Result<Piece, SourceError> {
+        while let State::Pieces { left, len, more } = self.state {
+            let held = self.buffer.filled_range();
+            if left > 0 {
+                let piece = left.min(held.len());
+                if piece == 0 {
+                    return Ok(Piece::Awaited);
+                }
+                self.buffer.consume(piece);
+                let left = left - piece;
+                self.state = State::Pieces { left, len, more };
+                return Ok(Piece::Bytes(held.start..held.start + piece));
+            }
+            if !more {
+                self.state = State::Header;
+                break;
+            }
+            let Some((part_len, sequence)) = header(self.buffer.filled()) else {
+                return Ok(Piece::Awaited);
+            };
+            self.check_sequence(sequence)?;
+            let len = self.check_joined(len + part_len)?;
+            self.buffer.consume(HEADER_LEN);
+            self.state = State::Pieces {
+                left: part_len,
+                len,
+                more: part_len == PART_LEN,
+            };
+        }
+        Ok(Piece::End)
     }
 
     /// Takes the next part's header out, so that its payload continues the one before.
@@ -113,19 +191,23 @@ impl PacketReader {
             return Ok(false);
         };
         self.check_sequence(sequence)?;
-        let joined = len + part_len;
-        if joined > self.payload_len_max {
-            return Err(SourceError::PacketTooLong {
-                len: joined,
-                len_max: self.payload_len_max,
-            });
-        }
+        let joined = self.check_joined(len + part_len)?;
         self.buffer.cut(at, HEADER_LEN);
         self.state = State::Payload {
             len: joined,
             more: part_len == PART_LEN,
         };
         Ok(true)
+    }
+
+    fn check_joined(&self, len: usize) -> Result<usize, SourceError> {
+        if len > self.payload_len_max {
+            return Err(SourceError::PacketTooLong {
+                len,
+                len_max: self.payload_len_max,
+            });
+        }
+        Ok(len)
     }
 
     fn check_sequence(&mut self, found: u8) -> Result<(), SourceError> {
@@ -151,7 +233,10 @@ impl PacketReader {
         io: &mut R,
     ) -> Result<(), SourceError> {
         let want = match self.state {
-            State::Header => HEADER_LEN,
+            State::Header | State::Pieces { .. } => HEADER_LEN,
+            State::Payload { .. } if self.buffer.filled().len() < HEADER_LEN + HEAD_LEN => {
+                HEADER_LEN + HEAD_LEN
+            }
             State::Payload { len, more } => HEADER_LEN * (1 + usize::from(more)) + len,
         };
         let len = io
@@ -273,6 +358,44 @@ mod tests {
             assert!(reader.next_buffered().unwrap().is_some());
         }
         assert_eq!(reader.capacity(), crate::source::buffer::BASE_LEN);
+    }
+
+    #[tokio::test]
+    async fn a_payload_in_pieces_takes_no_more_than_the_ordinary_buffer() {
+        for len in [
+            1 << 20,
+            PART_LEN,
+            PART_LEN + 1,
+            2 * PART_LEN,
+            2 * PART_LEN + 70_000,
+        ] {
+            let mut large: Vec<u8> = (0..=250).collect::<Vec<u8>>().repeat(len / 251 + 1);
+            large.truncate(len);
+            let wire = framed(&[b"before", &large, b"after"]).await;
+            let mut rest = &wire[..];
+            let mut reader = PacketReader::new();
+            let (mut found, mut pieces, mut packets) = (Vec::new(), false, Vec::new());
+            while packets.len() < 2 {
+                if pieces {
+                    match reader.next_piece().unwrap() {
+                        Piece::Bytes(range) => found.extend_from_slice(reader.bytes(range)),
+                        Piece::Awaited => reader.fill(&mut rest).await.unwrap(),
+                        Piece::End => pieces = false,
+                    }
+                } else if let Some(range) = reader.next_buffered().unwrap() {
+                    packets.push(reader.bytes(range).to_vec());
+                } else if let Some(head) = reader.head(1 << 20) {
+                    found.extend_from_slice(&reader.bytes(head)[..20]);
+                    reader.in_pieces(20);
+                    pieces = true;
+                } else {
+                    reader.fill(&mut rest).await.unwrap();
+                }
+            }
+            assert!(found == large, "{len} bytes in pieces differ");
+            assert_eq!(packets, [&b"before"[..], b"after"]);
+            assert_eq!(reader.capacity(), crate::source::buffer::BASE_LEN);
+        }
     }
 
     #[tokio::test]

@@ -2,15 +2,18 @@
 //! with zstd (MySQL manual, "Binary Log Transaction Compression";
 //! `libs/mysql/binlog/event/codecs/binary.cpp`).
 //!
-//! The inner events come out one by one: memory is bounded by the largest one and zstd's window,
-//! whatever the transaction inflates to. A payload that ends early, goes on too long, or contains
-//! anything but whole events is an error; nothing is ever skipped.
+//! The inner events come out one by one, while the payload comes in: memory is bounded by the largest
+//! one and zstd's window, whatever the transaction inflates to. A payload that ends early, goes on too
+//! long, or contains anything but whole events is an error; nothing is ever skipped.
+//!
+//! A large payload is inflated before its event's checksum has come, so what comes out of it may be
+//! anything until then; a length that it claims is never memory before it is bytes.
 
 use std::ops::Range;
 
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
-use super::buffer::ReadBuffer;
+use super::buffer::{BASE_LEN, ReadBuffer};
 use super::packet::PACKET_LEN_MAX;
 use crate::decode::EventHeader;
 
@@ -39,6 +42,17 @@ pub(super) struct Inflater {
     at_frame_end: bool,
 }
 
+/// What there is next in a payload.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Inner {
+    /// An event, as a range for `bytes`.
+    Event(Range<usize>),
+    /// More of the payload is needed.
+    Awaited,
+    /// Its proper end.
+    End,
+}
+
 impl std::fmt::Debug for Inflater {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inflater")
@@ -62,10 +76,11 @@ impl Inflater {
         })
     }
 
-    /// Begins with the payload event whose body this is; returns where in it the payload lies.
-    pub(super) fn begin(&mut self, body: &[u8]) -> Result<Range<usize>, String> {
+    /// Begins with the payload event whose body has `body_len` bytes and begins so; returns where in
+    /// it the payload begins.
+    pub(super) fn begin(&mut self, head: &[u8], body_len: usize) -> Result<usize, String> {
         let (mut rest, mut payload_len, mut compression, mut uncompressed_len) =
-            (body, None, COMPRESSION_ZSTD, None);
+            (head, None, COMPRESSION_ZSTD, None);
         loop {
             let kind = lenenc(&mut rest)?;
             if kind == FIELD_END {
@@ -80,12 +95,10 @@ impl Inflater {
                 other => return Err(format!("its header has a field of unknown type {other}")),
             }
         }
-        if payload_len.is_some_and(|len| len != rest.len() as u64) {
-            return Err(format!(
-                "it says that it has {} bytes and has {}",
-                payload_len.unwrap_or_default(),
-                rest.len()
-            ));
+        let start = head.len() - rest.len();
+        let found = body_len.saturating_sub(start);
+        if let Some(len) = payload_len.filter(|len| *len != found as u64) {
+            return Err(format!("it says that it has {len} bytes and has {found}"));
         }
         self.compressed = match compression {
             COMPRESSION_ZSTD => true,
@@ -96,12 +109,12 @@ impl Inflater {
         self.inflated.consume(usize::MAX);
         self.to_come = uncompressed_len;
         self.at_frame_end = !self.compressed;
-        Ok(body.len() - rest.len()..body.len())
+        Ok(start)
     }
 
-    /// The next inner event, as a range for `bytes`, or None at the payload's proper end. `input`
-    /// is what is left of the payload and is advanced by what was used.
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Range<usize>>, String> {
+    /// What there is next. `input` is what has come of the payload and was not used; it is advanced by
+    /// what is used now, all of it if more is `Awaited`. `whole`: no more will come.
+    pub(super) fn next(&mut self, input: &mut &[u8], whole: bool) -> Result<Inner, String> {
         loop {
             let held = self.inflated.filled();
             let want = match EventHeader::parse(held) {
@@ -114,14 +127,22 @@ impl Inflater {
             if held.len() >= want {
                 let start = self.inflated.filled_range().start;
                 self.inflated.consume(want);
-                return Ok(Some(start..start + want));
+                return Ok(Inner::Event(start..start + want));
             }
             let missing = (want - held.len()) as u64;
             if !held.is_empty() && self.to_come.is_some_and(|to_come| to_come < missing) {
                 return Err("its last event is cut short".to_owned());
             }
-            if !self.inflate(input, want)? {
-                return self.end().map(|()| None);
+            // What is claimed may be wrong: the buffer grows with what has come.
+            let room = want.min(2 * held.len() + BASE_LEN);
+            if !self.inflate(input, room)? {
+                if whole {
+                    return self.end().map(|()| Inner::End);
+                }
+                if !input.is_empty() {
+                    return Err("it can't be inflated further".to_owned());
+                }
+                return Ok(Inner::Awaited);
             }
         }
     }
@@ -241,14 +262,23 @@ mod tests {
     }
 
     fn inflate(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        inflate_in_pieces(body, usize::MAX)
+    }
+
+    /// As the payload comes in pieces.
+    fn inflate_in_pieces(body: &[u8], piece_len: usize) -> Result<Vec<Vec<u8>>, String> {
         let mut inflater = Inflater::new().unwrap();
-        let range = inflater.begin(body)?;
-        let mut input = &body[range];
+        let head = &body[..body.len().min(64)];
+        let mut rest = &body[inflater.begin(head, body.len())?..];
+        let mut input = &rest[..0];
         let mut events = Vec::new();
-        while let Some(range) = inflater.next(&mut input)? {
-            events.push(inflater.bytes(range).to_vec());
+        loop {
+            match inflater.next(&mut input, rest.is_empty())? {
+                Inner::Event(range) => events.push(inflater.bytes(range).to_vec()),
+                Inner::Awaited => (input, rest) = rest.split_at(piece_len.min(rest.len())),
+                Inner::End => return Ok(events),
+            }
         }
-        Ok(events)
     }
 
     fn sample() -> (Vec<Vec<u8>>, Vec<u8>) {
@@ -263,6 +293,28 @@ mod tests {
         let packed = zstd::encode_all(&plain[..], 3).unwrap();
         assert_eq!(inflate(&body(&packed, 0, plain.len())).unwrap(), events);
         assert_eq!(inflate(&body(&plain, 255, plain.len())).unwrap(), events);
+        for len in [1, 7, 1000] {
+            for body in [
+                body(&packed, 0, plain.len()),
+                body(&plain, 255, plain.len()),
+            ] {
+                assert_eq!(inflate_in_pieces(&body, len).unwrap(), events);
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_only_claimed_takes_no_memory() {
+        let mut plain = event(1000);
+        let claimed = (PACKET_LEN_MAX as u32).to_le_bytes();
+        plain[9..13].copy_from_slice(&claimed);
+        let packed = zstd::encode_all(&plain[..], 3).unwrap();
+        let body = body(&packed, 0, PACKET_LEN_MAX);
+        let mut inflater = Inflater::new().unwrap();
+        let start = inflater.begin(&body, body.len()).unwrap();
+        let outcome = inflater.next(&mut &body[start..], false);
+        assert_eq!(outcome, Ok(Inner::Awaited));
+        assert!(inflater.inflated.capacity() <= 2 * BASE_LEN);
     }
 
     #[test]
@@ -294,17 +346,13 @@ mod tests {
         let packed = zstd::encode_all(&plain[..], 3).unwrap();
         let body = body(&packed, 0, plain.len());
         let mut inflater = Inflater::new().unwrap();
-        let range = inflater.begin(&body).unwrap();
-        let mut input = &body[range];
+        let mut input = &body[inflater.begin(&body, body.len()).unwrap()..];
         let mut count = 0;
-        while inflater.next(&mut input).unwrap().is_some() {
+        while inflater.next(&mut input, true).unwrap() != Inner::End {
             count += 1;
         }
         assert_eq!(count, 2000);
-        assert_eq!(
-            inflater.inflated.capacity(),
-            crate::source::buffer::BASE_LEN
-        );
+        assert_eq!(inflater.inflated.capacity(), BASE_LEN);
     }
 
     #[test]

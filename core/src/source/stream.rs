@@ -4,11 +4,15 @@
 //! - Events come in the order of the binlog, none is left out, and an event is handed out only if
 //!   its checksum (where the source writes them) and its length are right.
 //! - Compressed transactions are flattened: their inner events come out in place of the payload
-//!   event, with that event's end as their end.
+//!   event, with that event's end as their end. Out of a large one they come while it comes in, before
+//!   its checksum: [`EventStream::verify`] must be called before its transaction takes effect.
 //! - After an error there is no next event: the caller connects anew from a position it knows.
 //!
 //! The usual event costs a few comparisons and its CRC32: no allocation, no copy, no await while
 //! the next one is already buffered.
+
+mod arriving;
+mod flatten;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -20,11 +24,14 @@ use towpath_protocol::spec::Endpoint;
 use super::connection::SourceConnection;
 use super::dump::{self, Dump, DumpFrom, DumpOptions};
 use super::error::SourceError;
-use super::payload::Inflater;
+use super::packet::Piece;
+use super::payload::{Inflater, Inner};
 use crate::decode::{
     ChecksumAlgorithm, DecodeError, EventHeader, EventType, FormatDescription, HeartbeatEvent,
     RotateEvent, checksum,
 };
+use arriving::Arriving;
+use flatten::Payload;
 
 /// The shortest silence that counts as a dead connection, however short the heartbeat is: a
 /// source under load is late by more than a heartbeat of a few milliseconds.
@@ -42,7 +49,7 @@ pub const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct StreamEvent<'a> {
     /// Its header, as the source wrote it: `event_size` counts the checksum too.
     pub header: EventHeader,
-    /// What is behind the header, without the checksum. Only a FORMAT_DESCRIPTION event still has
+    /// What is behind the header, without the checksum; nothing of a large event where a search skips it. Only a FORMAT_DESCRIPTION event still has
     /// its own, as it is needed to read it.
     pub body: &'a [u8],
     /// Header and body.
@@ -70,8 +77,7 @@ pub struct EventStream {
     position: BinlogPosition,
     current: Current,
     inflater: Option<Box<Inflater>>,
-    /// What is left of the payload that is being inflated, in the packet buffer.
-    payload: Option<Range<usize>>,
+    payload: Option<Payload>,
 }
 
 /// The event that was read last.
@@ -281,12 +287,16 @@ impl EventStream {
 
     #[inline]
     fn advance_checked(&mut self) -> Result<bool, SourceError> {
-        if self.payload.is_some() && self.advance_inner()? {
-            return Ok(true);
+        if self.payload.is_some() {
+            match self.advance_inner()? {
+                Inner::Event(_) => return Ok(true),
+                Inner::Awaited => return Ok(false),
+                Inner::End => {}
+            }
         }
         loop {
             let Some(packet) = self.conn.reader.next_buffered()? else {
-                return Ok(false);
+                return Ok(self.begin_arriving()? && self.advance_inner()? != Inner::Awaited);
             };
             let event = self.conn.reader.bytes(packet.clone());
             let Some((0x00, event)) = event.split_first() else {
@@ -366,48 +376,6 @@ impl EventStream {
             }
             _ => self.position.offset = extend(self.position.offset, header.log_pos),
         }
-        Ok(true)
-    }
-
-    fn begin_payload(&mut self) -> Result<bool, SourceError> {
-        let event = self.current.bytes.clone();
-        let body = event.start + EventHeader::LEN..event.end;
-        let mut inflater = match self.inflater.take() {
-            Some(inflater) => inflater,
-            None => Box::new(Inflater::new().map_err(|what| self.bad_payload(what))?),
-        };
-        let payload = inflater
-            .begin(self.conn.reader.bytes(body.clone()))
-            .map_err(|what| self.bad_payload(what))?;
-        self.inflater = Some(inflater);
-        self.payload = Some(body.start + payload.start..body.start + payload.end);
-        self.advance_inner()
-    }
-
-    /// The payload's next event; false at its end.
-    fn advance_inner(&mut self) -> Result<bool, SourceError> {
-        let (Some(inflater), Some(payload)) = (&mut self.inflater, &mut self.payload) else {
-            return Ok(false);
-        };
-        let mut input = self.conn.reader.bytes(payload.clone());
-        let outcome = inflater.next(&mut input);
-        payload.start = payload.end - input.len();
-        let Some(bytes) = outcome.map_err(|what| self.bad_payload(what))? else {
-            self.payload = None;
-            return Ok(false);
-        };
-        let event = self
-            .inflater
-            .as_ref()
-            .map(|inflater| inflater.bytes(bytes.clone()));
-        let (header, _) =
-            EventHeader::parse(event.unwrap_or_default()).map_err(|e| self.malformed(&e))?;
-        self.current = Current {
-            header,
-            bytes,
-            artificial: false,
-            inner: true,
-        };
         Ok(true)
     }
 

@@ -13,7 +13,7 @@ use crate::apply::ddl::{Carried, Decision, Pass, Statement, decide};
 use crate::apply::literal::charset_name;
 use crate::batch::Chunk;
 use crate::commit::SinkError;
-use crate::commit::ddl::{self, DdlIntent, DdlStatement, Definitions};
+use crate::commit::ddl::{self, Answer, DdlIntent, DdlStatement, Definitions};
 use crate::commit::offset::{Advance, DdlChange};
 use crate::decode::{Event, QueryEvent, StatusVars};
 use crate::failpoint::Point;
@@ -126,7 +126,13 @@ impl Consumer {
         }
         self.ddl.reach(Point::DdlBeforeIntent).await?;
         let (intent, resumed) = match self.ddl_intent.take() {
-            Some(intent) if intent.gtid == statement.gtid => (intent, true),
+            // Once it is answered that it has not run, the answer is spent: it runs now, under an intent of
+            // its own, and whether that has run is another question.
+            Some(intent)
+                if intent.gtid == statement.gtid && intent.answer != Some(Answer::NotRun) =>
+            {
+                (intent, true)
+            }
             _ => (self.intend(carried, statement).await?, false),
         };
         self.ddl.reach(Point::DdlAfterIntent).await?;
