@@ -135,7 +135,12 @@ async fn every_type_is_read_and_written() -> Result<()> {
     .await?;
     let (mut source, mut sink) = pair.conns().await?;
     types::prepare(&mut source).await?;
-    let tables = types::Tables::new();
+    let mut tables = types::Tables::new();
+    // A few tables without a key are as good as all: how they are read hangs on no type.
+    tables.retain(|name| {
+        let number = name.strip_prefix('b').and_then(|n| n.parse::<u32>().ok());
+        number.is_none_or(|number| number % 8 == 0)
+    });
     source
         .query_drop("CREATE DATABASE scanned; USE scanned")
         .await?;
@@ -508,7 +513,7 @@ async fn what_is_there_is_overwritten_and_nothing_else() -> Result<()> {
     let mut lane = lane(&pair.sink).await?;
     lane.execute("check", "SET SESSION foreign_key_checks = 1")
         .await?;
-    for name in ["taken", "parent", "child", "wide", "own"] {
+    for name in ["taken", "child", "parent", "wide", "own"] {
         let scanned = table(&mut conn, "d", name).await?;
         let target = TargetTable::read(lane.conn(), "d", name).await?;
         let target = target.with_context(|| name.to_owned())?;
@@ -524,9 +529,9 @@ async fn what_is_there_is_overwritten_and_nothing_else() -> Result<()> {
             );
         }
         write(&mut lane, &target, &scanned, &all).await?;
-        if name != "own" {
-            same_table(&mut source, &mut sink, name).await?;
-        }
+    }
+    for name in ["taken", "child", "parent", "wide"] {
+        same_table(&mut source, &mut sink, name).await?;
     }
     let own = rows(&mut sink, "SELECT more, v, id FROM own").await?;
     ensure!(own == ["'5', '2', '2'", "'9', '1', '1'"], "{own:?}");

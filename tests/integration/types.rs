@@ -265,6 +265,18 @@ impl Tables {
         }
     }
 
+    /// Leaves tables out.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        let named = |statement: &str, before: &str| {
+            let mut words = statement.split(' ').skip_while(|word| *word != before);
+            words.nth(1).is_none_or(&keep)
+        };
+        self.create.retain(|statement| named(statement, "TABLE"));
+        self.insert.retain(|statement| named(statement, "INTO"));
+        self.compare.retain(|(name, _)| keep(name));
+        self.json.retain(|name| keep(name));
+    }
+
     fn phases(&self) -> [(&'static str, Vec<String>); 4] {
         [
             ("INSERT", self.insert.clone()),

@@ -427,7 +427,7 @@ mod tests {
     fn a_text_that_does_not_fit_its_types_is_an_error() {
         for (text, types) in [
             ("[1, 2]", "ARRAY;;UNSIGNED INTEGER"),
-            ("[1]", "OBJECT;;"),
+            ("[1]", "OBJECT;UNSIGNED INTEGER;"),
             ("", "UNSIGNED INTEGER;;"),
             ("5", ""),
             ("[5", "ARRAY;;UNSIGNED INTEGER"),

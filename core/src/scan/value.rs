@@ -67,7 +67,7 @@ impl Reading {
         match self {
             // A sum would make -0 a 0.
             Reading::Double => format!("{column} * 1e0"),
-            // The sum of a SET and 0 is a double.
+            // The sum of a SET of 64 labels and 0 is a signed number.
             Reading::Index => format!("CAST({column} AS UNSIGNED)"),
             _ => column.to_owned(),
         }
