@@ -31,7 +31,7 @@ use crate::pipeline::default_server_id;
 use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
-use login::Side;
+pub use login::Side;
 use table_findings::{Definitions, TABLES_LISTED_MAX};
 use tables::Tables;
 
