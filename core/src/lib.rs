@@ -11,6 +11,7 @@ pub mod batch;
 pub mod queue;
 pub mod apply;
 pub mod commit;
+pub mod scan;
 pub mod pipeline;
 pub mod tail;
 pub mod check;

@@ -30,8 +30,12 @@ pub enum Form {
 impl Form {
     /// The form for a column of the source.
     pub fn of(column: &Column) -> Form {
-        let charset = charset_name(column.collation);
-        match charset.as_deref() {
+        Self::of_charset(charset_name(column.collation).as_deref())
+    }
+
+    /// The form for text in a character set, by MySQL's name for it; `None` for bytes.
+    pub fn of_charset(charset: Option<&str>) -> Form {
+        match charset {
             None | Some("binary") => Form::Quoted("_binary".to_owned()),
             // The connection's own.
             Some("utf8mb4") => Form::Quoted(String::new()),
@@ -297,7 +301,7 @@ mod opaque {
 
 /// An opaque member keeps the type of the column that it once came from. No cast makes most of these
 /// types, but a column of JSON_TABLE has them.
-fn write_opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Result<(), DecodeError> {
+pub(crate) fn write_opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Result<(), DecodeError> {
     let bytes = |out: &mut Vec<u8>| write_quoted(out, "_binary", data);
     match kind {
         opaque::VARCHAR => {
@@ -331,7 +335,11 @@ fn write_opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Result<(), DecodeEr
 
 /// A value as a member of the column type `definition`. It must be storable there: an error, never a
 /// NULL or a value that was cut.
-fn write_as_column(out: &mut Vec<u8>, definition: &str, value: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn write_as_column(
+    out: &mut Vec<u8>,
+    definition: &str,
+    value: impl FnOnce(&mut Vec<u8>),
+) {
     out.extend_from_slice(b"(SELECT CAST(c AS JSON) FROM JSON_TABLE(JSON_ARRAY(");
     value(out);
     let _ = write!(

@@ -10,6 +10,9 @@ use crate::decode::{Column, ColumnKind, RowImage, TableMap};
 /// MySQL's bound on the columns of a key.
 const KEY_PARTS_MAX: usize = 16;
 
+/// A collation id that says no more than that a column is text: any that isn't binary.
+const TEXT_COLLATION: u16 = 255;
+
 /// A column's bit in a mask of columns; columns from the 64th on share the last bit.
 pub fn mask_bit(column: usize) -> u64 {
     1 << column.min(63)
@@ -465,6 +468,80 @@ fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<S
         at_target.len() >= labels.len()
     };
     if same { None } else { said() }
+}
+
+/// The column as its table map would describe it, as far as `difference` looks; None for a type that
+/// isn't known here.
+pub fn as_logged(column: &TargetColumn) -> Option<Column> {
+    let digits = || {
+        column
+            .column_type
+            .split_once('(')?
+            .1
+            .split_once(')')
+            .map(|(digits, _)| digits)
+    };
+    let fsp = || digits().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    let is_text = column
+        .charset
+        .as_deref()
+        .is_some_and(|name| name != "binary");
+    let kind = match column.data_type.as_str() {
+        "tinyint" => ColumnKind::Tiny,
+        "smallint" => ColumnKind::Short,
+        "mediumint" => ColumnKind::Int24,
+        "int" => ColumnKind::Long,
+        "bigint" => ColumnKind::LongLong,
+        "float" => ColumnKind::Float,
+        "double" => ColumnKind::Double,
+        "decimal" => {
+            let (precision, scale) = digits()?.split_once(',')?;
+            ColumnKind::Decimal {
+                precision: precision.trim().parse().ok()?,
+                scale: scale.trim().parse().ok()?,
+            }
+        }
+        "year" => ColumnKind::Year,
+        "date" => ColumnKind::Date,
+        "time" => ColumnKind::Time { fsp: fsp() },
+        "datetime" => ColumnKind::DateTime { fsp: fsp() },
+        "timestamp" => ColumnKind::Timestamp { fsp: fsp() },
+        "bit" => ColumnKind::Bit {
+            bits: digits()?.parse().ok()?,
+        },
+        "enum" => ColumnKind::Enum { bytes: 1 },
+        "set" => ColumnKind::Set { bytes: 1 },
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "binary"
+        | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            ColumnKind::VarChar { bytes_max: 0 }
+        }
+        "json" => ColumnKind::Json { length_bytes: 4 },
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geomcollection" | "geometrycollection" => {
+            ColumnKind::Geometry { length_bytes: 4 }
+        }
+        "vector" => ColumnKind::Vector { length_bytes: 4 },
+        _ => return None,
+    };
+    let labels = match kind {
+        ColumnKind::Enum { .. } | ColumnKind::Set { .. } => target_labels(&column.column_type),
+        _ => Vec::new(),
+    };
+    Some(Column {
+        name: column.name.clone(),
+        kind,
+        nullable: true,
+        unsigned: column.column_type.contains("unsigned"),
+        collation: if is_text {
+            TEXT_COLLATION
+        } else {
+            super::literal::BINARY_COLLATION
+        },
+        labels: labels.into_iter().map(String::into_bytes).collect(),
+        visible: true,
+        geometry_type: None,
+        vector_dimension: None,
+    })
 }
 
 /// The labels in a `COLUMN_TYPE` such as `enum('a','it''s')`.

@@ -3,15 +3,11 @@
 //! What the pipeline itself would refuse is judged by its own rule (`apply::plan::difference`); what
 //! it would accept, but isn't the same, is a warning that names both.
 
-use crate::apply::plan::{difference, target_labels};
+use crate::apply::ddl::TableName;
+use crate::apply::plan::{as_logged, difference};
 use crate::apply::target::TargetColumn;
-use crate::apply::{ddl::TableName, literal::BINARY_COLLATION};
-use crate::decode::{Column, ColumnKind};
 
 use super::tables::{ColumnFacts, TableFacts, Tables};
-
-/// Collation id of text in this comparison: any that isn't binary.
-const TEXT_COLLATION: u16 = 255;
 
 /// How a table of the sink differs from the source's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,80 +175,6 @@ fn without_width(column: &TargetColumn) -> String {
         Some(((before, _), (_, after))) if has_width => format!("{before}{after}"),
         _ => column.column_type.clone(),
     }
-}
-
-/// The column as its table map would describe it, as far as `difference` looks; None for a type that
-/// isn't known here.
-fn as_logged(column: &TargetColumn) -> Option<Column> {
-    let digits = || {
-        column
-            .column_type
-            .split_once('(')?
-            .1
-            .split_once(')')
-            .map(|(digits, _)| digits)
-    };
-    let fsp = || digits().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    let is_text = column
-        .charset
-        .as_deref()
-        .is_some_and(|name| name != "binary");
-    let kind = match column.data_type.as_str() {
-        "tinyint" => ColumnKind::Tiny,
-        "smallint" => ColumnKind::Short,
-        "mediumint" => ColumnKind::Int24,
-        "int" => ColumnKind::Long,
-        "bigint" => ColumnKind::LongLong,
-        "float" => ColumnKind::Float,
-        "double" => ColumnKind::Double,
-        "decimal" => {
-            let (precision, scale) = digits()?.split_once(',')?;
-            ColumnKind::Decimal {
-                precision: precision.trim().parse().ok()?,
-                scale: scale.trim().parse().ok()?,
-            }
-        }
-        "year" => ColumnKind::Year,
-        "date" => ColumnKind::Date,
-        "time" => ColumnKind::Time { fsp: fsp() },
-        "datetime" => ColumnKind::DateTime { fsp: fsp() },
-        "timestamp" => ColumnKind::Timestamp { fsp: fsp() },
-        "bit" => ColumnKind::Bit {
-            bits: digits()?.parse().ok()?,
-        },
-        "enum" => ColumnKind::Enum { bytes: 1 },
-        "set" => ColumnKind::Set { bytes: 1 },
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "binary"
-        | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-            ColumnKind::VarChar { bytes_max: 0 }
-        }
-        "json" => ColumnKind::Json { length_bytes: 4 },
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
-        | "multipolygon" | "geomcollection" | "geometrycollection" => {
-            ColumnKind::Geometry { length_bytes: 4 }
-        }
-        "vector" => ColumnKind::Vector { length_bytes: 4 },
-        _ => return None,
-    };
-    let labels = match kind {
-        ColumnKind::Enum { .. } | ColumnKind::Set { .. } => target_labels(&column.column_type),
-        _ => Vec::new(),
-    };
-    Some(Column {
-        name: column.name.clone(),
-        kind,
-        nullable: true,
-        unsigned: column.column_type.contains("unsigned"),
-        collation: if is_text {
-            TEXT_COLLATION
-        } else {
-            BINARY_COLLATION
-        },
-        labels: labels.into_iter().map(String::into_bytes).collect(),
-        visible: true,
-        geometry_type: None,
-        vector_dimension: None,
-    })
 }
 
 #[cfg(test)]

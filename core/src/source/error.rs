@@ -373,17 +373,7 @@ impl SourceError {
             }
             Self::Checksum { .. } => (Again, CHECKSUM_ADVICE),
             Self::Payload { .. } => (Stop, PAYLOAD_ADVICE),
-            Self::Sql { cause, .. } => match cause.as_ref() {
-                mysql_async::Error::Io(mysql_async::IoError::Io(_)) => (Again, CONNECT_ADVICE),
-                mysql_async::Error::Driver(
-                    mysql_async::DriverError::ConnectionClosed
-                    | mysql_async::DriverError::PoolDisconnected,
-                ) => (Again, CONNECT_ADVICE),
-                mysql_async::Error::Server(error) if is_passing(error.code) => {
-                    (Again, CONNECT_ADVICE)
-                }
-                _ => (Stop, SQL_ADVICE),
-            },
+            Self::Sql { cause, .. } => retry_of_driver(cause),
         }
     }
 }
@@ -426,6 +416,19 @@ impl SourceError {
                 cause: Box::new(cause),
             },
         }
+    }
+}
+
+/// Whether trying again can help against what the library says, and what the operator can do.
+pub(crate) fn retry_of_driver(error: &mysql_async::Error) -> (Retry, &'static str) {
+    use mysql_async::{DriverError, Error, IoError};
+    match error {
+        Error::Io(IoError::Io(_))
+        | Error::Driver(DriverError::ConnectionClosed | DriverError::PoolDisconnected) => {
+            (Retry::Again, CONNECT_ADVICE)
+        }
+        Error::Server(error) if is_passing(error.code) => (Retry::Again, CONNECT_ADVICE),
+        _ => (Retry::Stop, SQL_ADVICE),
     }
 }
 

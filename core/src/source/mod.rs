@@ -27,7 +27,7 @@ mod error;
 pub use connection::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 pub use dump::{DumpFrom, DumpOptions, HEARTBEAT_DEFAULT};
 pub use error::SourceError;
-pub(crate) use error::code_of_driver;
+pub(crate) use error::{code_of_driver, retry_of_driver};
 pub use packet::PACKET_LEN_MAX;
 pub use payload::WINDOW_LOG_MAX;
 pub use preflight::{Needs, Replica, SourceFacts, check_position};

@@ -1,0 +1,306 @@
+//! A table as it is read: its definition, its key, and the SELECT of its rows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::chunk::{ScanChunk, ScanRows};
+use super::value::Reading;
+use super::{Key, KeyRange, ScanError};
+use crate::apply::plan::target_labels;
+use crate::apply::target::{TargetColumn, TargetTable, quote_name};
+
+/// A SET compares as a double: more labels than it has bits would make different values equal.
+const SET_LABELS_IN_KEY_MAX: usize = 53;
+
+/// `information_schema.tables` knows no average for a new table; then rows are taken to be of this many
+/// bytes until some were read.
+const ROW_BYTES_DEFAULT: u64 = 100;
+
+/// A table that can be read by its key.
+#[derive(Debug)]
+pub struct ScanTable {
+    definition: TargetTable,
+    name: String,
+    columns: Vec<Reading>,
+    key: Vec<KeyPart>,
+    rows_estimate: Option<u64>,
+    /// Bytes of an average row's literals, of the chunk before this one.
+    row_bytes: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KeyPart {
+    column: usize,
+    descending: bool,
+}
+
+impl ScanTable {
+    /// Reads a table's definition in a session made by [`super::prepare`]; `None` if there is no such table.
+    ///
+    /// # Errors
+    /// [`ScanError::Sql`]; [`ScanError::Value`] for a column of a type that isn't known here,
+    /// [`ScanError::JsonTypes`].
+    pub async fn read(
+        conn: &mut Conn,
+        database: &str,
+        table: &str,
+    ) -> Result<Option<ScanTable>, ScanError> {
+        let name = format!("{database}.{table}");
+        let failed = |cause| ScanError::sql(&name, "read the definition", cause);
+        let Some(definition) = TargetTable::read(conn, database, table)
+            .await
+            .map_err(failed)?
+        else {
+            return Ok(None);
+        };
+        let statistics: Option<(Option<u64>, Option<u64>)> = conn
+            .exec_first(
+                "SELECT TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.tables \
+                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+                (database, table),
+            )
+            .await
+            .map_err(failed)?;
+        let (rows_estimate, row_bytes) = statistics.unwrap_or_default();
+        let descending: Vec<String> = conn
+            .exec(
+                "SELECT COLUMN_NAME FROM information_schema.statistics WHERE TABLE_SCHEMA = ? \
+                 AND TABLE_NAME = ? AND INDEX_NAME = ? AND COLLATION = 'D'",
+                (database, table, &definition.key_index),
+            )
+            .await
+            .map_err(failed)?;
+        let version: Option<String> = conn.query_first("SELECT VERSION()").await.map_err(failed)?;
+        let version = version.unwrap_or_default();
+
+        let mut columns = Vec::with_capacity(definition.columns.len());
+        for (at, column) in definition.columns.iter().enumerate() {
+            let refused = |what| ScanError::Value {
+                table: name.clone(),
+                column: column.name.clone(),
+                what,
+            };
+            let reading = Reading::of(column, definition.key.contains(&at)).map_err(refused)?;
+            if reading == Reading::Json && !lists_types(&version) {
+                return Err(ScanError::JsonTypes {
+                    table: name.clone(),
+                    column: column.name.clone(),
+                    version,
+                });
+            }
+            columns.push(reading);
+        }
+        let column = |at: &usize| definition.columns.get(*at);
+        let is_usable = definition.key.iter().filter_map(column).all(can_be_key);
+        let key = definition.key.iter().filter(|_| is_usable);
+        let key = key
+            .map(|at| KeyPart {
+                column: *at,
+                descending: column(at).is_some_and(|column| descending.contains(&column.name)),
+            })
+            .collect();
+        Ok(Some(ScanTable {
+            name,
+            columns,
+            key,
+            definition,
+            rows_estimate,
+            row_bytes: AtomicU64::new(row_bytes.filter(|n| *n > 0).unwrap_or(ROW_BYTES_DEFAULT)),
+        }))
+    }
+
+    /// Database and table, for messages: `shop.orders`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The definition: columns in the order of a chunk's cells.
+    pub fn definition(&self) -> &TargetTable {
+        &self.definition
+    }
+
+    /// Whether it can be read in chunks.
+    pub fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
+    /// Positions of the key's columns, in key order; empty without a key.
+    pub fn key(&self) -> impl Iterator<Item = usize> + '_ {
+        self.key.iter().map(|part| part.column)
+    }
+
+    /// How many rows it has, as the server guesses without counting.
+    pub fn rows_estimate(&self) -> Option<u64> {
+        self.rows_estimate
+    }
+
+    /// The largest key among the rows that meet `condition`; `None` if there are none.
+    ///
+    /// # Errors
+    /// [`ScanError::NoKey`]; those of [`ScanTable::chunk`].
+    pub async fn last_key(
+        &self,
+        conn: &mut Conn,
+        condition: Option<&str>,
+    ) -> Result<Option<Key>, ScanError> {
+        self.need_key()?;
+        let sql = self.select(&KeyRange::default(), condition, Order::LastFirst, Some(1));
+        let mut rows = ScanRows::open(self, conn, sql).await?;
+        let chunk = rows.next(1, u64::MAX).await?;
+        rows.close().await?;
+        Ok(chunk.last)
+    }
+
+    /// Reads the next rows of a range, in key order, in one read view: those that also meet `condition` (an
+    /// expression in the source's SQL, read in UTC), at most `rows_max`, and about `bytes_max` bytes of
+    /// literals: the row with which they are reached is the last one.
+    ///
+    /// # Errors
+    /// [`ScanError::NoKey`], [`ScanError::Stale`], [`ScanError::Sql`], [`ScanError::Value`].
+    pub async fn chunk(
+        &self,
+        conn: &mut Conn,
+        range: &KeyRange,
+        condition: Option<&str>,
+        rows_max: u32,
+        bytes_max: u64,
+    ) -> Result<ScanChunk, ScanError> {
+        self.need_key()?;
+        // What comes behind the last row that is taken is read and thrown away: not much of it, please.
+        let row_bytes = self.row_bytes.load(Ordering::Relaxed).max(1);
+        let enough = (2 * (bytes_max / row_bytes)).clamp(1, u64::from(rows_max.max(1)));
+        let sql = self.select(range, condition, Order::ByKey, Some(enough));
+        let mut rows = ScanRows::open(self, conn, sql).await?;
+        let chunk = rows.next(enough, bytes_max).await?;
+        rows.close().await?;
+        if let Some(row_bytes) = chunk.bytes.checked_div(chunk.rows) {
+            self.row_bytes.store(row_bytes, Ordering::Relaxed);
+        }
+        Ok(chunk)
+    }
+
+    /// Reads all rows that meet `condition` in one read view, in key order if there is a key: for a table
+    /// without one. Rows wait at the server until they are asked for.
+    ///
+    /// # Errors
+    /// Those of [`ScanTable::chunk`].
+    pub async fn rows<'a>(
+        &'a self,
+        conn: &'a mut Conn,
+        condition: Option<&str>,
+    ) -> Result<ScanRows<'a>, ScanError> {
+        let sql = self.select(&KeyRange::default(), condition, Order::ByKey, None);
+        ScanRows::open(self, conn, sql).await
+    }
+
+    /// The key's columns, quoted, and whether they descend.
+    pub(super) fn key_names(&self) -> Vec<(String, bool)> {
+        self.key
+            .iter()
+            .filter_map(|part| {
+                let column = self.definition.columns.get(part.column)?;
+                Some((quote_name(&column.name), part.descending))
+            })
+            .collect()
+    }
+
+    pub(super) fn readings(&self) -> &[Reading] {
+        &self.columns
+    }
+
+    fn need_key(&self) -> Result<(), ScanError> {
+        if self.has_key() {
+            return Ok(());
+        }
+        Err(ScanError::NoKey {
+            table: self.name.clone(),
+        })
+    }
+
+    fn select(
+        &self,
+        range: &KeyRange,
+        condition: Option<&str>,
+        order: Order,
+        limit: Option<u64>,
+    ) -> String {
+        let table = self.definition.quoted();
+        let named = |column: &TargetColumn| format!("{table}.{}", quote_name(&column.name));
+        let columns = || self.columns.iter().zip(&self.definition.columns);
+        let mut values: Vec<String> = columns()
+            .map(|(reading, column)| reading.expression(&named(column)))
+            .collect();
+        // Behind all values.
+        values.extend(columns().filter_map(|(reading, column)| reading.types(&named(column))));
+        let mut sql = format!("SELECT {} FROM {table}", values.join(", "));
+        if self.has_key() {
+            sql.push_str(&format!(
+                " FORCE INDEX ({})",
+                quote_name(&self.definition.key_index)
+            ));
+        }
+        sql.push_str(&format!(" WHERE {}", range.predicate(self)));
+        if let Some(condition) = condition {
+            // On a line of its own: it may end in a comment.
+            sql.push_str(&format!(" AND ({condition}\n)"));
+        }
+        let by: Vec<String> = self
+            .key_names()
+            .into_iter()
+            .map(|(name, descending)| {
+                let word = if descending == (order == Order::LastFirst) {
+                    "ASC"
+                } else {
+                    "DESC"
+                };
+                format!("{name} {word}")
+            })
+            .collect();
+        if !by.is_empty() {
+            sql.push_str(&format!(" ORDER BY {}", by.join(", ")));
+        }
+        if let Some(limit) = limit {
+            sql.push_str(&format!(" LIMIT {limit}"));
+        }
+        sql
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    ByKey,
+    LastFirst,
+}
+
+/// Whether literals of the column compare as its values do.
+fn can_be_key(column: &TargetColumn) -> bool {
+    match column.data_type.as_str() {
+        "float" => false,
+        "set" => target_labels(&column.column_type).len() <= SET_LABELS_IN_KEY_MAX,
+        _ => true,
+    }
+}
+
+/// Whether the server has JSON_TABLE (8.0.4).
+fn lists_types(version: &str) -> bool {
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next()) >= (8, 0, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_table_came_with_8_0_4() {
+        assert!(lists_types("9.7.0"));
+        assert!(lists_types("8.0.4-rc-log"));
+        assert!(!lists_types("8.0.3"));
+        assert!(!lists_types("5.7.44-log"));
+    }
+}
