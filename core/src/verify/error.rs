@@ -5,6 +5,7 @@ use towpath_protocol::code::{self, Code};
 use crate::check::Side;
 use crate::commit::SinkError;
 use crate::endpoint::EndpointError;
+use crate::scan::ScanError;
 use crate::source::SourceError;
 
 /// A comparison or a repair that could not be made.
@@ -31,6 +32,15 @@ pub enum VerifyError {
         /// The driver's error.
         #[source]
         cause: Box<mysql_async::Error>,
+    },
+    /// A table can't be read, or its rows can't be written.
+    #[error("{}: {error}", .side.word())]
+    Scan {
+        /// Which server was read.
+        side: Side,
+        /// What is wrong.
+        #[source]
+        error: ScanError,
     },
     /// A server answered what no statement of ours asks for.
     #[error("{} {doing}: the answer can't be read: {why}", .side.word())]
@@ -137,12 +147,16 @@ impl VerifyError {
             Self::Sink(error) => error.code(),
             Self::Endpoint(error) => error.code(),
             Self::Statement { side, cause, .. } => side.code(cause),
+            Self::Scan { side, error } => match (side, error) {
+                (Side::Sink, ScanError::Sql { cause, .. }) => side.code(cause),
+                _ => error.code(),
+            },
             Self::Answer { side, .. } => match side {
                 Side::Source => code::SOURCE_PROTOCOL,
                 Side::Sink => code::SINK_PROTOCOL,
             },
             Self::NoSuchTable { .. } => code::NO_SUCH_TABLE,
-            Self::NoKey { .. } => code::KEYLESS,
+            Self::NoKey { .. } => code::NO_KEY,
             Self::Copying { .. } => code::TABLE_BEING_COPIED,
             Self::Condition { .. } => code::BAD_CONDITION,
             Self::StandsStill { .. } => code::SINK_STANDS_STILL,
@@ -152,9 +166,12 @@ impl VerifyError {
     /// Whether the table has changed since its definition was read, and may be looked at anew.
     pub(super) fn is_stale(&self) -> bool {
         // ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE, ER_KEY_DOES_NOT_EXIST, ER_TABLE_DEF_CHANGED.
-        matches!(self, Self::Statement { cause, .. }
-            if matches!(&**cause, mysql_async::Error::Server(error)
-                if matches!(error.code, 1054 | 1146 | 1176 | 1412)))
+        match self {
+            Self::Scan { error, .. } => error.is_stale(),
+            Self::Statement { cause, .. } => matches!(&**cause, mysql_async::Error::Server(error)
+                if matches!(error.code, 1054 | 1146 | 1176 | 1412)),
+            _ => false,
+        }
     }
 
     /// Whether the sink's transaction was a victim of a lock, and may be tried again: a lane that was writing
