@@ -74,6 +74,10 @@ points! {
     CommitBeforeOffset = "commit.before-offset";
     /// The sink has committed and nobody has been told.
     CommitAfterCommit = "commit.after-commit";
+    /// Nothing of a copied chunk is written.
+    CopyBeforeRows = "copy.before-rows";
+    /// A copied chunk is written; it isn't committed.
+    CopyAfterRows = "copy.after-rows";
     /// At-least-once: data are committed, their offset isn't.
     DeliveryDataCommitted = "delivery.data-committed";
     /// At-most-once: an offset is committed, its data aren't.

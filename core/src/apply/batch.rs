@@ -31,6 +31,15 @@ pub struct Batch {
     pub unique_checks: bool,
 }
 
+/// What a table on the sink is known to hold when a change of it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// What the source had before the change.
+    Strict,
+    /// Anything between that and what the source has now: the table is being copied.
+    Relaxed,
+}
+
 /// Merges row changes.
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -111,9 +120,9 @@ impl BatchBuilder {
 
     /// Whether rows with these checks can join the batch; if not, it must be taken first, unless it is
     /// empty.
-    pub fn accepts(&self, event: &RowsEvent<'_>) -> bool {
+    pub fn accepts(&self, event: &RowsEvent<'_>, history: History) -> bool {
         self.batch.changes == 0
-            || (self.batch.foreign_key_checks == foreign_key_checks(event)
+            || (self.batch.foreign_key_checks == foreign_key_checks(event, history)
                 && self.batch.unique_checks != event.flags.relaxed_unique_checks())
     }
 
@@ -121,7 +130,12 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub fn rows(&mut self, plan: &Arc<TablePlan>, event: &RowsEvent<'_>) -> Result<(), ApplyError> {
+    pub fn rows(
+        &mut self,
+        plan: &Arc<TablePlan>,
+        event: &RowsEvent<'_>,
+        history: History,
+    ) -> Result<(), ApplyError> {
         let gtid = self.batch.transactions.last().cloned();
         let gtid = gtid
             .as_ref()
@@ -131,19 +145,23 @@ impl BatchBuilder {
             // In order: what was merged comes first.
             self.build()?;
         }
-        self.batch.foreign_key_checks = foreign_key_checks(event);
+        let idempotent = self.idempotent || history == History::Relaxed;
+        self.batch.foreign_key_checks = foreign_key_checks(event, history);
         self.batch.unique_checks = !event.flags.relaxed_unique_checks();
         let in_order = partial
             || plan.key_columns == 0
             || (self.batch.foreign_key_checks && plan.target.foreign_keys);
         if partial {
-            if self.idempotent {
+            if idempotent {
                 // Twice applied, a part of a document is not what it was; and a row that isn't there can't
                 // be made from a part.
                 return Err(ApplyError::PartialImage {
                     gtid: gtid.to_string(),
                     table: plan.name(),
-                    detail: "only delivery = \"exactly-once\" takes parts of rows",
+                    detail: match history {
+                        History::Strict => "only delivery = \"exactly-once\" takes parts of rows",
+                        History::Relaxed => "a table that is being copied takes no parts of rows",
+                    },
                 });
             }
             check_part(plan, event, gtid)?;
@@ -156,7 +174,7 @@ impl BatchBuilder {
         let effect = if in_order {
             None
         } else {
-            Some(self.effect(plan))
+            Some(self.effect(plan, idempotent))
         };
         let decode = |source: DecodeError| ApplyError::Decode {
             gtid: gtid.to_string(),
@@ -172,6 +190,7 @@ impl BatchBuilder {
                     after: row.after.map(|image| self.arena.keep(image)),
                     transaction,
                     part: partial.then(|| Box::new(part(event, plan, row.partial_json))),
+                    idempotent,
                 });
                 continue;
             };
@@ -194,14 +213,18 @@ impl BatchBuilder {
         Ok(())
     }
 
-    fn effect(&mut self, plan: &Arc<TablePlan>) -> usize {
-        *self
+    fn effect(&mut self, plan: &Arc<TablePlan>, idempotent: bool) -> usize {
+        let at = *self
             .by_plan
             .entry(Arc::as_ptr(plan).addr())
             .or_insert_with(|| {
                 self.tables.push(net::TableEffect::new(Arc::clone(plan)));
                 self.tables.len() - 1
-            })
+            });
+        if let Some(effect) = self.tables.get_mut(at) {
+            effect.idempotent |= idempotent;
+        }
+        at
     }
 
     /// Turns what was merged so far into statements; what comes later runs after them.
@@ -221,7 +244,7 @@ impl BatchBuilder {
         for effect in &mut self.tables {
             let columns = bitmap(&mut self.bitmaps, effect.plan.map.columns.len());
             let out = &mut self.batch.statements;
-            if self.idempotent {
+            if effect.idempotent {
                 idempotent::of_effect(effect, &self.arena, columns, out).map_err(decode)?;
             } else {
                 statement::of_effect(effect, &self.arena, columns, out).map_err(decode)?;
@@ -230,7 +253,7 @@ impl BatchBuilder {
         for change in &self.ordered {
             let columns = bitmap(&mut self.bitmaps, change.plan.map.columns.len());
             let out = &mut self.batch.statements;
-            if self.idempotent {
+            if change.idempotent {
                 idempotent::of_change(change, &self.arena, columns, out).map_err(decode)?;
             } else {
                 statement::of_change(change, &self.arena, columns, out).map_err(decode)?;
@@ -314,8 +337,12 @@ fn part(event: &RowsEvent<'_>, plan: &TablePlan, json: PartialJson<'_>) -> Part 
 
 /// Whether the sink must check foreign keys, and cascade: not where the source's session didn't, and
 /// not where it logged the rows that it cascaded to, since they would be touched twice.
-fn foreign_key_checks(event: &RowsEvent<'_>) -> bool {
-    !event.flags.no_foreign_key_checks() && !event.flags.sql_foreign_keys()
+///
+/// And not for a table that is being copied: the row that this one refers to may come later.
+fn foreign_key_checks(event: &RowsEvent<'_>, history: History) -> bool {
+    history == History::Strict
+        && !event.flags.no_foreign_key_checks()
+        && !event.flags.sql_foreign_keys()
 }
 
 /// A bitmap with every column present.

@@ -48,16 +48,21 @@ pub fn of_change(
     out: &mut Vec<Statement>,
 ) -> Result<(), DecodeError> {
     let plan = &change.plan;
-    if plan.key_columns == 0 {
-        return statement::of_change(change, arena, columns, out);
-    }
     let begin = out.len();
+    if plan.key_columns == 0 {
+        statement::of_change(change, arena, columns, out)?;
+        for statement in out.get_mut(begin..).unwrap_or_default() {
+            statement.checked = false;
+        }
+        return Ok(());
+    }
     let part = |before, after| OrderedChange {
         plan: plan.clone(),
         before,
         after,
         transaction: change.transaction,
         part: None,
+        idempotent: true,
     };
     match (change.before, change.after) {
         (Some(before), Some(after)) => {
@@ -78,9 +83,10 @@ pub fn of_change(
     Ok(())
 }
 
-/// Makes each INSERT one that a present row does not stop.
+/// Makes each INSERT one that a present row does not stop; how many rows match is no longer told.
 fn rewrite(statements: &mut [Statement], in_place: bool) {
     for statement in statements {
+        statement.checked = false;
         if statement.operation != Operation::Insert {
             continue;
         }

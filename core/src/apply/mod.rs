@@ -19,7 +19,7 @@ pub mod batch;
 pub mod mirrored;
 mod error;
 
-pub use batch::{Batch, BatchBuilder};
+pub use batch::{Batch, BatchBuilder, History};
 pub use error::ApplyError;
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct TableEffect {
     entries: HashMap<Box<[u8]>, Entry>,
     /// Source columns that any update changed, as a mask.
     pub changed: u64,
+    /// Whether its statements must be right whatever rows are there: see [`super::idempotent`].
+    pub idempotent: bool,
 }
 
 /// What a batch does to one row.
@@ -161,6 +163,7 @@ impl TableEffect {
             plan,
             entries: HashMap::new(),
             changed: 0,
+            idempotent: false,
         }
     }
 

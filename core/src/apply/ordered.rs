@@ -24,6 +24,8 @@ pub struct OrderedChange {
     pub transaction: u32,
     /// What of the row the source logged; `None` for all of it.
     pub part: Option<Box<Part>>,
+    /// Whether its statement must be right whatever row is there: see [`super::idempotent`].
+    pub idempotent: bool,
 }
 
 /// Which columns the images of a row have.

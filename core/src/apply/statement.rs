@@ -65,8 +65,10 @@ pub struct Statement {
     pub operation: Operation,
     /// Its text.
     pub sql: Vec<u8>,
-    /// Its rows; it must match as many.
+    /// Its rows; it must match as many if it is `checked`.
     pub rows: Vec<RowOrigin>,
+    /// Whether it must match as many rows as it has.
+    pub checked: bool,
     /// Whether it writes what a strict session refuses: an ENUM's empty label of an invalid value.
     lenient: bool,
 }
@@ -482,6 +484,7 @@ impl<'a> Builder<'a> {
             operation,
             sql,
             rows: Vec::new(),
+            checked: true,
             lenient: false,
         }
     }

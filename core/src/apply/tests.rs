@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use towpath_protocol::gtid::{Gtid, GtidOrigin};
 
 use super::ApplyError;
-use super::batch::BatchBuilder;
+use super::batch::{BatchBuilder, History};
 use super::literal::{BINARY_COLLATION, Form, write_cell, write_quoted};
 use super::net::{Arena, Entry, TableEffect};
 use super::plan::{TablePlan, mask_bit};
@@ -438,22 +438,32 @@ fn a_batch_has_one_setting_of_the_checks() {
 
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid(1));
-    assert!(builder.accepts(&plain) && builder.accepts(&unchecked));
-    builder.rows(&plan, &plain).unwrap();
-    assert!(builder.accepts(&plain) && !builder.accepts(&unchecked) && !builder.accepts(&relaxed));
+    assert!(
+        builder.accepts(&plain, History::Strict) && builder.accepts(&unchecked, History::Strict)
+    );
+    builder.rows(&plan, &plain, History::Strict).unwrap();
+    assert!(
+        builder.accepts(&plain, History::Strict)
+            && !builder.accepts(&unchecked, History::Strict)
+            && !builder.accepts(&relaxed, History::Strict)
+    );
     let batch = builder.take().unwrap();
     assert!(batch.foreign_key_checks && batch.unique_checks);
     assert_eq!((batch.changes, batch.transactions), (1, vec![gtid(1)]));
-    assert!(builder.is_empty() && builder.accepts(&relaxed));
+    assert!(builder.is_empty() && builder.accepts(&relaxed, History::Strict));
 
     // Where the source logs what its foreign keys cascade to, the sink must not cascade again.
     let logged = rows_body(EventType::WRITE_ROWS, SQL_FOREIGN_KEYS, &[image(1, OLD)]);
     let logged = RowsEvent::parse(EventType::WRITE_ROWS, &logged).unwrap();
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid(2));
-    builder.rows(&plan, &logged).unwrap();
-    assert!(builder.accepts(&unchecked) && !builder.accepts(&relaxed) && !builder.accepts(&plain));
-    builder.rows(&plan, &unchecked).unwrap();
+    builder.rows(&plan, &logged, History::Strict).unwrap();
+    assert!(
+        builder.accepts(&unchecked, History::Strict)
+            && !builder.accepts(&relaxed, History::Strict)
+            && !builder.accepts(&plain, History::Strict)
+    );
+    builder.rows(&plan, &unchecked, History::Strict).unwrap();
     assert!(!builder.take().unwrap().foreign_key_checks);
 }
 
@@ -549,7 +559,7 @@ fn a_part_of_a_row_goes_alone_and_in_order() {
     builder.begin(&gtid(1));
     let mut add = |kind, body: Vec<u8>| {
         let event = RowsEvent::parse(kind, &body).unwrap();
-        builder.rows(&plan, &event).unwrap();
+        builder.rows(&plan, &event, History::Strict).unwrap();
     };
     let whole = |id, v| image(id, Row { u: Some(id), v });
     add(

@@ -122,6 +122,65 @@ impl Lane {
         Ok(())
     }
 
+    /// Writes copied rows and commits them with how far the copy is; always in one transaction, whatever the
+    /// sink's `delivery`. A source transaction must not be open in the lane.
+    ///
+    /// # Errors
+    /// As [`Lane::apply`].
+    pub async fn copy(
+        &mut self,
+        statements: &[Vec<u8>],
+        advance: &Advance,
+    ) -> Result<(), SinkError> {
+        let mut tries = 1;
+        loop {
+            match self.try_copy(statements, advance).await {
+                Err(error) if is_lock_conflict(&error) && tries < TRIES_MAX => {
+                    warn!(sink = self.session.sink(), tries, code = %error.code(), %error, "trying the chunk again");
+                    tokio::time::sleep(Duration::from_millis(20 << tries)).await;
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_copy(
+        &mut self,
+        statements: &[Vec<u8>],
+        advance: &Advance,
+    ) -> Result<(), SinkError> {
+        self.session.reach(Point::CopyBeforeRows).await?;
+        // The rows that these refer to may come later.
+        self.session
+            .set_checks(Checks {
+                foreign_keys: false,
+                unique: true,
+            })
+            .await?;
+        self.session.execute("begin", "BEGIN").await?;
+        self.open = true;
+        for statement in statements {
+            if statement.len() > STATEMENT_BYTES_MAX {
+                match self.pieces(statement).await {
+                    Ok(_) => {}
+                    Err(lost @ (SinkError::Connection { .. } | SinkError::Answers { .. })) => {
+                        return Err(lost);
+                    }
+                    Err(error) => {
+                        self.roll_back().await?;
+                        return Err(error);
+                    }
+                }
+            } else {
+                self.text("write copied rows", statement).await?;
+            }
+        }
+        self.session.reach(Point::CopyAfterRows).await?;
+        self.open = false;
+        self.offset.commit(&mut self.session, advance).await
+    }
+
     async fn try_apply(
         &mut self,
         batch: &Batch,
@@ -215,7 +274,7 @@ impl Lane {
             packet.extend_from_slice(b"; ");
             count += 1;
             // An INSERT inserts all of its rows or fails.
-            if statement.operation != Operation::Insert {
+            if statement.checked && statement.operation != Operation::Insert {
                 packet.extend_from_slice(guard(statement.rows.len()).as_bytes());
                 packet.extend_from_slice(b"; ");
                 count += 1;
@@ -248,45 +307,49 @@ impl Lane {
         }
     }
 
-    /// Sends a large statement as the text of a prepared one, which the server joins of pieces: so that
-    /// no more than a piece of it is copied here.
+    /// Sends a large statement in pieces and checks the rows that it matched.
     async fn send_in_pieces(
         &mut self,
         batch: &Batch,
         statement: &Statement,
     ) -> Result<(), SinkError> {
-        const EXECUTE: &[u8] = b"PREPARE towpath_statement FROM @towpath; SET @towpath = NULL; \
-            EXECUTE towpath_statement; DEALLOCATE PREPARE towpath_statement";
-        let mut names = Vec::new();
-        for (n, piece) in statement.sql.chunks(PIECE_BYTES).enumerate() {
-            let name = format!("@towpath_{n}");
-            let mut sql = format!("SET {name} = ").into_bytes();
-            write_quoted(&mut sql, "_binary", piece);
-            self.text(&sql).await?;
-            names.push(name);
-        }
-        let joined = format!("SET @towpath = CONCAT({})", names.join(", "));
-        self.text(joined.as_bytes()).await?;
-        let forgotten = format!("SET {} = NULL", names.join(" = NULL, "));
-        self.text(forgotten.as_bytes()).await?;
-        match self.session.packet("apply a large row", EXECUTE, 4).await {
-            Ok(matched) => {
-                let matched = matched.get(2).copied().unwrap_or_default();
-                self.check(batch, statement, matched).await
-            }
-            Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
-                Err(lost)
-            }
-            Err((_, error)) => {
+        match self.pieces(&statement.sql).await {
+            Ok(matched) => self.check(batch, statement, matched).await,
+            Err(lost @ (SinkError::Connection { .. } | SinkError::Answers { .. })) => Err(lost),
+            Err(error) => {
                 self.roll_back().await?;
                 Err(self.refused(batch, statement, error).await?)
             }
         }
     }
 
-    /// Sends a part of a statement's text.
-    async fn text(&mut self, sql: &[u8]) -> Result<(), SinkError> {
-        match self.session.packet("send a large row", sql, 1).await {
+    /// Sends a large statement as the text of a prepared one, which the server joins of pieces: so that
+    /// no more than a piece of it is copied here. Answers how many rows it matched.
+    async fn pieces(&mut self, statement: &[u8]) -> Result<u64, SinkError> {
+        const EXECUTE: &[u8] = b"PREPARE towpath_statement FROM @towpath; SET @towpath = NULL; \
+            EXECUTE towpath_statement; DEALLOCATE PREPARE towpath_statement";
+        const SEND: &str = "send a large row";
+        let mut names = Vec::new();
+        for (n, piece) in statement.chunks(PIECE_BYTES).enumerate() {
+            let name = format!("@towpath_{n}");
+            let mut sql = format!("SET {name} = ").into_bytes();
+            write_quoted(&mut sql, "_binary", piece);
+            self.text(SEND, &sql).await?;
+            names.push(name);
+        }
+        let joined = format!("SET @towpath = CONCAT({})", names.join(", "));
+        self.text(SEND, joined.as_bytes()).await?;
+        let forgotten = format!("SET {} = NULL", names.join(" = NULL, "));
+        self.text(SEND, forgotten.as_bytes()).await?;
+        match self.session.packet("apply a large row", EXECUTE, 4).await {
+            Ok(matched) => Ok(matched.get(2).copied().unwrap_or_default()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Runs a statement whose matched rows mean nothing; rolls back where it is refused.
+    async fn text(&mut self, doing: &'static str, sql: &[u8]) -> Result<(), SinkError> {
+        match self.session.packet(doing, sql, 1).await {
             Ok(_) => Ok(()),
             Err((_, lost @ (SinkError::Connection { .. } | SinkError::Answers { .. }))) => {
                 Err(lost)
@@ -306,7 +369,7 @@ impl Lane {
         matched: u64,
     ) -> Result<(), SinkError> {
         let expected = statement.rows.len() as u64;
-        if matched == expected || self.delivery != Delivery::ExactlyOnce {
+        if matched == expected || !statement.checked {
             return Ok(());
         }
         let rows = self.differing_rows(batch, statement).await;

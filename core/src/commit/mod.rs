@@ -12,7 +12,8 @@
 //! COMMIT is lost, nobody guesses: the epoch is over, and the next takeover reads the row `FOR UPDATE`.
 //!
 //! **What is stored** ([`schema`]): one row of `towpath.offset` per pipeline and sink, one row of
-//! `towpath.offset_gtid` per origin. The position in the sink is the only one that counts.
+//! `towpath.offset_gtid` per origin, and one of `towpath.snapshot` per table whose rows are copied
+//! ([`copies`]): rows and how far their copy is are one commit, as data and offset are. The position in the sink is the only one that counts.
 //!
 //! **DDL** commits by itself, so it has a record of intent and, on a sink with GTIDs, a GTID of its own,
 //! by which the sink itself knows whether the statement ran ([`ddl`]).
@@ -21,6 +22,7 @@ pub mod preflight;
 pub mod schema;
 pub mod session;
 pub mod lock;
+pub mod copies;
 pub mod takeover;
 pub mod offset;
 pub mod lane;

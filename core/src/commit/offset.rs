@@ -6,6 +6,7 @@ use towpath_protocol::position::BinlogPosition;
 use uuid::Uuid;
 
 use super::SinkError;
+use super::copies::{self, TableCopy};
 use super::ddl::DdlIntent;
 use super::session::{Session, quote};
 use super::takeover::Held;
@@ -29,6 +30,8 @@ pub struct Advance {
     pub commit_time_us: Option<u64>,
     /// What happens to the record of intent of a DDL statement.
     pub ddl: DdlChange,
+    /// How far the copies of tables are.
+    pub copies: Vec<TableCopy>,
 }
 
 /// A change to the record of intent.
@@ -53,7 +56,10 @@ impl Advance {
 
     /// Whether a commit would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.gtids.is_empty() && self.position.is_none() && matches!(self.ddl, DdlChange::Keep)
+        self.gtids.is_empty()
+            && self.position.is_none()
+            && matches!(self.ddl, DdlChange::Keep)
+            && self.copies.is_empty()
     }
 }
 
@@ -126,11 +132,16 @@ impl OffsetWriter {
         self.epoch
     }
 
-    /// Writes the position where replication starts, before the first change.
+    /// Writes the position where replication starts, before the first change, and the tables that are to be
+    /// copied.
     ///
     /// # Errors
     /// As [`OffsetWriter::commit`].
-    pub async fn commit_start(&mut self, session: &mut Session) -> Result<(), SinkError> {
+    pub async fn commit_start(
+        &mut self,
+        session: &mut Session,
+        to_copy: &[TableCopy],
+    ) -> Result<(), SinkError> {
         let all = std::mem::take(&mut self.gtids);
         let advance = Advance {
             gtids: all,
@@ -138,6 +149,7 @@ impl OffsetWriter {
         };
         session.reach(Point::StartBeforeOffset).await?;
         session.execute("write the start", "BEGIN").await?;
+        copies::list(session, to_copy, &self.key_values).await?;
         self.commit(session, &advance).await?;
         session.reach(Point::StartAfterOffset).await
     }
@@ -246,6 +258,11 @@ impl OffsetWriter {
             sql.push_str(" ON DUPLICATE KEY UPDATE intervals = VALUES(intervals); ");
             statements += 1;
         }
+        for copy in &advance.copies {
+            sql.push_str(&copies::put(copy, &self.key_values));
+            sql.push_str("; ");
+            statements += 1;
+        }
         sql.push_str(&format!(
             "UPDATE towpath.`offset` SET commit_seq = {}, source_uuid = '{}'",
             self.commit_seq + 1,
@@ -303,6 +320,7 @@ mod tests {
             position: None,
             ddl_seq: 3,
             ddl_intent: None,
+            copies: Vec::new(),
         };
         OffsetWriter::new(
             "it's",
@@ -335,7 +353,7 @@ mod tests {
                 offset: 99,
             }),
             commit_time_us: Some(1_700_000_000_000_001),
-            ddl: DdlChange::Keep,
+            ..Advance::default()
         };
         assert_eq!(
             statements(&writer(&format!("{A}:1-5:9,{B}:1")), &advance),
@@ -391,5 +409,25 @@ mod tests {
         };
         assert!(update.contains(", ddl_intent = NULL WHERE "), "{update}");
         assert!(!done.is_empty() && Advance::default().is_empty());
+    }
+
+    #[test]
+    fn how_far_a_copy_is_goes_before_the_guarded_row() {
+        let advance = Advance {
+            copies: vec![TableCopy::waiting("d", "t"), TableCopy::waiting("d", "u")],
+            ..Advance::default()
+        };
+        assert!(!advance.is_empty());
+        let [one, other, update, guarded, commit] = &statements(&writer(""), &advance)[..] else {
+            panic!()
+        };
+        for put in [one, other] {
+            assert!(put.starts_with("INSERT INTO towpath.snapshot "), "{put}");
+        }
+        assert!(update.starts_with("UPDATE towpath.`offset` "), "{update}");
+        assert_eq!(
+            (guarded.as_str(), commit.as_str()),
+            (guard(1).as_str(), "COMMIT")
+        );
     }
 }

@@ -3,6 +3,9 @@
 /// The schema's name.
 pub const DATABASE: &str = "towpath";
 
+/// How many tables there are.
+pub const TABLES: u64 = 3;
+
 /// Creates what is missing; harmless where everything exists.
 ///
 /// `offset` has one row per pipeline and sink. `commit_seq` counts commits of this sink and belongs to
@@ -12,6 +15,9 @@ pub const DATABASE: &str = "towpath";
 /// `ddl_seq` numbers the DDL statements that were carried; `ddl_intent` is the one in progress (JSON).
 ///
 /// `offset_gtid` has one row per origin (server UUID and tag): the intervals that the sink holds.
+///
+/// `snapshot` has one row per table whose rows are copied: see [`super::copies`]. Keys are JSON arrays of SQL
+/// literals.
 pub const STATEMENTS: &[&str] = &[
     "CREATE DATABASE IF NOT EXISTS towpath",
     "CREATE TABLE IF NOT EXISTS towpath.`offset` (\
@@ -38,4 +44,20 @@ pub const STATEMENTS: &[&str] = &[
        tag VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '', \
        intervals MEDIUMTEXT CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
        PRIMARY KEY (pipeline, sink, source_uuid, tag)) ENGINE=InnoDB",
+    "CREATE TABLE IF NOT EXISTS towpath.snapshot (\
+       pipeline VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+       sink VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+       `database` VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+       `table` VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+       state VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+       `condition` TEXT CHARACTER SET utf8mb4 NULL, \
+       key_columns JSON NULL, \
+       after_key JSON NULL, \
+       until_key JSON NULL, \
+       rows_copied BIGINT UNSIGNED NOT NULL DEFAULT 0, \
+       rows_estimated BIGINT UNSIGNED NULL, \
+       settles_at MEDIUMTEXT CHARACTER SET ascii COLLATE ascii_bin NULL, \
+       begun DATETIME(6) NULL, \
+       ended DATETIME(6) NULL, \
+       PRIMARY KEY (pipeline, sink, `database`, `table`)) ENGINE=InnoDB",
 ];

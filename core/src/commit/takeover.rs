@@ -13,6 +13,7 @@ use towpath_protocol::position::BinlogPosition;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::copies::{self, TableCopy};
 use super::ddl::DdlIntent;
 use super::lock::{Lane, lock_name};
 use super::session::{Session, quote};
@@ -84,6 +85,8 @@ pub struct Held {
     pub ddl_seq: u64,
     /// The DDL statement that was in progress.
     pub ddl_intent: Option<DdlIntent>,
+    /// The tables that were copied, are, or will be.
+    pub copies: Vec<TableCopy>,
 }
 
 struct Fence {
@@ -172,10 +175,10 @@ async fn ensure_row(claim: &Claim, session: &mut Session) -> Result<(), SinkErro
         .first(
             "look for the offset tables",
             "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'towpath' \
-             AND table_name IN ('offset', 'offset_gtid')",
+             AND table_name IN ('offset', 'offset_gtid', 'snapshot')",
         )
         .await?;
-    if exists != Some(2) {
+    if exists != Some(schema::TABLES) {
         for statement in schema::STATEMENTS {
             session
                 .execute("create the offset tables", statement)
@@ -402,7 +405,9 @@ async fn read_held(
             ),
         )
         .await?;
+    let copies = copies::read(session, &key, "FOR UPDATE").await?;
     session.execute("read the position", "COMMIT").await?;
+    let copies = copies.map_err(|(what, why)| unreadable(claim, what, why))?;
     let Some((commit_seq, source_uuid, source_file, source_offset, ddl_seq, ddl_intent)) = row
     else {
         let fence = read_fence(claim, session).await?;
@@ -439,6 +444,7 @@ async fn read_held(
             .map(|(file, offset)| BinlogPosition { file, offset }),
         ddl_seq,
         ddl_intent,
+        copies,
     })
 }
 

@@ -9,13 +9,47 @@ use crate::commit::offset::Advance;
 use crate::queue::Lease;
 
 /// Work for a lane.
-struct Job {
-    batch: Batch,
-    advance: Option<Advance>,
-    /// Whether the batch ends with a whole source transaction.
-    whole: bool,
-    /// Of the memory that the batch takes.
-    lease: Option<Lease>,
+enum Job {
+    Apply {
+        batch: Batch,
+        advance: Option<Advance>,
+        /// Whether the batch ends with a whole source transaction.
+        whole: bool,
+        /// Of the memory that the batch takes.
+        lease: Option<Lease>,
+    },
+    Copy {
+        statements: Vec<Vec<u8>>,
+        advance: Advance,
+    },
+}
+
+impl Job {
+    async fn run(self, lane: &mut Lane) -> Result<Done, SinkError> {
+        let (changes, advance) = match self {
+            Job::Apply {
+                batch,
+                advance,
+                whole,
+                lease: _lease,
+            } => {
+                lane.apply(&batch, advance.as_ref(), whole).await?;
+                (batch.changes, advance)
+            }
+            Job::Copy {
+                statements,
+                advance,
+            } => {
+                lane.copy(&statements, &advance).await?;
+                (0, Some(advance))
+            }
+        };
+        Ok(Done {
+            changes,
+            advance,
+            commit_seq: lane.offset().commit_seq(),
+        })
+    }
 }
 
 /// A job that is done: committed, if it had an advance.
@@ -41,24 +75,10 @@ impl LaneTask {
         let (jobs, mut jobs_received) = mpsc::channel::<Job>(1);
         let (done_sender, done) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(Job {
-                batch,
-                advance,
-                whole,
-                lease,
-            }) = jobs_received.recv().await
-            {
-                let result = lane.apply(&batch, advance.as_ref(), whole).await;
+            while let Some(job) = jobs_received.recv().await {
+                let result = job.run(&mut lane).await;
                 let failed = result.is_err();
-                let changes = batch.changes;
-                drop(batch);
-                drop(lease);
-                let done = result.map(|()| Done {
-                    changes,
-                    advance,
-                    commit_seq: lane.offset().commit_seq(),
-                });
-                if done_sender.send(done).await.is_err() || failed {
+                if done_sender.send(result).await.is_err() || failed {
                     break;
                 }
             }
@@ -84,18 +104,29 @@ impl LaneTask {
         whole: bool,
         lease: Option<Lease>,
     ) {
+        self.send(Job::Apply {
+            batch,
+            advance,
+            whole,
+            lease,
+        })
+        .await;
+    }
+
+    /// Begins to write copied rows; the lane must not be busy, nor inside a source transaction.
+    pub(super) async fn copy(&mut self, statements: Vec<Vec<u8>>, advance: Advance) {
+        self.send(Job::Copy {
+            statements,
+            advance,
+        })
+        .await;
+    }
+
+    async fn send(&mut self, job: Job) {
         debug_assert!(!self.busy, "one job at a time");
         self.busy = true;
         // A lane that ended is noticed where its answer is awaited.
-        let _ = self
-            .jobs
-            .send(Job {
-                batch,
-                advance,
-                whole,
-                lease,
-            })
-            .await;
+        let _ = self.jobs.send(job).await;
     }
 
     /// Waits for the present job. Cancelling it loses nothing.

@@ -44,7 +44,7 @@ pub use hook::{
 pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
 pub use pipeline::{
     ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, QueueKind, QueueSpec,
-    RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
+    RestartSpec, SinkSpec, SnapshotMode, SnapshotSpec, SourceSpec,
 };
 pub use start::{StartAt, StartParseError};
 pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};

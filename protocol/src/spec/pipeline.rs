@@ -17,6 +17,8 @@ pub struct PipelineSpec {
     pub queue: QueueSpec,
     /// Where the data go; exactly one in this version.
     pub sinks: Vec<SinkSpec>,
+    /// How existing rows are copied.
+    pub snapshot: SnapshotSpec,
     /// How source transactions are merged into sink transactions.
     pub apply: ApplySpec,
     /// What is done about schema changes.
@@ -62,13 +64,42 @@ pub struct SourceSpec {
 /// Whether existing rows are copied before the binlog is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SnapshotMode {
-    /// Copy, then follow. Not in this version.
+    /// Copy and follow, both at once.
     Initial,
     /// Follow only.
     #[default]
     Never,
-    /// Copy, then end. Not in this version.
+    /// Copy, follow until the copy is as of one moment, then end.
     Only,
+}
+
+/// How existing rows are copied, at the first start or at an operator's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotSpec {
+    /// Tables that are copied at the same time, each with a connection to the source: 1 to 16.
+    pub tables_at_once: u8,
+    /// How long reading or writing one chunk shall take, in milliseconds: 20 to 10,000. The stream waits for
+    /// about as long.
+    pub chunk_ms: u64,
+    /// Most rows that are copied each second; `None` is as fast as it can.
+    pub rows_per_second_max: Option<u64>,
+    /// The copy rests while the stream is further behind than this, in milliseconds.
+    pub lag_max_ms: u64,
+    /// Tables without a key that may be copied all the same.
+    pub allow_keyless: Option<TableFilter>,
+}
+
+impl Default for SnapshotSpec {
+    /// Two tables at once, in chunks of a quarter of a second, unless the stream is half a minute behind.
+    fn default() -> Self {
+        Self {
+            tables_at_once: 2,
+            chunk_ms: 250,
+            rows_per_second_max: None,
+            lag_max_ms: 30_000,
+            allow_keyless: None,
+        }
+    }
 }
 
 /// What lies between source and sinks.

@@ -403,7 +403,7 @@ impl SinkFacts {
                     self.grants
                         .has_on_table(name, super::schema::DATABASE, table)
                 };
-                !(has_tables && has("offset") && has("offset_gtid"))
+                !(has_tables && has("offset") && has("offset_gtid") && has("snapshot"))
             })
             .collect();
         Finding::new(

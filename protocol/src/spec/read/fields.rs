@@ -49,6 +49,34 @@ pub(super) const BATCH_BYTES: Quantity = Quantity {
     },
 };
 
+pub(super) const TABLES_AT_ONCE: Bound = Bound {
+    range: 1..=16,
+    show: plain,
+    why: "each takes a connection to the source, and memory for two chunks",
+};
+
+pub(super) const CHUNK_MS: Quantity = Quantity {
+    name: "duration",
+    parse: units::parse_duration,
+    plain_numbers: false,
+    bound: Bound {
+        range: 20..=10_000,
+        show: units::duration_text,
+        why: "below, round trips cost more than rows; above, the stream waits too long",
+    },
+};
+
+pub(super) const COPY_LAG_MS: Quantity = Quantity {
+    name: "duration",
+    parse: units::parse_duration,
+    plain_numbers: false,
+    bound: Bound {
+        range: 1000..=86_400_000,
+        show: units::duration_text,
+        why: "below, the copy hardly moves; above, it is no bound",
+    },
+};
+
 pub(super) const REPLICAS: Bound = Bound {
     range: 1..=5,
     show: plain,
@@ -111,6 +139,10 @@ pub(super) const ROOT: &[Field] = &[
         next: "write a table [[sink]] with name and url",
     },
     Field {
+        name: "snapshot",
+        next: "write a table [snapshot]",
+    },
+    Field {
         name: "apply",
         next: "write a table [apply]",
     },
@@ -133,6 +165,29 @@ pub(super) const ROOT: &[Field] = &[
     Field {
         name: "restart",
         next: "write a table [restart]",
+    },
+];
+
+pub(super) const SNAPSHOT: &[Field] = &[
+    Field {
+        name: "tables_at_once",
+        next: "write tables_at_once = 2",
+    },
+    Field {
+        name: "chunk_time",
+        next: "write chunk_time = \"250ms\" (units ms, s, m, h)",
+    },
+    Field {
+        name: "rows_per_second_max",
+        next: "write rows_per_second_max = 20000",
+    },
+    Field {
+        name: "lag_max",
+        next: "write lag_max = \"30s\" (units ms, s, m, h)",
+    },
+    Field {
+        name: "allow_keyless",
+        next: "write allow_keyless = [\"shop.log\"]",
     },
 ];
 
@@ -197,7 +252,7 @@ pub(super) const SOURCE: &[Field] = &[
     },
     Field {
         name: "snapshot",
-        next: "write snapshot = \"never\"",
+        next: "write snapshot = \"initial\", \"never\" or \"only\"",
     },
     Field {
         name: "server_id",

@@ -11,7 +11,7 @@ use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
     ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, QueueKind, QueueSpec,
-    RestartSpec, SinkSpec, SnapshotMode, SourceSpec,
+    RestartSpec, SinkSpec, SnapshotMode, SnapshotSpec, SourceSpec,
 };
 use super::tables::{TableFilter, TableRule};
 use super::{
@@ -92,6 +92,7 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
     let source = top.table("source", SOURCE).and_then(|table| source(&table));
     let queue = queue(top);
     let sinks = sinks(top, source.as_ref());
+    let snapshot = snapshot(top);
     let apply = apply(top, &queue);
     let ddl = ddl(top);
     let alert = alert::alert(top, with_hooks);
@@ -104,6 +105,7 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
         source,
         queue,
         sinks,
+        snapshot,
         apply,
         ddl,
         alert,
@@ -129,10 +131,11 @@ fn source(table: &Section<'_>) -> Option<SourceSpec> {
             ("only", SnapshotMode::Only),
         ],
     );
-    if let Some(SnapshotMode::Initial | SnapshotMode::Only) = snapshot {
-        let message = "the first copy is not in this version; copy the data first, then write \
-                       snapshot = \"never\" and a start that fits the copy";
-        table.document.report(&table.place_of("snapshot"), message);
+    if let Some(SnapshotMode::Initial | SnapshotMode::Only) = snapshot
+        && start != StartAt::Now
+    {
+        let message = "a first copy begins now; remove start, or write snapshot = \"never\"";
+        table.document.report(&table.place_of("start"), message);
     }
     let server_id = table
         .integer("server_id", &SERVER_ID)
@@ -147,6 +150,35 @@ fn source(table: &Section<'_>) -> Option<SourceSpec> {
         server_id,
         heartbeat_ms: heartbeat_ms.unwrap_or(HEARTBEAT_MS_DEFAULT),
     })
+}
+
+fn snapshot(top: &Section<'_>) -> SnapshotSpec {
+    let default = SnapshotSpec::default();
+    let Some(table) = top.table("snapshot", SNAPSHOT) else {
+        return default;
+    };
+    let tables = table.integer("tables_at_once", &TABLES_AT_ONCE);
+    let keyless = table.parsed_array("allow_keyless", str::parse::<TableRule>);
+    let allow_keyless = keyless.filter(|rules| !rules.is_empty()).and_then(|rules| {
+        let filter = TableFilter::new(rules).map_err(|error| {
+            let place = table.place_of("allow_keyless");
+            table.document.report(&place, error.to_string());
+        });
+        filter.ok()
+    });
+    SnapshotSpec {
+        tables_at_once: tables
+            .and_then(|tables| u8::try_from(tables).ok())
+            .unwrap_or(default.tables_at_once),
+        chunk_ms: table
+            .quantity("chunk_time", &CHUNK_MS)
+            .unwrap_or(default.chunk_ms),
+        rows_per_second_max: table.integer("rows_per_second_max", &ROWS_PER_SECOND),
+        lag_max_ms: table
+            .quantity("lag_max", &COPY_LAG_MS)
+            .unwrap_or(default.lag_max_ms),
+        allow_keyless,
+    }
 }
 
 fn tables(table: &Section<'_>) -> Option<TableFilter> {

@@ -130,6 +130,7 @@ fn the_complete_example_parses() {
             datasource: None,
             delivery: Delivery::ExactlyOnce,
         }],
+        snapshot: SnapshotSpec::default(),
         apply: ApplySpec {
             batch_rows_max: 10_000,
             batch_bytes_max: 4 << 20,
@@ -254,6 +255,28 @@ fn rules_for_schema_changes_are_read() {
     ] {
         assert_eq!(ddl.rule(class), rule, "{class:?}");
     }
+}
+
+#[test]
+fn how_the_first_copy_goes_is_read() {
+    let text = least_with("tables = [", "snapshot = \"initial\"\ntables = [");
+    let spec = parse(&text).unwrap();
+    assert_eq!(
+        (spec.source.snapshot, spec.source.start, spec.snapshot),
+        (SnapshotMode::Initial, StartAt::Now, SnapshotSpec::default())
+    );
+    let text = format!(
+        "{text}[snapshot]\ntables_at_once = 3\nchunk_time = \"1s\"\nrows_per_second_max = 500\n\
+         lag_max = \"5s\"\nallow_keyless = [\"shop.log\"]\n"
+    );
+    let expected = SnapshotSpec {
+        tables_at_once: 3,
+        chunk_ms: 1000,
+        rows_per_second_max: Some(500),
+        lag_max_ms: 5000,
+        allow_keyless: Some(TableFilter::parse(&["shop.log"]).unwrap()),
+    };
+    assert_eq!(parse(&text).unwrap().snapshot, expected);
 }
 
 #[test]

@@ -47,10 +47,12 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
             ],
         ),
         (
-            EXAMPLE.replace("\"never\" ", "\"initial\""),
+            EXAMPLE
+                .replace("\"never\" ", "\"initial\"")
+                .replace("\"now\" ", "\"earliest\""),
             &[
-                "7: source.snapshot: the first copy is not in this version; copy the data \
-                 first, then write snapshot = \"never\" and a start that fits the copy",
+                "6: source.start: a first copy begins now; remove start, or write \
+                 snapshot = \"never\"",
             ],
         ),
         (
@@ -326,10 +328,16 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
             ],
         ),
         (
-            after(tables, "snapshot = \"only\""),
+            format!(
+                "{}[snapshot]\ntables_at_once = 0\nallow_keyless = [\"!a.b\"]\n",
+                after(tables, "snapshot = \"first\"")
+            ),
             &[
-                "5: source.snapshot: the first copy is not in this version; copy the data \
-                 first, then write snapshot = \"never\" and a start that fits the copy",
+                "5: source.snapshot: \"first\" is not one of initial, never, only",
+                "10: snapshot.tables_at_once: 0 is out of bounds; give 1 to 16 (each takes a \
+                 connection to the source, and memory for two chunks)",
+                "11: snapshot.allow_keyless: no rule includes a table; add one without \"!\", as in \
+                 \"shop.*\" or \"*.*\"",
             ],
         ),
         (
