@@ -12,9 +12,10 @@ use towpath_protocol::gtid::{GtidOrigin, GtidSet};
 use towpath_protocol::spec::Endpoint;
 use uuid::Uuid;
 
-use super::SinkError;
+use super::copies::{self, CopyState, TableCopy};
 use super::offset::guard;
 use super::session::{Session, quote};
+use super::{SinkError, schema};
 
 /// ER_BAD_DB_ERROR, ER_NO_SUCH_TABLE.
 const NOT_THERE: [u16; 2] = [1049, 1146];
@@ -22,11 +23,11 @@ const NOT_THERE: [u16; 2] = [1049, 1146];
 /// A transaction of the sink that holds the offset row of a pipeline.
 pub struct Intervention {
     session: Session,
-    pipeline: String,
     key: String,
     key_values: String,
     commit_seq: u64,
     gtids: GtidSet,
+    copies: Vec<TableCopy>,
 }
 
 impl Intervention {
@@ -42,14 +43,14 @@ impl Intervention {
     ) -> Result<Intervention, SinkError> {
         let mut session = Session::connect(sink, address).await?;
         let key = format!("pipeline = {} AND sink = {}", quote(pipeline), quote(sink));
+        ensure_tables(&mut session).await?;
         let no_place = || SinkError::NoPlace {
             sink: sink.to_owned(),
             pipeline: pipeline.to_owned(),
         };
         session.execute("lock the offset row", "BEGIN").await?;
-        let sql = format!(
-            "SELECT commit_seq, source_uuid FROM towpath.`offset` WHERE {key} FOR UPDATE"
-        );
+        let sql =
+            format!("SELECT commit_seq, source_uuid FROM towpath.`offset` WHERE {key} FOR UPDATE");
         let row: Option<(u64, Option<String>)> =
             match session.first("lock the offset row", &sql).await {
                 Err(SinkError::Server { code, .. }) if NOT_THERE.contains(&code) => {
@@ -64,19 +65,22 @@ impl Intervention {
             "SELECT source_uuid, tag, intervals FROM towpath.offset_gtid WHERE {key} FOR UPDATE"
         );
         let origins = session.rows("read the offset", &sql).await?;
-        let gtids = gtids_of(&origins).map_err(|why| SinkError::OffsetRow {
+        let unreadable = |(what, why)| SinkError::OffsetRow {
             sink: sink.to_owned(),
             pipeline: pipeline.to_owned(),
-            what: "towpath.offset_gtid",
+            what,
             why,
-        })?;
+        };
+        let gtids = gtids_of(&origins).map_err(|why| unreadable(("towpath.offset_gtid", why)))?;
+        let copies = copies::read(&mut session, &key, "FOR UPDATE").await?;
+        let copies = copies.map_err(unreadable)?;
         Ok(Intervention {
             session,
-            pipeline: pipeline.to_owned(),
             key,
             key_values: format!("{}, {}", quote(pipeline), quote(sink)),
             commit_seq,
             gtids,
+            copies,
         })
     }
 
@@ -95,39 +99,14 @@ impl Intervention {
         self.session.conn()
     }
 
-    /// How far the copy of a table is, as `towpath.snapshot` says; None if it isn't listed there.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub async fn copy_state(
-        &mut self,
-        database: &str,
-        table: &str,
-    ) -> Result<Option<CopyState>, SinkError> {
-        let sql = format!(
-            "SELECT state, settles_at FROM towpath.snapshot WHERE {} AND `database` = {} AND \
-             `table` = {} FOR UPDATE",
-            self.key,
-            quote(database),
-            quote(table)
-        );
-        let row: Option<(String, Option<String>)> =
-            self.session.first("read the state of a copy", &sql).await?;
-        let Some((state, settles_at)) = row else {
-            return Ok(None);
-        };
-        let settles_at = settles_at.unwrap_or_default();
-        let settles_at = settles_at.parse().map_err(|error| SinkError::OffsetRow {
-            sink: self.session.sink().to_owned(),
-            pipeline: self.pipeline.clone(),
-            what: "towpath.snapshot.settles_at",
-            why: format!("{error}"),
-        })?;
-        Ok(Some(CopyState { state, settles_at }))
+    /// How far each table's copy is.
+    pub fn copies(&self) -> &[TableCopy] {
+        &self.copies
     }
 
     /// From now on the table's rows are applied by key, whatever is there, until the sink holds `settles_at`.
-    /// A table that settles already goes on to do so until it holds both sets.
+    /// A table that settles already goes on to do so until it holds both sets; one that is being copied is left
+    /// as it is, since it settles after that.
     ///
     /// # Errors
     /// Those of the connection.
@@ -137,22 +116,20 @@ impl Intervention {
         table: &str,
         settles_at: &GtidSet,
     ) -> Result<(), SinkError> {
+        let mut copy = match self.copy_of(database, table) {
+            Some(copy) if matches!(copy.state, CopyState::Waiting | CopyState::Copying) => {
+                return Ok(());
+            }
+            Some(copy) => copy.clone(),
+            None => TableCopy::waiting(database, table),
+        };
         let mut all = settles_at.clone();
-        if let Some(CopyState { state, settles_at }) = self.copy_state(database, table).await?
-            && state == "settling"
-        {
-            all.add_set(&settles_at);
+        if let (CopyState::Settling, Some(before)) = (copy.state, &copy.settles_at) {
+            all.add_set(before);
         }
-        let sql = format!(
-            "INSERT INTO towpath.snapshot (pipeline, sink, `database`, `table`, state, settles_at, begun) \
-             VALUES ({}, {}, {}, 'settling', '{all}', UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE \
-             state = 'settling', settles_at = VALUES(settles_at), ended = NULL",
-            self.key_values,
-            quote(database),
-            quote(table)
-        );
-        self.session.execute("let a table settle", &sql).await?;
-        Ok(())
+        copy.state = CopyState::Settling;
+        copy.settles_at = Some(all);
+        self.put("let a table settle", copy).await
     }
 
     /// The table is to be copied anew, only the rows that meet `condition` if there is one.
@@ -165,17 +142,23 @@ impl Intervention {
         table: &str,
         condition: Option<&str>,
     ) -> Result<(), SinkError> {
-        let condition = condition.map_or_else(|| "NULL".to_owned(), quote);
-        let sql = format!(
-            "REPLACE INTO towpath.snapshot (pipeline, sink, `database`, `table`, state, `condition`) \
-             VALUES ({}, {}, {}, 'waiting', {condition})",
-            self.key_values,
-            quote(database),
-            quote(table),
-        );
-        self.session
-            .execute("have a table copied anew", &sql)
-            .await?;
+        let mut copy = TableCopy::waiting(database, table);
+        copy.condition = condition.map(str::to_owned);
+        self.put("have a table copied anew", copy).await
+    }
+
+    /// How far one table's copy is.
+    pub fn copy_of(&self, database: &str, table: &str) -> Option<&TableCopy> {
+        let mut all = self.copies.iter();
+        all.find(|copy| copy.database == database && copy.table == table)
+    }
+
+    async fn put(&mut self, doing: &'static str, copy: TableCopy) -> Result<(), SinkError> {
+        let sql = copies::put(&copy, &self.key_values);
+        self.session.execute(doing, &sql).await?;
+        let same = |other: &TableCopy| other.database == copy.database && other.table == copy.table;
+        self.copies.retain(|other| !same(other));
+        self.copies.push(copy);
         Ok(())
     }
 
@@ -197,13 +180,26 @@ impl Intervention {
     }
 }
 
-/// A row of `towpath.snapshot`, as far as an operator's change depends on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopyState {
-    /// `waiting`, `copying`, `settling` or `done`.
-    pub state: String,
-    /// The table is strict again once the sink holds this set.
-    pub settles_at: GtidSet,
+/// Creates the table of copies in a schema that an older version made. Before the transaction: it would end one.
+async fn ensure_tables(session: &mut Session) -> Result<(), SinkError> {
+    let found: Option<(u64, Option<u64>)> = session
+        .first(
+            "look for the offset tables",
+            "SELECT COUNT(*), SUM(table_name = 'offset') FROM information_schema.tables \
+             WHERE table_schema = 'towpath' AND table_name IN ('offset', 'offset_gtid', 'snapshot')",
+        )
+        .await?;
+    let Some((tables, Some(1))) = found else {
+        return Ok(());
+    };
+    if tables < schema::TABLES {
+        for statement in schema::STATEMENTS {
+            session
+                .execute("create the offset tables", statement)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 /// The set of rows of `towpath.offset_gtid`: `source_uuid`, `tag`, `intervals`.

@@ -375,7 +375,9 @@ impl Consumer {
             event_type => {
                 let rows = RowsEvent::parse(event_type, event.body)
                     .map_err(|source| decode(&chunk.gtid, source))?;
-                if !self.builder.accepts(&rows) || (self.is_full() && self.inside) {
+                if !self.builder.accepts(&rows, crate::apply::History::Strict)
+                    || (self.is_full() && self.inside)
+                {
                     self.make_room(&chunk.gtid).await?;
                 }
                 self.plans.check_defaults(&rows, &chunk.gtid).await?;
@@ -385,7 +387,8 @@ impl Consumer {
                         table_id: rows.table_id,
                     });
                 };
-                self.builder.rows(plan, &rows)?;
+                self.builder
+                    .rows(plan, &rows, crate::apply::History::Strict)?;
                 Ok(Outcome::Gathered)
             }
         }

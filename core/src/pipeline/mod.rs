@@ -293,7 +293,7 @@ async fn begin(
         gtids.clone(),
     );
     if fresh {
-        offset.commit_start(&mut rows).await?;
+        offset.commit_start(&mut rows, &[]).await?;
         info!(
             pipeline = claim.pipeline, sink = claim.sink, gtid_set = %gtids,
             "the sink has no offset yet; starting here"

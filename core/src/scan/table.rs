@@ -211,7 +211,13 @@ impl ScanTable {
         let by: Vec<String> = self
             .key_names()
             .into_iter()
-            .map(|(name, descending)| if descending { format!("{name} DESC") } else { name })
+            .map(|(name, descending)| {
+                if descending {
+                    format!("{name} DESC")
+                } else {
+                    name
+                }
+            })
             .collect();
         by.join(", ")
     }

@@ -93,12 +93,18 @@ pub(super) fn row_hash<'a>(pieces: impl Iterator<Item = &'a str>) -> String {
 enum Kind {
     Integer,
     Numbered,
-    Decimal { scale: u32 },
+    Decimal {
+        scale: u32,
+    },
     Floating,
     Date,
     /// `TIME`, `DATETIME` or `TIMESTAMP`, with the digits of its fraction.
-    Moment { fraction: u32 },
-    Text { charset: String },
+    Moment {
+        fraction: u32,
+    },
+    Text {
+        charset: String,
+    },
     Bytes,
     Json,
 }
@@ -128,8 +134,8 @@ fn kind(column: &TargetColumn) -> Option<Kind> {
             charset: column.charset.clone()?,
         },
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
-        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geomcollection" | "geometrycollection" | "vector" => Kind::Bytes,
+        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geomcollection" | "geometrycollection" | "vector" => Kind::Bytes,
         "json" => Kind::Json,
         _ => return None,
     })
@@ -161,7 +167,11 @@ fn pieces(source: &TargetColumn, sink: &TargetColumn) -> Option<(String, String)
             let piece = |column: &TargetColumn, own: u32| {
                 let column = format!("{ALIAS}.{}", quote_name(&column.name));
                 let zeros = "0".repeat(here.max(there).saturating_sub(own) as usize);
-                let period = if own == 0 && !zeros.is_empty() { "." } else { "" };
+                let period = if own == 0 && !zeros.is_empty() {
+                    "."
+                } else {
+                    ""
+                };
                 terminated(&format!("CAST({column} AS CHAR), '{period}{zeros}'"))
             };
             (piece(source, here), piece(sink, there))
@@ -189,7 +199,11 @@ fn pieces(source: &TargetColumn, sink: &TargetColumn) -> Option<(String, String)
 
 /// Until 8.0.28 servers call utf8mb3 utf8.
 fn without_alias(charset: &str) -> &str {
-    if charset == "utf8" { "utf8mb3" } else { charset }
+    if charset == "utf8" {
+        "utf8mb3"
+    } else {
+        charset
+    }
 }
 
 fn is_short(column: &TargetColumn) -> bool {
@@ -197,7 +211,10 @@ fn is_short(column: &TargetColumn) -> bool {
         column.data_type.as_str(),
         "char" | "varchar" | "binary" | "varbinary"
     );
-    is_stored_inside && column.bytes_max.is_some_and(|bytes| bytes <= PLAIN_BYTES_MAX)
+    is_stored_inside
+        && column
+            .bytes_max
+            .is_some_and(|bytes| bytes <= PLAIN_BYTES_MAX)
 }
 
 /// A value whose text isn't empty and has no comma in it.
@@ -228,7 +245,12 @@ fn json(column: &str) -> String {
 mod tests {
     use super::*;
 
-    fn column(name: &str, column_type: &str, charset: Option<&str>, bytes_max: u64) -> TargetColumn {
+    fn column(
+        name: &str,
+        column_type: &str,
+        charset: Option<&str>,
+        bytes_max: u64,
+    ) -> TargetColumn {
         let letters = column_type.chars().take_while(char::is_ascii_lowercase);
         TargetColumn {
             name: name.to_owned(),
@@ -244,7 +266,10 @@ mod tests {
         }
     }
 
-    fn of(source: (&str, Option<&str>, u64), sink: (&str, Option<&str>, u64)) -> Option<(String, String)> {
+    fn of(
+        source: (&str, Option<&str>, u64),
+        sink: (&str, Option<&str>, u64),
+    ) -> Option<(String, String)> {
         pieces(
             &column("c", source.0, source.1, source.2),
             &column("C", sink.0, sink.1, sink.2),
@@ -254,7 +279,10 @@ mod tests {
     #[test]
     fn types_that_differ_in_size_have_a_common_form() {
         let (source, sink) = of(("decimal(10,2)", None, 0), ("decimal(14,4)", None, 0)).unwrap();
-        assert_eq!(source, "IFNULL(CONCAT(CAST(t.`c` AS DECIMAL(65, 4)), ','), ',')");
+        assert_eq!(
+            source,
+            "IFNULL(CONCAT(CAST(t.`c` AS DECIMAL(65, 4)), ','), ',')"
+        );
         assert_eq!(sink, source.replace("`c`", "`C`"));
         let (source, sink) = of(("datetime", None, 0), ("datetime(3)", None, 0)).unwrap();
         assert!(source.contains("CAST(t.`c` AS CHAR), '.000'"), "{source}");
@@ -266,10 +294,24 @@ mod tests {
 
     #[test]
     fn texts_are_compared_as_bytes_and_converted_only_where_character_sets_differ() {
-        let (source, _) = of(("varchar(9)", Some("utf8"), 27), ("varchar(9)", Some("utf8mb3"), 27)).unwrap();
-        assert_eq!(source, "IFNULL(CONCAT(LENGTH(t.`c`), ':', CAST(t.`c` AS BINARY)), 'N')");
-        let (source, sink) = of(("varchar(9)", Some("latin1"), 9), ("text", Some("gbk"), 65535)).unwrap();
-        assert_eq!(source, "IFNULL(SHA2(CONVERT(t.`c` USING utf8mb4), 256), 'N')");
+        let (source, _) = of(
+            ("varchar(9)", Some("utf8"), 27),
+            ("varchar(9)", Some("utf8mb3"), 27),
+        )
+        .unwrap();
+        assert_eq!(
+            source,
+            "IFNULL(CONCAT(LENGTH(t.`c`), ':', CAST(t.`c` AS BINARY)), 'N')"
+        );
+        let (source, sink) = of(
+            ("varchar(9)", Some("latin1"), 9),
+            ("text", Some("gbk"), 65535),
+        )
+        .unwrap();
+        assert_eq!(
+            source,
+            "IFNULL(SHA2(CONVERT(t.`c` USING utf8mb4), 256), 'N')"
+        );
         assert!(sink.contains("CONVERT(t.`C` USING utf8mb4)"), "{sink}");
     }
 
@@ -281,7 +323,11 @@ mod tests {
             ("date", "datetime"),
             ("inet6", "inet6"),
         ] {
-            assert_eq!(of((source, None, 0), (sink, None, 0)), None, "{source} {sink}");
+            assert_eq!(
+                of((source, None, 0), (sink, None, 0)),
+                None,
+                "{source} {sink}"
+            );
         }
         let table = |columns: Vec<TargetColumn>| TargetTable {
             database: "d".to_owned(),
@@ -300,7 +346,10 @@ mod tests {
             column("other", "json", None, 0),
             computed,
         ]);
-        let sink = table(vec![column("ID", "int", None, 0), column("other", "blob", None, 9)]);
+        let sink = table(vec![
+            column("ID", "int", None, 0),
+            column("other", "blob", None, 9),
+        ]);
         let (cells, others) = cells(&source, &sink);
         assert_eq!(cells.len(), 1);
         let told: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();

@@ -47,6 +47,9 @@ pub(super) struct Compared {
     pub(super) unproven: u64,
 }
 
+/// The keys of rows that are proven to differ, at the source and at the sink.
+type Proven = BTreeSet<(Vec<String>, Vec<String>)>;
+
 /// A comparison of tables.
 pub(super) struct Comparison<'a> {
     pub(super) source: Server,
@@ -64,13 +67,16 @@ impl Comparison<'_> {
     pub(super) async fn table(&mut self, of: &Statements) -> Result<Compared, VerifyError> {
         let mut compared = Compared::default();
         let mut suspects = BTreeSet::new();
-        let mut proven = BTreeSet::new();
+        let mut proven = Proven::new();
         let mut rows_max = RANGE_ROWS;
         let mut range = KeyRange::default();
         loop {
             range.until = self.source.boundary(of, &range, rows_max).await?;
             let begun = Instant::now();
-            compared.rows += self.range(of, range.clone(), &mut suspects).await?;
+            let rows = self
+                .range(of, range.clone(), &mut suspects, &mut proven, &mut compared)
+                .await?;
+            compared.rows += rows;
             let took = begun.elapsed();
             if took > RANGE_TIME {
                 rows_max = (rows_max / 2).max(RANGE_ROWS_MIN);
@@ -82,12 +88,11 @@ impl Comparison<'_> {
                 rows: compared.rows,
                 rows_estimate: of.table().rows_estimate(),
             });
-            if suspects.len() >= SUSPECTS_MAX || range.until.is_none() {
+            if range.until.is_none() {
                 self.prove(of, &mut suspects, &mut proven, &mut compared)
                     .await?;
             }
-            if compared.differences.len() >= DIFFERENCES_MAX {
-                compared.is_cut = range.until.is_some();
+            if compared.is_cut {
                 return Ok(compared);
             }
             range = KeyRange {
@@ -100,20 +105,21 @@ impl Comparison<'_> {
         }
     }
 
-    /// Compares one range; the keys of rows that differ become suspects. Answers the source's rows in it.
+    /// Compares one range; the keys of rows that differ become suspects, and are proven when there are enough of
+    /// them. Answers the source's rows in it.
     async fn range(
         &mut self,
         of: &Statements,
         range: KeyRange,
         suspects: &mut BTreeSet<Key>,
+        proven: &mut Proven,
+        compared: &mut Compared,
     ) -> Result<u64, VerifyError> {
         let mut rows = None;
         let mut open = vec![range];
         while let Some(range) = open.pop() {
-            let (source, sink) = tokio::try_join!(
-                self.source.digest(of, &range),
-                self.sink.digest(of, &range)
-            )?;
+            let (source, sink) =
+                tokio::try_join!(self.source.digest(of, &range), self.sink.digest(of, &range))?;
             rows.get_or_insert(source.rows);
             if source == sink {
                 continue;
@@ -126,13 +132,14 @@ impl Comparison<'_> {
                 open.extend(parts);
                 continue;
             }
-            let (source, sink) = tokio::try_join!(
-                self.source.hashed(of, &range),
-                self.sink.hashed(of, &range)
-            )?;
+            let (source, sink) =
+                tokio::try_join!(self.source.hashed(of, &range), self.sink.hashed(of, &range))?;
             suspects.extend(unlike(source, sink));
-            // The rest is for the next proof: without a bound, an empty sink would be held in memory.
-            if suspects.len() >= DIFFERENCES_MAX {
+            if suspects.len() >= SUSPECTS_MAX {
+                self.prove(of, suspects, proven, compared).await?;
+            }
+            if compared.differences.len() >= DIFFERENCES_MAX {
+                compared.is_cut = true;
                 break;
             }
         }
@@ -171,7 +178,7 @@ impl Comparison<'_> {
         &mut self,
         of: &Statements,
         keys: &mut BTreeSet<Key>,
-        proven: &mut BTreeSet<(Vec<String>, Vec<String>)>,
+        proven: &mut Proven,
         compared: &mut Compared,
     ) -> Result<(), VerifyError> {
         let mut open: Vec<Suspect> = std::mem::take(keys).into_iter().map(Suspect::new).collect();
@@ -189,7 +196,10 @@ impl Comparison<'_> {
             let keys: Vec<&Key> = open.iter().map(|suspect| &suspect.key).collect();
             let before = self.source.look_up(of, &keys).await?;
             let executed = self.source.gtid_executed().await?;
-            let reached = self.sink.reaches(&self.place, &executed, self.patience).await;
+            let reached = self
+                .sink
+                .reaches(&self.place, &executed, self.patience)
+                .await;
             if let Err(error @ VerifyError::StandsStill { .. }) = reached {
                 self.stands_still = Some(error);
                 continue;

@@ -2,6 +2,7 @@
 
 use towpath_protocol::code::{self, Code};
 
+use super::report::Hindrance;
 use crate::check::Side;
 use crate::commit::SinkError;
 use crate::endpoint::EndpointError;
@@ -52,6 +53,9 @@ pub enum VerifyError {
         /// What is wrong with it.
         why: String,
     },
+    /// The pipeline has no sink.
+    #[error("the pipeline has no [[sink]]")]
+    NoSink,
     /// Nothing to compare.
     #[error(
         "{table} is no table that the pipeline takes: the source has no such table, our account can't see it, \
@@ -72,7 +76,7 @@ pub enum VerifyError {
         /// Database and table.
         table: String,
         /// Its state in `towpath.snapshot`.
-        state: String,
+        state: &'static str,
     },
     /// A table without a key.
     #[error(
@@ -124,6 +128,11 @@ fn transactions(count: u64) -> String {
     }
 }
 
+/// Whether a connection is gone, and with it all further comparing.
+fn is_lost(error: &mysql_async::Error) -> bool {
+    !matches!(error, mysql_async::Error::Server(_))
+}
+
 impl VerifyError {
     /// A statement of ours that a server refused, or didn't answer.
     pub(super) fn statement(
@@ -155,11 +164,39 @@ impl VerifyError {
                 Side::Source => code::SOURCE_PROTOCOL,
                 Side::Sink => code::SINK_PROTOCOL,
             },
+            Self::NoSink => code::FILE_INVALID,
             Self::NoSuchTable { .. } => code::NO_SUCH_TABLE,
             Self::NoKey { .. } => code::NO_KEY,
             Self::Copying { .. } => code::TABLE_BEING_COPIED,
             Self::Condition { .. } => code::BAD_CONDITION,
             Self::StandsStill { .. } => code::SINK_STANDS_STILL,
+        }
+    }
+
+    /// Whether it is in the way of one table, and others may well be compared.
+    pub(super) fn is_of_one_table(&self) -> bool {
+        match self {
+            Self::NoSuchTable { .. } | Self::Copying { .. } | Self::NoKey { .. } => true,
+            // What can't be read, and what isn't ours to read.
+            Self::Scan { error, .. } => {
+                !matches!(error, ScanError::Sql { cause, .. } if is_lost(cause))
+            }
+            Self::Statement { cause, table, .. } => !table.is_empty() && !is_lost(cause),
+            Self::Answer { .. } => true,
+            Self::Source(_)
+            | Self::Sink(_)
+            | Self::Endpoint(_)
+            | Self::NoSink
+            | Self::Condition { .. }
+            | Self::StandsStill { .. } => false,
+        }
+    }
+
+    /// As a table's report tells it.
+    pub(super) fn hindrance(&self) -> Hindrance {
+        Hindrance {
+            code: self.code(),
+            text: self.to_string(),
         }
     }
 

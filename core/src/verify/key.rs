@@ -19,7 +19,6 @@ pub(super) struct KeyColumns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct KeyColumn {
     name: String,
-    quoted: String,
     literal: String,
     shown: String,
 }
@@ -53,7 +52,10 @@ impl KeyColumns {
         let own: Vec<Option<&TargetColumn>> =
             table.key.iter().map(|at| table.columns.get(*at)).collect();
         let is_key = own.len() == columns.len()
-            && own.iter().zip(columns).all(|(own, column)| *own == Some(*column));
+            && own
+                .iter()
+                .zip(columns)
+                .all(|(own, column)| *own == Some(*column));
         let hint = if is_key {
             format!(" FORCE INDEX ({})", quote_name(&table.key_index))
         } else {
@@ -88,13 +90,13 @@ impl KeyColumns {
         all.join(", ")
     }
 
-    /// Whether a row has the key of these literals, to the columns' collations.
+    /// Whether a row has the key of these literals, to the columns' collations; for a statement of one table.
     pub(super) fn is(&self, literals: &[String]) -> String {
         let parts: Vec<String> = self
             .columns
             .iter()
             .zip(literals)
-            .map(|(column, literal)| format!("{} = {literal}", column.quoted))
+            .map(|(column, literal)| format!("{} = {literal}", quote_name(&column.name)))
             .collect();
         format!("({})", parts.join(" AND "))
     }
@@ -146,7 +148,6 @@ impl KeyColumn {
         };
         Some(Self {
             name: column.name.clone(),
-            quoted,
             literal,
             shown,
         })
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(at_sink.hint, "");
         assert_eq!(at_sink.literals(), "CONCAT('_gbk X\\'', HEX(t.`K`), '\\'')");
         assert_eq!(at_source.names().collect::<Vec<_>>(), ["k"]);
-        assert_eq!(at_sink.is(&["7".to_owned()]), "(t.`K` = 7)");
+        assert_eq!(at_sink.is(&["7".to_owned()]), "(`K` = 7)");
         let without = table(&[("v", "json")], vec![]);
         assert_eq!(KeyColumns::of(&[0], &source, &without), None);
         assert_eq!(KeyColumns::of(&[], &without, &sink), None);

@@ -106,8 +106,14 @@ mod tests {
 
     #[test]
     fn a_row_that_is_late_or_early_is_no_difference() {
-        assert_eq!(suspect().judge(row("a"), row("a"), row("b")), Judgement::Same);
-        assert_eq!(suspect().judge(row("a"), row("b"), row("b")), Judgement::Same);
+        assert_eq!(
+            suspect().judge(row("a"), row("a"), row("b")),
+            Judgement::Same
+        );
+        assert_eq!(
+            suspect().judge(row("a"), row("b"), row("b")),
+            Judgement::Same
+        );
         assert_eq!(suspect().judge(row("a"), vec![], vec![]), Judgement::Same);
         assert_eq!(suspect().judge(vec![], vec![], row("a")), Judgement::Same);
     }
@@ -122,7 +128,10 @@ mod tests {
         assert_eq!(suspect.judge(row("a"), row("x"), row("b")), Judgement::Open);
         for sink in ["x", "y"] {
             for _ in 1..CONFIRMATIONS {
-                assert_eq!(suspect.judge(row("a"), row(sink), row("a")), Judgement::Open);
+                assert_eq!(
+                    suspect.judge(row("a"), row(sink), row("a")),
+                    Judgement::Open
+                );
             }
         }
         assert_eq!(

@@ -180,6 +180,9 @@ mod tests {
         repaired.differences = different.differences.clone();
         repaired.differences[0].repaired = true;
         assert_eq!(repaired.verdict(), Verdict::Equal);
-        assert_eq!(report(vec![hindered, different]).verdict(), Verdict::Different);
+        assert_eq!(
+            report(vec![hindered, different]).verdict(),
+            Verdict::Different
+        );
     }
 }

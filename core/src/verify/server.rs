@@ -243,9 +243,7 @@ impl Server {
         );
         match self.rows("read the copies' states", "", &sql).await {
             // ER_NO_SUCH_TABLE: made by a version that copied nothing.
-            Err(VerifyError::Statement { cause, .. })
-                if matches!(&*cause, mysql_async::Error::Server(error) if error.code == 1146) =>
-            {
+            Err(VerifyError::Statement { cause, .. }) if matches!(&*cause, mysql_async::Error::Server(error) if error.code == 1146) => {
                 Ok(Vec::new())
             }
             rows => rows,

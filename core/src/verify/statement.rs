@@ -153,8 +153,21 @@ impl Statements {
         selects.join(" UNION ALL ")
     }
 
-    /// Whether a row of the source has one of these keys.
-    pub(super) fn any_of<'a>(&self, side: Side, keys: impl Iterator<Item = &'a [String]>) -> String {
+    /// Deletes the sink's rows of these keys. (The alias stands where every version takes it.)
+    pub(super) fn delete<'a>(&self, keys: impl Iterator<Item = &'a [String]>) -> String {
+        format!(
+            "DELETE {ALIAS} FROM {} AS {ALIAS} WHERE {}",
+            self.at_sink,
+            self.any_of(Side::Sink, keys)
+        )
+    }
+
+    /// Whether a row has one of these keys; for a statement of one table.
+    pub(super) fn any_of<'a>(
+        &self,
+        side: Side,
+        keys: impl Iterator<Item = &'a [String]>,
+    ) -> String {
         let key = self.key(side);
         let all: Vec<String> = keys.map(|literals| key.is(literals)).collect();
         all.join(" OR ")
