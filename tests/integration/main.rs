@@ -13,6 +13,7 @@ mod crash;
 mod delivery;
 mod large;
 mod values;
+mod verify;
 mod types;
 mod rival;
 mod check;
