@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mysql_async::Conn;
@@ -122,7 +123,10 @@ const PLANTED: &[(&str, &str)] = &[
     ("DELETE FROM t WHERE id = 4", "t 4 missing"),
     ("INSERT INTO t (id, v) VALUES (31, 31)", "t 31 extra"),
     ("INSERT INTO t (id, v) VALUES (-5, 31)", "t -5 extra"),
-    ("INSERT INTO t (id, v) VALUES (1000000, 1)", "t 1000000 extra"),
+    (
+        "INSERT INTO t (id, v) VALUES (1000000, 1)",
+        "t 1000000 extra",
+    ),
     (
         "UPDATE t SET j = JSON_OBJECT('a', CAST(1.5 AS DECIMAL(3,1))) WHERE id = 32",
         "t 32 changed j",
@@ -130,12 +134,27 @@ const PLANTED: &[(&str, &str)] = &[
     ("UPDATE t SET s = 'x ' WHERE id = 34", "t 34 changed s"),
     ("UPDATE t SET s = '' WHERE id = 36", "t 36 changed s"),
     ("UPDATE t SET s = 'X' WHERE id = 38", "t 38 changed s"),
-    ("UPDATE t SET f = f + 0.000001 WHERE id = 40", "t 40 changed f"),
-    ("UPDATE t SET d = d + 0.000000000000001 WHERE id = 42", "t 42 changed d"),
-    ("UPDATE t SET g = ST_SRID(g, 3857) WHERE id = 44", "t 44 changed g"),
-    ("UPDATE t SET long_text = CONCAT(long_text, '\\0') WHERE id = 46", "t 46 changed long_text"),
+    (
+        "UPDATE t SET f = f + 0.000001 WHERE id = 40",
+        "t 40 changed f",
+    ),
+    (
+        "UPDATE t SET d = d + 0.000000000000001 WHERE id = 42",
+        "t 42 changed d",
+    ),
+    (
+        "UPDATE t SET g = ST_SRID(g, 3857) WHERE id = 44",
+        "t 44 changed g",
+    ),
+    (
+        "UPDATE t SET long_text = CONCAT(long_text, '\\0') WHERE id = 46",
+        "t 46 changed long_text",
+    ),
     ("UPDATE k SET k = 'A7' WHERE k = 'a7'", "k 'a7' changed k"),
-    ("DELETE FROM two WHERE a = 3 AND b = X'0100'", "two 3,X'0100' missing"),
+    (
+        "DELETE FROM two WHERE a = 3 AND b = X'0100'",
+        "two 3,X'0100' missing",
+    ),
     ("INSERT INTO two VALUES (3, X'01', 1)", "two 3,X'01' extra"),
 ];
 
@@ -148,7 +167,10 @@ struct Load {
 
 impl Load {
     async fn start(source: &MysqlServer, database: &str) -> Result<Self> {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let mut clients = Vec::new();
         for client in 0..3_u64 {
             let mut conn = source.conn().await?;
@@ -167,6 +189,8 @@ impl Load {
                     }
                     n += 3;
                     done.fetch_add(1, Ordering::Relaxed);
+                    // A load that the sink keeps up with, on a machine with other tests too.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Ok(())
             }));
@@ -200,11 +224,20 @@ impl Load {
 fn changes(n: u64) -> Vec<String> {
     let id = 100 + n.wrapping_mul(7919) % 2000 * 2;
     vec![
-        format!("UPDATE t SET v = 1 - v WHERE id BETWEEN {id} AND {} ", id + 20),
+        format!(
+            "UPDATE t SET v = 1 - v WHERE id BETWEEN {id} AND {} ",
+            id + 20
+        ),
         format!("UPDATE t SET s = CONCAT('s', {n}), j = JSON_SET(j, '$.n', {n}) WHERE id = {id}"),
         format!("DELETE FROM t WHERE id = {}", 4500 + n % 200),
-        format!("INSERT INTO t (id, v) VALUES ({}, {n})", 4500 + (n + 100) % 200),
-        format!("UPDATE IGNORE k SET k = CONCAT('b', {n}) WHERE n = {}", 20 + n % 50),
+        format!(
+            "INSERT INTO t (id, v) VALUES ({}, {n})",
+            4500 + (n + 100) % 200
+        ),
+        format!(
+            "UPDATE IGNORE k SET k = CONCAT('b', {n}) WHERE n = {}",
+            20 + n % 50
+        ),
         format!("UPDATE two SET v = v + 1 WHERE a = {}", 20 + n % 10),
     ]
 }
@@ -231,7 +264,8 @@ async fn what_was_planted_is_found_and_mended_under_load() -> Result<()> {
 
     let mut expected: Vec<String> = Vec::new();
     // To an UPDATE, the same number of another JSON type is no change.
-    sink.query_drop("UPDATE t SET j = NULL WHERE id = 32").await?;
+    sink.query_drop("UPDATE t SET j = NULL WHERE id = 32")
+        .await?;
     for (statement, told) in PLANTED {
         sink.query_drop(*statement).await.context(*statement)?;
         ensure!(sink.affected_rows() == 1, "planted nothing: {statement}");
@@ -243,7 +277,10 @@ async fn what_was_planted_is_found_and_mended_under_load() -> Result<()> {
 
     let found = verify(&pipeline, &[]).await?;
     assert_eq!(found.differences()?, expected);
-    assert_eq!((found.code, &found.report["verdict"]), (Some(1), &"different".into()));
+    assert_eq!(
+        (found.code, &found.report["verdict"]),
+        (Some(1), &"different".into())
+    );
     // A table alone, and for people.
     let one = verify(&pipeline, &["--table", "planted.k"]).await?;
     assert_eq!(one.differences()?, ["planted.k 'a7' changed k"]);
@@ -270,7 +307,7 @@ async fn what_was_planted_is_found_and_mended_under_load() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_rows_are_no_differences() -> Result<()> {
-    runs_without_differences(5).await
+    runs_without_differences(4).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,12 +337,16 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     source
         .query_drop("CREATE TABLE wide (id INT PRIMARY KEY, a INT, b INT)")
         .await?;
-    source.query_drop("INSERT INTO wide VALUES (1, 1, 1)").await?;
+    source
+        .query_drop("INSERT INTO wide VALUES (1, 1, 1)")
+        .await?;
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     stop(&process).await?;
 
     // Stopped and up to date: the rows are still what they are.
-    verify(&pipeline, &["--table", "still.t"]).await?.is_equal()?;
+    verify(&pipeline, &["--table", "still.t"])
+        .await?
+        .is_equal()?;
     sink.query_drop("UPDATE t SET v = -1 WHERE id = 2").await?;
     let found = verify(&pipeline, &["--table", "still.t"]).await?;
     assert_eq!(found.differences()?, ["still.t 2 changed v"]);
@@ -313,13 +354,23 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     // A table without a key is left out, and definitions are told.
     sink.query_drop("ALTER TABLE wide DROP COLUMN b, MODIFY a BIGINT")
         .await?;
-    let found = verify(&pipeline, &["--table", "still.bare", "--table", "still.wide"]).await?;
+    let found = verify(
+        &pipeline,
+        &["--table", "still.bare", "--table", "still.wide"],
+    )
+    .await?;
     assert_eq!(found.table("still.bare")?["hindrance"]["code"], "TP2003");
     let notes = found.table("still.wide")?["definitions"].to_string();
-    ensure!(notes.contains("lacks column b") && notes.contains("bigint on the sink"), "{notes}");
+    ensure!(
+        notes.contains("lacks column b") && notes.contains("bigint on the sink"),
+        "{notes}"
+    );
     assert_eq!((found.code, found.differences()?.len()), (Some(1), 0));
     let bare = verify(&pipeline, &["--table", "still.bare"]).await?;
-    assert_eq!((bare.code, &bare.report["verdict"]), (Some(2), &"unknown".into()));
+    assert_eq!(
+        (bare.code, &bare.report["verdict"]),
+        (Some(2), &"unknown".into())
+    );
 
     // Behind, and nobody at work: nothing is proven, neither equal nor different.
     source.query_drop("UPDATE t SET v = 7 WHERE id = 4").await?;
@@ -330,7 +381,11 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     assert_eq!((behind.code, behind.differences()?.len()), (Some(2), 0));
 
     let wrong = verify(&pipeline, &["--table", "still.T2"]).await?;
-    ensure!(wrong.code == Some(2) && wrong.stderr.contains("TP2002"), "{}", wrong.stderr);
+    ensure!(
+        wrong.code == Some(2) && wrong.stderr.contains("TP2002"),
+        "{}",
+        wrong.stderr
+    );
     Ok(())
 }
 
@@ -349,17 +404,25 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
     };
     let refused = resnapshot(&["--table", "operated.t", "--where", "nothing > 1"]).await?;
     let said = failure(&refused).await?;
-    ensure!(said.contains("TP2005") && said.contains("nothing"), "{said}");
+    ensure!(
+        said.contains("TP2005") && said.contains("nothing"),
+        "{said}"
+    );
     let before = pipeline.row(&mut sink).await?;
 
     let done = resnapshot(&["--table", "operated.t", "--where", "id < 1000"]).await?;
     let status = done.wait_exit(WAIT).await?;
     ensure!(status.success(), "{}", done.tail());
     // The running lane knows another number: its next commit is refused, and its next epoch goes on.
-    source.query_drop("UPDATE k SET n = 1000 WHERE k = 'a1'").await?;
+    source
+        .query_drop("UPDATE k SET n = 1000 WHERE k = 'a1'")
+        .await?;
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     let after = pipeline.row(&mut sink).await?;
-    ensure!(after.epoch > before.epoch && after.commit_seq > before.commit_seq + 1, "{after:?}");
+    ensure!(
+        after.epoch > before.epoch && after.commit_seq > before.commit_seq + 1,
+        "{after:?}"
+    );
     same_table(&mut source, &mut sink, "operated.k").await?;
     let copies = rows(
         &mut sink,

@@ -153,13 +153,10 @@ impl Statements {
         selects.join(" UNION ALL ")
     }
 
-    /// Deletes the sink's rows of these keys. (The alias stands where every version takes it.)
+    /// Deletes the sink's rows of these keys.
     pub(super) fn delete<'a>(&self, keys: impl Iterator<Item = &'a [String]>) -> String {
-        format!(
-            "DELETE {ALIAS} FROM {} AS {ALIAS} WHERE {}",
-            self.at_sink,
-            self.any_of(Side::Sink, keys)
-        )
+        let keys = self.any_of(Side::Sink, keys);
+        format!("DELETE FROM {} WHERE {keys}", self.at_sink)
     }
 
     /// Whether a row has one of these keys; for a statement of one table.
