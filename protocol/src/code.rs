@@ -144,6 +144,12 @@ codes! {
     ROW_TOO_LARGE = 1407;
     /// An INSERT that was logged in part left a column to a default that the sink's column hasn't.
     DEFAULT_DIFFERS = 1408;
+    /// Tables without a key can't be copied.
+    COPY_KEYLESS = 1409;
+    /// Tables that are to be copied have rows on the sink already.
+    COPY_NOT_EMPTY = 1410;
+    /// The source doesn't show what it has sent.
+    COPY_NOT_VISIBLE = 1411;
 
     // 15: the sink: connection, login, and what its server refuses.
     /// The sink can't be reached, or the connection broke.

@@ -66,6 +66,7 @@ fn pipeline(error: &PipelineError) -> (&'static str, bool) {
             ("report this with the binlog file", false)
         }
         PipelineError::Batch(_) | PipelineError::Apply(_) => (SEE_TEXT, false),
+        PipelineError::Copy(error) => (SEE_TEXT, error.advice() == Advice::Retry),
         PipelineError::Sink(error) => sink(error),
         PipelineError::QueueClosed
         | PipelineError::LostInside { .. }

@@ -150,6 +150,9 @@ impl BatchBuilder {
         self.batch.unique_checks = !event.flags.relaxed_unique_checks();
         let in_order = partial
             || plan.key_columns == 0
+            // Written in place, a row that takes a unique value from another one would become that other
+            // one, unless that one has come first.
+            || (idempotent && plan.extra_columns && plan.unique_mask != 0)
             || (self.batch.foreign_key_checks && plan.target.foreign_keys);
         if partial {
             if idempotent {

@@ -123,7 +123,7 @@ impl Lane {
     }
 
     /// Writes copied rows and commits them with how far the copy is; always in one transaction, whatever the
-    /// sink's `delivery`. A source transaction must not be open in the lane.
+    /// sink's `delivery`. A source transaction must not be open in the lane. `table` is named in errors.
     ///
     /// # Errors
     /// As [`Lane::apply`].
@@ -131,6 +131,7 @@ impl Lane {
         &mut self,
         statements: &[Vec<u8>],
         advance: &Advance,
+        table: &str,
     ) -> Result<(), SinkError> {
         let mut tries = 1;
         loop {
@@ -139,6 +140,24 @@ impl Lane {
                     warn!(sink = self.session.sink(), tries, code = %error.code(), %error, "trying the chunk again");
                     tokio::time::sleep(Duration::from_millis(20 << tries)).await;
                     tries += 1;
+                }
+                Err(SinkError::Server {
+                    sink,
+                    doing,
+                    code,
+                    state,
+                    message,
+                    ..
+                }) => {
+                    let context = format!("; table {table}, which is being copied");
+                    return Err(SinkError::Server {
+                        sink,
+                        doing,
+                        code,
+                        state,
+                        message,
+                        context,
+                    });
                 }
                 result => return result,
             }

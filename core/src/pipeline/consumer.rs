@@ -22,8 +22,9 @@ use super::lane_task::{Done, LaneTask};
 use super::pace::Pace;
 use super::plans::Plans;
 use super::progress::Progress;
+use super::snapshot::Copies;
 use super::{Stop, asked};
-use crate::apply::BatchBuilder;
+use crate::apply::{BatchBuilder, History};
 use crate::batch::{Chunk, Message};
 use crate::commit::ddl::DdlIntent;
 use crate::commit::lane::Lane;
@@ -94,6 +95,14 @@ pub(super) struct Consumer {
     last_commit: Instant,
     waits: Waits,
     progress: Arc<Progress>,
+    copies: Copies,
+    /// A message that the copies' gate holds back.
+    pending: Option<(Chunk, Option<Lease>)>,
+    /// Copied rows are what the lane writes, or wrote last: the stream's turn is next.
+    copied_last: bool,
+    /// Until a statement that was in progress when the epoch began is done, the sink's tables may be of
+    /// either side of it: nothing is copied.
+    copies_wait_for: Option<Gtid>,
 }
 
 impl Consumer {
@@ -110,6 +119,7 @@ impl Consumer {
         ddl: Session,
         facts: ServerFacts,
         queue: Receiver,
+        copies: Copies,
         waits: Waits,
         progress: Arc<Progress>,
     ) -> Self {
@@ -136,10 +146,14 @@ impl Consumer {
             inside: false,
             piece_sent: false,
             ddl_seq: held.ddl_seq,
+            copies_wait_for: intent_gtid(held.ddl_intent.as_ref()),
             ddl_intent: held.ddl_intent,
             last_commit: Instant::now(),
             waits,
             progress,
+            copies,
+            pending: None,
+            copied_last: false,
         }
     }
 
@@ -147,21 +161,38 @@ impl Consumer {
     pub(super) async fn run(mut self, mut stop: Stop) -> Result<(), PipelineError> {
         let mut caught_up = false;
         loop {
+            self.start_copies();
+            if !(self.copied_last && self.may_send()) && self.may_copy() {
+                self.copy().await?;
+            }
             if self.may_send() {
+                self.copied_last = false;
                 self.send().await?;
             } else if self.is_full() {
                 // While the lane works, so that it finds its next statements ready.
                 self.builder.build()?;
             }
-            self.progress
-                .caught_up(caught_up && self.advance.gtids.is_empty() && !self.lane.is_busy());
+            if self.is_copied() {
+                return self.stop().await;
+            }
+            let is_applying = self.lane.is_busy() && !self.copied_last;
+            self.progress.caught_up(
+                caught_up
+                    && self.advance.gtids.is_empty()
+                    && !is_applying
+                    && self.pending.is_none(),
+            );
+            if let Some((chunk, lease)) = self.let_through() {
+                self.take_in(chunk, lease).await?;
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = asked(&mut stop) => return self.stop().await,
                 done = self.lane.done(), if self.lane.is_busy() => self.done(done?),
+                state = self.copies.hear() => self.advance.copies.extend(state?),
                 () = self.waits.pace.free(), if self.waits_for_pace() => {}
-                message = self.queue.recv(),
-                    if !(self.is_full() && (self.lane.is_busy() || !self.waits.pace.is_free())) => {
+                message = self.queue.recv(), if self.pending.is_none() && self.may_take_in() => {
                     match message {
                         None => {
                             // The producer ended: what it queued is still good.
@@ -178,14 +209,7 @@ impl Consumer {
                         }
                         Some((Message::Chunk(chunk), lease)) => {
                             caught_up = false;
-                            // Nothing is in use here that could be lost.
-                            let _ = failpoint::reach(Point::QueueTaken).await;
-                            self.lease = lease;
-                            self.chunk(chunk).await?;
-                            if self.builder.changes() == 0 {
-                                // Nothing of it is left.
-                                self.lease = None;
-                            }
+                            self.pending = Some((chunk, lease));
                         }
                     }
                 }
@@ -194,6 +218,76 @@ impl Consumer {
                     if !self.lane.is_busy() && !self.inside && !self.advance.gtids.is_empty() => {}
             }
         }
+    }
+
+    /// Whether there is room for more of the stream.
+    fn may_take_in(&self) -> bool {
+        !(self.is_full() && (self.lane.is_busy() || !self.waits.pace.is_free()))
+    }
+
+    /// The message that waits, if the copies' gate lets it through now.
+    fn let_through(&mut self) -> Option<(Chunk, Option<Lease>)> {
+        let (chunk, _) = self.pending.as_ref()?;
+        // A transaction that has begun goes on.
+        let is_free = self.inside || self.copies.gate.lets(&chunk.gtid);
+        if is_free && self.may_take_in() {
+            self.pending.take()
+        } else {
+            None
+        }
+    }
+
+    async fn take_in(&mut self, chunk: Chunk, lease: Option<Lease>) -> Result<(), PipelineError> {
+        // Nothing is in use here that could be lost.
+        let _ = failpoint::reach(Point::QueueTaken).await;
+        self.lease = lease;
+        self.chunk(chunk).await?;
+        if self.builder.changes() == 0 {
+            // Nothing of it is left.
+            self.lease = None;
+        }
+        Ok(())
+    }
+
+    /// Has tables copied, unless a statement that was begun must be done first.
+    fn start_copies(&mut self) {
+        if let Some(gtid) = &self.copies_wait_for
+            && self.ddl_intent.is_some()
+            && !self.copies.gate.has_passed_gtid(gtid)
+        {
+            return;
+        }
+        self.copies_wait_for = None;
+        self.copies.start_readers();
+    }
+
+    /// Whether copied rows may go to the sink: not inside one of its transactions.
+    fn may_copy(&self) -> bool {
+        !self.lane.is_busy() && !self.inside && !self.piece_sent && self.copies.may_write()
+    }
+
+    /// Has the lane write the next copied rows, if there are any that needn't wait.
+    async fn copy(&mut self) -> Result<(), PipelineError> {
+        let Some(write) = self.copies.next_write(&mut self.ddl).await? else {
+            return Ok(());
+        };
+        let mut advance = Advance {
+            // What changed before comes first.
+            copies: std::mem::take(&mut self.advance.copies),
+            ..Advance::default()
+        };
+        advance.copies.extend(write.copies);
+        self.copied_last = true;
+        self.lane.copy(write.statements, advance, write.table).await;
+        Ok(())
+    }
+
+    /// Whether the pipeline was for a copy alone, which is done.
+    fn is_copied(&self) -> bool {
+        self.copies.ends_now()
+            && !self.lane.is_busy()
+            && !self.inside
+            && self.advance.copies.is_empty()
     }
 
     /// Whether there is something to send and the lane is free for it.
@@ -214,7 +308,11 @@ impl Consumer {
             return self.is_full();
         }
         // An open transaction of the sink waits for its end.
-        self.builder.changes() > 0 || self.piece_sent || self.offset_is_due()
+        self.builder.changes() > 0
+            || self.piece_sent
+            || self.offset_is_due()
+            || !self.advance.copies.is_empty()
+            || self.copies.settles_now()
     }
 
     /// Whether transactions that change nothing have waited long enough for a commit of their own.
@@ -256,6 +354,9 @@ impl Consumer {
         let mut advance = None;
         if whole || (early && !self.piece_sent) {
             let mut now = std::mem::take(&mut self.advance);
+            if whole {
+                now.copies.extend(self.copies.settle());
+            }
             if early && whole && self.piece_sent {
                 now.gtids = GtidSet::new();
             } else if let (false, Some(gtid)) = (whole, batch.transactions.last()) {
@@ -274,6 +375,9 @@ impl Consumer {
     }
 
     fn done(&mut self, done: Done) {
+        if done.is_copy {
+            self.copies.written();
+        }
         match done.advance {
             Some(advance) => self.progress.committed(
                 advance.gtids.count(),
@@ -327,6 +431,9 @@ impl Consumer {
     }
 
     async fn chunk(&mut self, chunk: Chunk) -> Result<(), PipelineError> {
+        if !self.inside {
+            self.copies.gate.began(&chunk.gtid);
+        }
         self.inside = true;
         if !chunk.events.is_empty() {
             self.builder.begin(&chunk.gtid);
@@ -344,6 +451,7 @@ impl Consumer {
         self.builder.read_from(Bytes::new());
         if chunk.last {
             self.inside = false;
+            self.copies.gate.ended(&chunk.gtid, chunk.ends.as_ref());
             if outcome != Outcome::Gathered {
                 return Ok(());
             }
@@ -375,9 +483,8 @@ impl Consumer {
             event_type => {
                 let rows = RowsEvent::parse(event_type, event.body)
                     .map_err(|source| decode(&chunk.gtid, source))?;
-                if !self.builder.accepts(&rows, crate::apply::History::Strict)
-                    || (self.is_full() && self.inside)
-                {
+                let history = self.history(rows.table_id);
+                if !self.builder.accepts(&rows, history) || (self.is_full() && self.inside) {
                     self.make_room(&chunk.gtid).await?;
                 }
                 self.plans.check_defaults(&rows, &chunk.gtid).await?;
@@ -387,11 +494,18 @@ impl Consumer {
                         table_id: rows.table_id,
                     });
                 };
-                self.builder
-                    .rows(plan, &rows, crate::apply::History::Strict)?;
+                self.builder.rows(plan, &rows, history)?;
                 Ok(Outcome::Gathered)
             }
         }
+    }
+
+    /// What the table of a table id is known to hold.
+    fn history(&self, table_id: u64) -> History {
+        let Some(plan) = self.plans.get(table_id) else {
+            return History::Strict;
+        };
+        self.copies.history(&plan.map.database, &plan.map.table)
     }
 
     /// In the middle of a source transaction: sends what has gathered without a commit.
@@ -416,6 +530,10 @@ impl Consumer {
         self.done(done);
         Ok(())
     }
+}
+
+fn intent_gtid(intent: Option<&DdlIntent>) -> Option<Gtid> {
+    intent?.gtid.parse().ok()
 }
 
 fn decode(gtid: &Gtid, source: DecodeError) -> PipelineError {

@@ -2,6 +2,7 @@
 
 use towpath_protocol::code::{self, Code};
 
+use super::snapshot::CopyError;
 use crate::apply::ApplyError;
 use crate::batch::BatchError;
 use crate::commit::{Advice, SinkError};
@@ -55,6 +56,9 @@ pub enum PipelineError {
     /// A change that can't be applied.
     #[error("apply: {0}")]
     Apply(Box<ApplyError>),
+    /// Existing rows can't be copied.
+    #[error("snapshot: {0}")]
+    Copy(Box<CopyError>),
     /// The sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -86,6 +90,12 @@ impl From<ApplyError> for PipelineError {
     }
 }
 
+impl From<CopyError> for PipelineError {
+    fn from(error: CopyError) -> Self {
+        Self::Copy(Box::new(error))
+    }
+}
+
 /// What a pipeline does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Course {
@@ -107,6 +117,7 @@ impl PipelineError {
             PipelineError::Decode { source, .. } => source.code(),
             PipelineError::NoTableMap { .. } => code::DAMAGED,
             PipelineError::Apply(error) => error.code(),
+            PipelineError::Copy(error) => error.code(),
             PipelineError::Sink(error) => error.code(),
             PipelineError::LostInside { .. } => code::SOURCE_LOST,
             PipelineError::NotElected { .. } => code::NOT_ELECTED,
@@ -125,6 +136,10 @@ impl PipelineError {
                 Retry::Stop => Course::End,
             },
             PipelineError::Sink(sink) => match sink.advice() {
+                Advice::Retry => Course::TakeOverAgain,
+                Advice::GiveUp | Advice::Stop => Course::End,
+            },
+            PipelineError::Copy(error) => match error.advice() {
                 Advice::Retry => Course::TakeOverAgain,
                 Advice::GiveUp | Advice::Stop => Course::End,
             },

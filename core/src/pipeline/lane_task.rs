@@ -21,11 +21,14 @@ enum Job {
     Copy {
         statements: Vec<Vec<u8>>,
         advance: Advance,
+        /// Database and table, for messages.
+        table: String,
     },
 }
 
 impl Job {
     async fn run(self, lane: &mut Lane) -> Result<Done, SinkError> {
+        let is_copy = matches!(self, Job::Copy { .. });
         let (changes, advance) = match self {
             Job::Apply {
                 batch,
@@ -39,8 +42,9 @@ impl Job {
             Job::Copy {
                 statements,
                 advance,
+                table,
             } => {
-                lane.copy(&statements, &advance).await?;
+                lane.copy(&statements, &advance, &table).await?;
                 (0, Some(advance))
             }
         };
@@ -48,6 +52,7 @@ impl Job {
             changes,
             advance,
             commit_seq: lane.offset().commit_seq(),
+            is_copy,
         })
     }
 }
@@ -60,6 +65,8 @@ pub(super) struct Done {
     pub(super) advance: Option<Advance>,
     /// Commits of the sink, with this one.
     pub(super) commit_seq: u64,
+    /// Whether it wrote copied rows.
+    pub(super) is_copy: bool,
 }
 
 /// The consumer's handle of a lane.
@@ -114,10 +121,11 @@ impl LaneTask {
     }
 
     /// Begins to write copied rows; the lane must not be busy, nor inside a source transaction.
-    pub(super) async fn copy(&mut self, statements: Vec<Vec<u8>>, advance: Advance) {
+    pub(super) async fn copy(&mut self, statements: Vec<Vec<u8>>, advance: Advance, table: String) {
         self.send(Job::Copy {
             statements,
             advance,
+            table,
         })
         .await;
     }

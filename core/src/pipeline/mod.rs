@@ -14,6 +14,7 @@ mod error;
 mod lane_task;
 mod plans;
 mod producer;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use tokio::sync::watch;
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{PipelineSpec, SinkSpec, StartAt};
+use towpath_protocol::spec::{PipelineSpec, SinkSpec, SnapshotMode, StartAt};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -40,6 +41,7 @@ use crate::source::{Backoff, DumpOptions, SourceError, SourceFacts, check_positi
 use consumer::{Consumer, Waits};
 use pace::Pace;
 use producer::Producer;
+use snapshot::Copies;
 
 /// A stop takes at most this long: more than the consumer needs to finish in order, less than the
 /// second that the program promises.
@@ -152,7 +154,7 @@ async fn epoch(
         limits,
         stop,
     } = controls;
-    let begun = tokio::select! {
+    let mut begun = tokio::select! {
         begun = begin(spec, sink, claim, authority) => begun?,
         () = asked(stop) => return Ok(()),
     };
@@ -164,11 +166,17 @@ async fn epoch(
         options: begun.options,
         filter: spec.source.tables.clone(),
         start_position: begun.held.position.clone(),
-        gtids: begun.gtids,
+        gtids: begun.gtids.clone(),
         queue: sender,
         pace: Pace::new(limits.clone(), |limits| limits.bytes_per_second_max),
         progress: Arc::clone(progress),
     };
+    let copies = Copies::new(
+        spec,
+        std::mem::take(&mut begun.held.copies),
+        begun.gtids.clone(),
+        Arc::clone(progress),
+    );
     let consumer = Consumer::new(
         spec,
         sink.delivery,
@@ -178,6 +186,7 @@ async fn epoch(
         begun.ddl,
         begun.sink_facts,
         receiver,
+        copies,
         Waits {
             confirmed: authority.confirmed(),
             pace: Pace::new(limits.clone(), |limits| limits.rows_per_second_max),
@@ -257,7 +266,7 @@ async fn begin(
 
     // The right is taken last: each step between it and the takeover is one in which it could age.
     claim.right = authority.right().await?;
-    let held = take_over(claim, &mut rows, &mut ddl).await?;
+    let mut held = take_over(claim, &mut rows, &mut ddl).await?;
     claim.held = Some((held.generation, held.epoch));
     // The predecessor may have gone on until then, with transactions newer than the facts.
     let facts = SourceFacts::read(&mut source).await?;
@@ -282,6 +291,11 @@ async fn begin(
         }
     };
     check_position(&gtids, &facts)?;
+    let mode = spec.source.snapshot;
+    if fresh && mode != SnapshotMode::Never {
+        // After the start is known: a table that comes later comes with the stream.
+        held.copies = snapshot::tables_to_copy(spec, &facts, &mut source, &mut ddl).await?;
+    }
     let _ = source.disconnect().await;
 
     rows.read_bytes().await?;
@@ -293,7 +307,7 @@ async fn begin(
         gtids.clone(),
     );
     if fresh {
-        offset.commit_start(&mut rows, &[]).await?;
+        offset.commit_start(&mut rows, &held.copies).await?;
         info!(
             pipeline = claim.pipeline, sink = claim.sink, gtid_set = %gtids,
             "the sink has no offset yet; starting here"

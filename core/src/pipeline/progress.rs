@@ -2,13 +2,14 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::position::BinlogPosition;
 
 use super::PipelineError;
+use crate::commit::copies::CopyState;
 use crate::commit::takeover::Held;
 use crate::source::SourceError;
 
@@ -37,6 +38,26 @@ struct Place {
     waiting: bool,
     trouble: Option<String>,
     source_trouble: Option<String>,
+    copies: Vec<CopyView>,
+}
+
+/// How far a table's copy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyView {
+    /// Database.
+    pub database: String,
+    /// Table.
+    pub table: String,
+    /// Its state.
+    pub state: CopyState,
+    /// Rows that were copied.
+    pub rows: u64,
+    /// Rows that the table had when its copy began, as the source guesses; `None` before that.
+    pub rows_estimated: Option<u64>,
+    /// Since this process copies it; 0 if it doesn't now.
+    pub rows_per_second: u64,
+    /// Until the last row, by estimate and speed.
+    pub left: Option<Duration>,
 }
 
 /// A moment's view.
@@ -71,6 +92,22 @@ pub struct View {
     /// Why nothing moves, if so: the last epoch ended and the next one has not begun, or the source
     /// is lost.
     pub trouble: Option<String>,
+    /// How far the copy of each table is, of those that were ever to be copied.
+    pub copies: Vec<CopyView>,
+}
+
+impl Place {
+    fn lag_us(&self) -> Option<u64> {
+        if self.caught_up {
+            return Some(0);
+        }
+        let now_us = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+            });
+        self.commit_time_us.map(|us| now_us.saturating_sub(us))
+    }
 }
 
 impl Progress {
@@ -156,6 +193,15 @@ impl Progress {
         self.place().caught_up = caught_up;
     }
 
+    pub(super) fn copies(&self, copies: Vec<CopyView>) {
+        self.place().copies = copies;
+    }
+
+    /// Age of the newest transaction that the sink holds, microseconds; 0 when it holds all.
+    pub(super) fn lag_us(&self) -> Option<u64> {
+        self.place().lag_us()
+    }
+
     /// Row changes that were committed since this process began.
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
@@ -164,11 +210,6 @@ impl Progress {
     /// A view of now.
     pub fn view(&self) -> View {
         let place = self.place();
-        let now_us = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-            });
         View {
             connected: place.connected,
             transactions: self.transactions.load(Ordering::Relaxed),
@@ -177,11 +218,8 @@ impl Progress {
             queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
             position: place.position.clone(),
             gtids: place.gtids.clone(),
-            lag_us: if place.caught_up {
-                Some(0)
-            } else {
-                place.commit_time_us.map(|us| now_us.saturating_sub(us))
-            },
+            lag_us: place.lag_us(),
+            copies: place.copies.clone(),
             read_bytes: self.read_bytes.load(Ordering::Relaxed),
             generation: place.generation,
             epoch: place.epoch,

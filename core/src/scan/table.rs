@@ -196,7 +196,7 @@ impl ScanTable {
     }
 
     /// The key's columns, quoted, and whether they descend.
-    pub(super) fn key_names(&self) -> Vec<(String, bool)> {
+    pub fn key_names(&self) -> Vec<(String, bool)> {
         self.key
             .iter()
             .filter_map(|part| {

@@ -29,6 +29,7 @@ const VARIABLES: &[&str] = &[
     "binlog_format",
     "binlog_row_image",
     "binlog_row_metadata",
+    "binlog_row_value_options",
     "gtid_mode",
     "enforce_gtid_consistency",
     "binlog_expire_logs_seconds",

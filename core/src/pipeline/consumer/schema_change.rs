@@ -152,16 +152,22 @@ impl Consumer {
         ran?;
         self.ddl.reach(Point::DdlBeforeDone).await?;
         self.plans.clear();
+        let states = self
+            .copies
+            .schema_changed(&chunk.gtid, carried, statement.sql, &mut self.ddl)
+            .await?;
         if carried.with_rows {
             // Until its rows are there it isn't done: the commit that has them ends the intent.
             self.inside = true;
             self.advance.ddl = DdlChange::Done;
+            self.advance.copies.extend(states);
             self.builder.begin(&chunk.gtid);
             self.builder.read_from(chunk.events.clone());
             return Ok(Outcome::Gathered);
         }
         let mut advance = Advance {
             ddl: DdlChange::Done,
+            copies: states,
             ..Advance::default()
         };
         advance.add(&chunk.gtid, &chunk.after, chunk.commit_time_us);

@@ -1,0 +1,133 @@
+//! What a first copy begins with: the list of tables, and what must be so on both sides.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use towpath_protocol::spec::{PipelineSpec, SnapshotSpec};
+
+use super::error::CopyError;
+use crate::apply::target::quote_name;
+use crate::commit::SinkError;
+use crate::commit::copies::TableCopy;
+use crate::commit::session::Session;
+use crate::pipeline::PipelineError;
+use crate::source::{SourceError, SourceFacts};
+
+/// Tables named in a message.
+const NAMED_MAX: usize = 10;
+
+/// What an operator can do about a table without a key.
+pub(super) fn keyless_advice(settings: &SnapshotSpec, database: &str, table: &str) -> &'static str {
+    let allowed = settings.allow_keyless.as_ref();
+    if allowed.is_some_and(|filter| filter.matches(database, table)) {
+        "allow_keyless names it, but this version can't copy such tables yet: give it a key, leave it out of \
+         source.tables, or copy it by other means with snapshot = \"never\""
+    } else {
+        "give it one, or leave it out of source.tables"
+    }
+}
+
+/// The tables that the filter takes, to be copied. The sink must have them, without rows.
+pub(in crate::pipeline) async fn tables_to_copy(
+    spec: &PipelineSpec,
+    facts: &SourceFacts,
+    source: &mut Conn,
+    sink: &mut Session,
+) -> Result<Vec<TableCopy>, PipelineError> {
+    for (variable, wanted) in [
+        ("binlog_row_image", "FULL"),
+        ("binlog_row_value_options", ""),
+    ] {
+        let value = facts.variable(variable);
+        if value != wanted {
+            return Err(CopyError::Parts {
+                variable,
+                value: format!("'{value}'"),
+                wanted,
+            }
+            .into());
+        }
+    }
+    let all: Vec<(String, String, u64)> = source
+        .query(
+            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, (SELECT COUNT(*) FROM information_schema.statistics s \
+             WHERE s.TABLE_SCHEMA = t.TABLE_SCHEMA AND s.TABLE_NAME = t.TABLE_NAME AND s.NON_UNIQUE = 0) \
+             FROM information_schema.tables t WHERE t.TABLE_TYPE = 'BASE TABLE' \
+             AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema', 'towpath') \
+             ORDER BY 1, 2",
+        )
+        .await
+        .map_err(|error| SourceError::Sql {
+            about: "its tables",
+            cause: Box::new(error),
+        })?;
+    let taken: Vec<_> = all
+        .into_iter()
+        .filter(|(database, table, _)| spec.source.tables.matches(database, table))
+        .collect();
+    let (mut keyless, mut absent, mut filled) = (Vec::new(), Vec::new(), Vec::new());
+    let mut advice = "";
+    for (database, table, unique_keys) in &taken {
+        let name = || format!("{database}.{table}");
+        if *unique_keys == 0 {
+            advice = keyless_advice(&spec.snapshot, database, table);
+            keyless.push(name());
+        }
+        let look = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {}.{} LIMIT 1) AS t",
+            quote_name(database),
+            quote_name(table)
+        );
+        match sink.first::<u64>("look for rows", &look).await {
+            Ok(Some(0) | None) => {}
+            Ok(Some(_)) => filled.push(name()),
+            // ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR
+            Err(SinkError::Server {
+                code: 1146 | 1049, ..
+            }) => absent.push(name()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !keyless.is_empty() {
+        return Err(CopyError::Keyless {
+            tables: named(&keyless),
+            next: advice,
+        }
+        .into());
+    }
+    if !absent.is_empty() {
+        return Err(CopyError::NoTable {
+            tables: named(&absent),
+        }
+        .into());
+    }
+    if !filled.is_empty() {
+        return Err(CopyError::NotEmpty {
+            tables: named(&filled),
+        }
+        .into());
+    }
+    Ok(taken
+        .iter()
+        .map(|(database, table, _)| TableCopy::waiting(database, table))
+        .collect())
+}
+
+fn named(tables: &[String]) -> String {
+    let shown = tables.get(..NAMED_MAX).unwrap_or(tables).join(", ");
+    match tables.len().checked_sub(NAMED_MAX) {
+        Some(more) if more > 0 => format!("{shown} and {more} more"),
+        _ => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_some_tables() {
+        let tables: Vec<String> = (0..12).map(|n| format!("d.t{n}")).collect();
+        assert_eq!(named(&tables[..2]), "d.t0, d.t1");
+        assert!(named(&tables).ends_with("d.t9 and 2 more"));
+    }
+}

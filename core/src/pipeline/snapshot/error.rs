@@ -1,0 +1,114 @@
+//! Why tables can't be copied.
+
+use towpath_protocol::code::{self, Code};
+
+use crate::commit::Advice;
+use crate::scan::ScanError;
+use crate::source::Retry;
+
+/// An error of a copy.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// Tables that the sink lacks.
+    #[error(
+        "the sink lacks {tables}, which the first copy is to fill; create them there with the source's definitions \
+         (mysqldump --no-data), or leave them out of source.tables"
+    )]
+    NoTable {
+        /// Databases and tables.
+        tables: String,
+    },
+    /// Tables that have rows already.
+    #[error(
+        "the sink has rows in {tables} already, which a first copy would mix with the source's; if they may go, \
+         TRUNCATE them on the sink and start again. If they are a copy made by other means, write \
+         snapshot = \"never\" and a start that fits it"
+    )]
+    NotEmpty {
+        /// Databases and tables.
+        tables: String,
+    },
+    /// Tables without a key by which they could be copied.
+    #[error(
+        "{tables}: no primary key, nor a unique one without NULLs, by which rows could be copied in chunks and \
+         found again; {next}"
+    )]
+    Keyless {
+        /// Databases and tables.
+        tables: String,
+        /// What to do.
+        next: &'static str,
+    },
+    /// The source logs parts of rows.
+    #[error(
+        "the source has {variable} = {value}: what it logs are parts of rows, from which a table that is being \
+         copied can't be brought up to date; on the source: SET PERSIST {variable} = '{wanted}' (sessions keep \
+         their old value until they reconnect)"
+    )]
+    Parts {
+        /// The system variable.
+        variable: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// The source that answers lacks what was streamed from it.
+    #[error(
+        "the source did not show {missing} within {waited_s} s, though it has sent these transactions; is it \
+         another server than the one that streams, or does it wait for a replica's acknowledgement?"
+    )]
+    NotVisible {
+        /// GTIDs.
+        missing: String,
+        /// Seconds waited.
+        waited_s: u64,
+    },
+    /// A key of the sink's record can't be read.
+    #[error(
+        "towpath.snapshot on the sink: {column} of {table} can't be read: {why}; set it and after_key to NULL and \
+         state to 'waiting', so that the table is copied anew"
+    )]
+    Record {
+        /// Database and table.
+        table: String,
+        /// The column.
+        column: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// A table can't be read.
+    #[error("source: {0}")]
+    Scan(#[from] ScanError),
+}
+
+impl CopyError {
+    /// The error's code.
+    pub fn code(&self) -> Code {
+        match self {
+            CopyError::NoTable { .. } => code::NO_TABLE,
+            CopyError::NotEmpty { .. } => code::COPY_NOT_EMPTY,
+            CopyError::Keyless { .. } => code::COPY_KEYLESS,
+            CopyError::Parts { .. } => code::PARTIAL_IMAGE,
+            CopyError::NotVisible { .. } => code::COPY_NOT_VISIBLE,
+            CopyError::Record { .. } => code::OFFSET_DAMAGED,
+            CopyError::Scan(error) => error.code(),
+        }
+    }
+
+    /// Whether trying again can help.
+    pub fn advice(&self) -> Advice {
+        match self {
+            CopyError::NotVisible { .. } => Advice::Retry,
+            CopyError::Scan(error) => match error.retry() {
+                Retry::Again => Advice::Retry,
+                Retry::Stop => Advice::Stop,
+            },
+            CopyError::NoTable { .. }
+            | CopyError::NotEmpty { .. }
+            | CopyError::Keyless { .. }
+            | CopyError::Parts { .. }
+            | CopyError::Record { .. } => Advice::Stop,
+        }
+    }
+}

@@ -1,0 +1,667 @@
+//! Copies existing rows while the stream goes on.
+//!
+//! ```text
+//! source ─ reader per table ─ parts ─┐
+//!                                    gate ─ lane ─ sink: rows and how far the copy is, in one commit
+//! source ─ stream ───────────────────┘
+//! ```
+//!
+//! Invariants:
+//! - A chunk is written only while the stream has taken in nothing that the chunk may not have seen
+//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so that each
+//!   row ends in the source's state.
+//! - A chunk is written to a table that is defined as the one that was read, or else when the stream has run
+//!   every statement that came before the read, and no other.
+//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
+//!   sink had there is gone. (Not where the sink has columns of its own: then no row is removed.)
+//! - A table's rows are applied strictly again once the stream has passed what the source had executed after
+//!   the last chunk was read.
+//! - Memory: two chunks per reader, and one that is written.
+//!
+//! Keys are compared by MySQL alone. What is stored is `commit::copies`; no other place is read to resume.
+
+mod begin;
+mod error;
+mod gate;
+mod pace;
+mod reader;
+mod schema_change;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mysql_async::Error;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::AbortHandle;
+use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode};
+use tracing::{info, warn};
+
+pub(super) use begin::tables_to_copy;
+pub use error::CopyError;
+pub(super) use gate::Gate;
+use gate::Ticket;
+use reader::{Part, Reader, Rows, Said, Shared};
+
+use super::PipelineError;
+use super::error::Course;
+use super::pace::Pace;
+use super::progress::{CopyView, Progress};
+use crate::apply::History;
+use crate::apply::target::TargetTable;
+use crate::commit::SinkError;
+use crate::commit::copies::{CopyState, TableCopy};
+use crate::commit::session::Session;
+use crate::scan::{KeyRange, ScanTable, upserts};
+
+/// Before a reader that was lost begins again.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A reader at work.
+struct Running {
+    id: u64,
+    table: usize,
+    task: AbortHandle,
+    write_ns: Arc<AtomicU64>,
+    began: Instant,
+    /// Rows that were copied before it began.
+    rows_before: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What waits for its turn to be written, in the order in which each reader said it.
+enum Item {
+    Part(Box<Part>),
+    End(GtidSet),
+    Gone(GtidSet),
+}
+
+/// A part that the lane writes now.
+struct Writing {
+    reader: u64,
+    ticket: Ticket,
+    rows: u64,
+    began: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A part in the form in which it is written.
+pub(super) struct Write {
+    pub(super) statements: Vec<Vec<u8>>,
+    /// How far the copies are with it.
+    pub(super) copies: Vec<TableCopy>,
+    /// Database and table, for messages.
+    pub(super) table: String,
+}
+
+/// The copies of a pipeline and sink.
+pub(super) struct Copies {
+    /// Sorted by database and table.
+    tables: Vec<TableCopy>,
+    /// How many aren't done.
+    relaxed: usize,
+    /// Those that only wait for the stream.
+    settling: Vec<usize>,
+    shared: Arc<Shared>,
+    running: Vec<Running>,
+    last_reader: u64,
+    /// Tables whose reader was lost.
+    lost: HashMap<usize, Duration>,
+    /// Whether a table may be without its reader.
+    to_start: bool,
+    says: mpsc::UnboundedSender<(u64, Said)>,
+    said: mpsc::UnboundedReceiver<(u64, Said)>,
+    items: VecDeque<(u64, Item)>,
+    writing: Option<Writing>,
+    /// What the stream may take in.
+    pub(super) gate: Gate,
+    /// The sink's definitions.
+    targets: HashMap<usize, Arc<TargetTable>>,
+    /// Whether the pipeline ends when all is copied.
+    ends: bool,
+}
+
+impl Copies {
+    /// The copies of a sink that holds `gtids`.
+    pub(super) fn new(
+        spec: &PipelineSpec,
+        mut tables: Vec<TableCopy>,
+        gtids: GtidSet,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let name = |copy: &TableCopy| (copy.database.clone(), copy.table.clone());
+        tables.sort_by_key(name);
+        let limits = LimitsSpec {
+            rows_per_second_max: spec.snapshot.rows_per_second_max,
+            ..LimitsSpec::default()
+        };
+        // Nobody changes it.
+        let (_, limits) = watch::channel(limits);
+        let (says, said) = mpsc::unbounded_channel();
+        let mut copies = Self {
+            relaxed: 0,
+            settling: Vec::new(),
+            tables,
+            shared: Arc::new(Shared {
+                endpoint: spec.source.endpoint.clone(),
+                settings: spec.snapshot.clone(),
+                pace: tokio::sync::Mutex::new(Pace::new(limits, |limits| {
+                    limits.rows_per_second_max
+                })),
+                progress,
+            }),
+            running: Vec::new(),
+            last_reader: 0,
+            lost: HashMap::new(),
+            to_start: true,
+            says,
+            said,
+            items: VecDeque::new(),
+            writing: None,
+            gate: Gate::new(gtids),
+            targets: HashMap::new(),
+            ends: spec.source.snapshot == SnapshotMode::Only,
+        };
+        copies.count();
+        copies.tell();
+        copies
+    }
+
+    /// Counts anew after states changed.
+    fn count(&mut self) {
+        self.relaxed = self.tables.iter().filter(|copy| copy.is_relaxed()).count();
+        let is_settling =
+            |(at, copy): (usize, &TableCopy)| (copy.state == CopyState::Settling).then_some(at);
+        self.settling = self
+            .tables
+            .iter()
+            .enumerate()
+            .filter_map(is_settling)
+            .collect();
+    }
+
+    fn find(&self, database: &str, table: &str) -> Result<usize, usize> {
+        self.tables.binary_search_by(|copy| {
+            (copy.database.as_str(), copy.table.as_str()).cmp(&(database, table))
+        })
+    }
+
+    /// What a table is known to hold when a change of it comes.
+    pub(super) fn history(&self, database: &str, table: &str) -> History {
+        if self.relaxed == 0 {
+            return History::Strict;
+        }
+        let found = self.find(database, table).ok();
+        match found.and_then(|at| self.tables.get(at)) {
+            Some(copy) if copy.is_relaxed() => History::Relaxed,
+            _ => History::Strict,
+        }
+    }
+
+    /// Whether the pipeline is to end: all is copied and committed, and it was for that.
+    pub(super) fn ends_now(&self) -> bool {
+        self.ends && self.relaxed == 0
+    }
+
+    /// Starts readers for tables that have none, as many as may run.
+    pub(super) fn start_readers(&mut self) {
+        if !self.to_start {
+            return;
+        }
+        let free =
+            usize::from(self.shared.settings.tables_at_once).saturating_sub(self.running.len());
+        let is_free = |at: &usize| self.running.iter().all(|running| running.table != *at);
+        let wanting = |at: &usize| {
+            self.tables
+                .get(*at)
+                .is_some_and(|copy| matches!(copy.state, CopyState::Waiting | CopyState::Copying))
+        };
+        // What was begun first.
+        let mut next: Vec<usize> = (0..self.tables.len())
+            .filter(wanting)
+            .filter(is_free)
+            .collect();
+        next.sort_by_key(|at| {
+            let state = self.tables.get(*at).map(|copy| copy.state);
+            state == Some(CopyState::Waiting)
+        });
+        for at in next.into_iter().take(free) {
+            self.start_reader(at);
+        }
+        self.to_start = false;
+    }
+
+    fn start_reader(&mut self, at: usize) {
+        let Some(copy) = self.tables.get(at).cloned() else {
+            return;
+        };
+        self.last_reader += 1;
+        let write_ns = Arc::new(AtomicU64::new(0));
+        let rows_before = copy.rows_copied;
+        let reader = Reader {
+            id: self.last_reader,
+            shared: Arc::clone(&self.shared),
+            copy,
+            says: self.says.clone(),
+            write_ns: Arc::clone(&write_ns),
+            pause: self.lost.remove(&at).unwrap_or_default(),
+        };
+        self.running.push(Running {
+            id: reader.id,
+            table: at,
+            write_ns,
+            began: Instant::now(),
+            rows_before,
+            task: tokio::spawn(reader.run()).abort_handle(),
+        });
+    }
+
+    fn running(&self, reader: u64) -> Option<&Running> {
+        self.running.iter().find(|running| running.id == reader)
+    }
+
+    /// Ends a reader, and forgets what it read and isn't written now.
+    fn end_reader(&mut self, reader: u64) {
+        self.running.retain(|running| running.id != reader);
+        self.items.retain(|(of, _)| *of != reader);
+        let kept: Vec<Ticket> = self.writing.iter().map(|writing| writing.ticket).collect();
+        self.gate.release_reader(reader, &kept);
+        self.to_start = true;
+    }
+
+    fn end_reader_of(&mut self, at: usize) {
+        let reader = self.running.iter().find(|running| running.table == at);
+        if let Some(reader) = reader.map(|running| running.id) {
+            self.end_reader(reader);
+        }
+    }
+
+    /// Hears the readers. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// A reader's, if trying again doesn't help.
+    pub(super) async fn hear(&mut self) -> Result<Option<TableCopy>, PipelineError> {
+        let Some((reader, said)) = self.said.recv().await else {
+            // Not as long as `says` lives.
+            return std::future::pending().await;
+        };
+        let Some(at) = self.running(reader).map(|running| running.table) else {
+            return Ok(None);
+        };
+        match said {
+            Said::Hold(answer) => {
+                let (ticket, taken) = self.gate.hold(reader);
+                if answer.send((ticket, taken)).is_err() {
+                    self.gate.release(ticket);
+                }
+            }
+            Said::LowWater(ticket, set) => self.gate.low_water(ticket, set),
+            Said::Part(part) => self.items.push_back((reader, Item::Part(Box::new(part)))),
+            Said::End { executed } => self.items.push_back((reader, Item::End(executed))),
+            Said::Gone { executed } => {
+                // It may hold the gate for a look that found nothing.
+                self.give_up_looks(reader);
+                self.items.push_back((reader, Item::Gone(executed)));
+            }
+            Said::OtherKey => {
+                info!(
+                    table = self.name(at),
+                    "the table's key has changed; it is copied anew"
+                );
+                return Ok(self.anew(at));
+            }
+            Said::Failed(error) => {
+                self.end_reader(reader);
+                if error.course() == Course::End {
+                    return Err(error);
+                }
+                warn!(
+                    table = self.name(at), code = %error.code(), %error,
+                    "the copy of a table was interrupted; it goes on after a pause"
+                );
+                self.lost.insert(at, LOST_PAUSE);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives up the gate where a reader has it for nothing that is in `items` or being written.
+    fn give_up_looks(&mut self, reader: u64) {
+        let mut kept: Vec<Ticket> = self
+            .items
+            .iter()
+            .filter_map(|(_, item)| match item {
+                Item::Part(part) => Some(part.ticket),
+                Item::End(_) | Item::Gone(_) => None,
+            })
+            .collect();
+        kept.extend(self.writing.as_ref().map(|writing| writing.ticket));
+        self.gate.release_reader(reader, &kept);
+    }
+
+    /// Begins a table's copy anew; answers its state.
+    fn anew(&mut self, at: usize) -> Option<TableCopy> {
+        self.end_reader_of(at);
+        let copy = self.tables.get_mut(at)?;
+        let condition = copy.condition.take();
+        *copy = TableCopy {
+            condition,
+            ..TableCopy::waiting(&copy.database, &copy.table)
+        };
+        let copy = copy.clone();
+        self.to_start = true;
+        self.count();
+        Some(copy)
+    }
+
+    /// Ends a table's copy, since there is no such table any more; answers its state.
+    fn over(&mut self, at: usize) -> Option<TableCopy> {
+        self.end_reader_of(at);
+        let copy = self.tables.get_mut(at)?;
+        copy.state = CopyState::Done;
+        copy.settles_at = None;
+        let copy = copy.clone();
+        self.count();
+        Some(copy)
+    }
+
+    /// Whether there may be something to write.
+    pub(super) fn may_write(&self) -> bool {
+        !self.items.is_empty() && self.writing.is_none()
+    }
+
+    /// The next part that can be written, or states that have changed without rows; `None` if all must wait.
+    /// `session` reads the sink's definitions.
+    pub(super) async fn next_write(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<Option<Write>, PipelineError> {
+        let mut states = Vec::new();
+        let mut blocked: Vec<u64> = Vec::new();
+        let mut n = 0;
+        while let Some((reader, item)) = self.items.get(n) {
+            let reader = *reader;
+            let Some(at) = self.running(reader).map(|running| running.table) else {
+                self.items.remove(n);
+                continue;
+            };
+            if blocked.contains(&reader) {
+                n += 1;
+                continue;
+            }
+            match item {
+                Item::End(executed) => {
+                    let executed = executed.clone();
+                    states.extend(self.read_all(at, executed));
+                    self.end_reader(reader);
+                }
+                Item::Gone(executed) if self.gate.has_passed(executed) => {
+                    warn!(
+                        table = self.name(at),
+                        "the source has no such table any more; its copy is over"
+                    );
+                    states.extend(self.over(at));
+                }
+                Item::Gone(_) => {
+                    blocked.push(reader);
+                    n += 1;
+                }
+                Item::Part(part) => {
+                    let is_level = self.gate.is_level(part.ticket);
+                    let source = Arc::clone(&part.table);
+                    let target = self.target(at, session).await?;
+                    if !is_level && target.as_deref().is_none_or(|t| !are_alike(&source, t)) {
+                        blocked.push(reader);
+                        n += 1;
+                        continue;
+                    }
+                    let Some(target) = target else {
+                        return Err(CopyError::NoTable {
+                            tables: self.name(at),
+                        }
+                        .into());
+                    };
+                    let Some((_, Item::Part(part))) = self.items.remove(n) else {
+                        continue;
+                    };
+                    let mut write = self.write(reader, at, *part, &target)?;
+                    write.copies.splice(..0, states);
+                    return Ok(Some(write));
+                }
+            }
+        }
+        if states.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Write {
+            statements: Vec::new(),
+            copies: states,
+            table: String::new(),
+        }))
+    }
+
+    /// All of a table is written: it settles.
+    fn read_all(&mut self, at: usize, executed: GtidSet) -> Option<TableCopy> {
+        let copy = self.tables.get_mut(at)?;
+        copy.state = CopyState::Settling;
+        copy.settles_at = Some(executed);
+        let copy = copy.clone();
+        info!(
+            table = self.name(at),
+            rows = copy.rows_copied,
+            "all rows are copied; the table settles"
+        );
+        self.count();
+        Some(copy)
+    }
+
+    fn write(
+        &mut self,
+        reader: u64,
+        at: usize,
+        part: Part,
+        target: &TargetTable,
+    ) -> Result<Write, PipelineError> {
+        let json =
+            |key: Option<&crate::scan::Key>| key.and_then(|key| serde_json::to_string(key).ok());
+        let name = self.name(at);
+        let Some(copy) = self.tables.get_mut(at) else {
+            return Err(PipelineError::QueueClosed);
+        };
+        let mut statements = Vec::new();
+        let mut rows = 0;
+        let replaced = match &part.rows {
+            Rows::Begin { until, key_columns } => {
+                copy.state = CopyState::Copying;
+                copy.key_columns = Some(key_columns.clone());
+                copy.until_key = json(until.as_ref());
+                copy.after_key = None;
+                copy.rows_copied = 0;
+                copy.rows_estimated = part.table.rows_estimate();
+                info!(
+                    table = name,
+                    rows_estimated = copy.rows_estimated,
+                    "copying a table"
+                );
+                KeyRange {
+                    after: until.clone(),
+                    until: None,
+                }
+            }
+            Rows::Chunk { range, chunk } => {
+                statements = upserts(chunk, &part.table, target).map_err(CopyError::Scan)?;
+                rows = chunk.rows;
+                copy.after_key = json(range.until.as_ref());
+                copy.rows_copied += rows;
+                range.clone()
+            }
+        };
+        if !has_own_columns(&part.table, target) {
+            let mut delete = format!(
+                "DELETE FROM {} WHERE {}",
+                target.quoted(),
+                replaced.predicate(&part.table)
+            );
+            if let Some(condition) = &copy.condition {
+                // On a line of its own: it may end in a comment.
+                delete.push_str(&format!(" AND ({condition}\n)"));
+            }
+            statements.insert(0, delete.into_bytes());
+        }
+        let copies = vec![copy.clone()];
+        self.writing = Some(Writing {
+            reader,
+            ticket: part.ticket,
+            rows,
+            began: Instant::now(),
+            _permit: part.permit,
+        });
+        Ok(Write {
+            statements,
+            copies,
+            table: name,
+        })
+    }
+
+    /// The lane has committed what it wrote last.
+    pub(super) fn written(&mut self) {
+        let Some(writing) = self.writing.take() else {
+            return;
+        };
+        self.gate.release(writing.ticket);
+        if let Some(running) = self.running(writing.reader)
+            && let Some(ns) = writing
+                .began
+                .elapsed()
+                .as_nanos()
+                .checked_div(writing.rows.into())
+        {
+            let ns = u64::try_from(ns).unwrap_or(u64::MAX);
+            running.write_ns.store(ns, Ordering::Relaxed);
+        }
+        self.tell();
+    }
+
+    /// Whether a table is strict with all that was taken in.
+    pub(super) fn settles_now(&self) -> bool {
+        self.settling.iter().any(|at| self.is_settled(*at))
+    }
+
+    fn is_settled(&self, at: usize) -> bool {
+        let copy = self.tables.get(at);
+        let settles_at = copy.and_then(|copy| copy.settles_at.as_ref());
+        settles_at.is_none_or(|set| self.gate.has_passed(set))
+    }
+
+    /// The tables that are strict once all that was taken in is committed.
+    pub(super) fn settle(&mut self) -> Vec<TableCopy> {
+        let settled: Vec<usize> = self.settling.clone();
+        let mut states = Vec::new();
+        for at in settled {
+            if self.is_settled(at) {
+                info!(table = self.name(at), "the copy of a table is done");
+                states.extend(self.over(at));
+            }
+        }
+        if !states.is_empty() {
+            self.tell();
+        }
+        states
+    }
+
+    async fn target(
+        &mut self,
+        at: usize,
+        session: &mut Session,
+    ) -> Result<Option<Arc<TargetTable>>, PipelineError> {
+        if let Some(target) = self.targets.get(&at) {
+            return Ok(Some(Arc::clone(target)));
+        }
+        let Some(copy) = self.tables.get(at) else {
+            return Ok(None);
+        };
+        let read = read_target(session, &copy.database, &copy.table).await?;
+        let read = read.map(Arc::new);
+        if let Some(target) = &read {
+            self.targets.insert(at, Arc::clone(target));
+        }
+        Ok(read)
+    }
+
+    fn name(&self, at: usize) -> String {
+        let copy = self.tables.get(at);
+        copy.map_or_else(String::new, |copy| {
+            format!("{}.{}", copy.database, copy.table)
+        })
+    }
+
+    /// Tells how far each copy is.
+    fn tell(&self) {
+        let view = |(at, copy): (usize, &TableCopy)| {
+            let running = self.running.iter().find(|running| running.table == at);
+            let rows_per_second = running.map_or(0.0, |running| {
+                let rows = copy.rows_copied.saturating_sub(running.rows_before);
+                rows as f64 / running.began.elapsed().as_secs_f64().max(0.001)
+            });
+            let left = copy.rows_estimated.and_then(|all| {
+                let rows = all.saturating_sub(copy.rows_copied) as f64;
+                (rows_per_second > 0.0)
+                    .then(|| Duration::try_from_secs_f64(rows / rows_per_second).ok())?
+            });
+            CopyView {
+                database: copy.database.clone(),
+                table: copy.table.clone(),
+                state: copy.state,
+                rows: copy.rows_copied,
+                rows_estimated: copy.rows_estimated,
+                rows_per_second: rows_per_second as u64,
+                left,
+            }
+        };
+        let views = self.tables.iter().enumerate().map(view).collect();
+        self.shared.progress.copies(views);
+    }
+}
+
+/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the same names
+/// and of the same types, so that no statement in between can have given a value another meaning.
+fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
+    let (theirs, ours) = (&source.definition().columns, &target.columns);
+    theirs.len() == ours.len()
+        && theirs.iter().zip(ours).all(|(theirs, ours)| {
+            theirs.name == ours.name
+                && theirs.column_type == ours.column_type
+                && theirs.charset == ours.charset
+                && theirs.generated == ours.generated
+        })
+}
+
+fn has_own_columns(source: &ScanTable, target: &TargetTable) -> bool {
+    let theirs = &source.definition().columns;
+    target.columns.iter().any(|ours| {
+        !ours.generated
+            && !theirs
+                .iter()
+                .any(|theirs| theirs.name.eq_ignore_ascii_case(&ours.name))
+    })
+}
+
+async fn read_target(
+    session: &mut Session,
+    database: &str,
+    table: &str,
+) -> Result<Option<TargetTable>, PipelineError> {
+    let sink = session.sink().to_owned();
+    TargetTable::read(session.conn(), database, table)
+        .await
+        .map_err(|error: Error| {
+            SinkError::from_driver(&sink, "read a table's definition", error).into()
+        })
+}
