@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use towpath_testing::{MysqlServer, TowpathProcess, wait_until};
 
-use crate::harness::{Pair, Pipeline, WAIT, failure, number, rows, same, same_table, stop};
+use crate::harness::{Pair, Pipeline, WAIT, failure, rows, same, same_table, stop};
 
 /// What a verb answered.
 pub(crate) struct Answer {
