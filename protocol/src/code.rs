@@ -150,6 +150,8 @@ codes! {
     COPY_NOT_EMPTY = 1410;
     /// The source doesn't show what it has sent.
     COPY_NOT_VISIBLE = 1411;
+    /// Foreign keys change rows that are to be copied, and the source doesn't log it.
+    COPY_CASCADES = 1412;
 
     // 15: the sink: connection, login, and what its server refuses.
     /// The sink can't be reached, or the connection broke.

@@ -70,6 +70,7 @@ impl Pair {
             sink_parameters: String::new(),
             tables: format!("{name}.*"),
             start: format!("gtid:{}", gtid_executed(&mut source).await?),
+            snapshot: "never",
             source_further: String::new(),
             further: String::new(),
         };
@@ -92,6 +93,8 @@ pub(crate) struct Pipeline {
     pub(crate) sink_parameters: String,
     pub(crate) tables: String,
     pub(crate) start: String,
+    /// `never`, `initial` or `only`.
+    pub(crate) snapshot: &'static str,
     /// Further keys of the source.
     pub(crate) source_further: String,
     /// Further sections.
@@ -107,6 +110,7 @@ impl Pipeline {
             source_user,
             sink_port,
             sink_user,
+            snapshot,
             ..
         } = self;
         let text = format!(
@@ -116,7 +120,7 @@ impl Pipeline {
 url = "mysql://{source_user}@127.0.0.1:{source_port}"
 tables = ["{}"]
 start = "{}"
-snapshot = "never"
+snapshot = "{snapshot}"
 heartbeat = "200ms"
 {}
 

@@ -20,6 +20,7 @@ mod check;
 mod zombie;
 mod ddl;
 mod run;
+mod snapshot;
 mod bad_input;
 mod dir;
 mod verbs;

@@ -98,6 +98,8 @@ pub(super) struct Runner {
     waits_since: Option<Instant>,
     /// What had been done when it was paused.
     held: Option<Arc<Progress>>,
+    /// A run that has come to its end, since it was for a copy alone; it isn't begun again.
+    finished: Option<(Resolved, Arc<Progress>)>,
     /// What the spec came to, and of what.
     resolved: Option<(Arc<Wanted>, Resolved)>,
 }
@@ -119,6 +121,7 @@ impl Runner {
             confirmed: watch::channel(false).0,
             waits_since: None,
             held: None,
+            finished: None,
             resolved: None,
         }
     }
@@ -364,6 +367,17 @@ impl Runner {
             self.report().tell(TaskState::Paused, held.as_ref());
             return true;
         }
+        if let Some((_, progress)) = self
+            .finished
+            .take_if(|(finished, _)| self.run.is_none() && *finished == resolved)
+        {
+            let detail = "all is copied; snapshot = \"initial\" or \"never\" goes on from there";
+            self.say(InstanceState::Running, Some(detail.to_owned()));
+            self.report().tell(TaskState::Paused, Some(&progress));
+            self.finished = Some((resolved, progress));
+            return true;
+        }
+        self.finished = None;
         let Some(candidacy) = self.candidacy.as_ref().map(|candidacy| candidacy.id) else {
             return false;
         };
@@ -576,7 +590,10 @@ impl Runner {
         }
         let (pipeline, task) = (&self.key.pipeline, &self.key.task);
         let reason = match ended {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => {
+                self.finished = run.map(|run| (run.resolved.clone(), Arc::clone(&run.progress)));
+                return;
+            }
             Ok(Err(error)) if error.is_superseded() => {
                 tracing::info!(%pipeline, %task, code = %error.code(), %error, "another Core has this task now");
                 let leads = self.candidacy.as_ref().is_some_and(|candidacy| {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use towpath_protocol::gtid::{Gtid, GtidOrigin};
 use uuid::Uuid;
 
-use super::BatchBuilder;
 use super::plan::TablePlan;
 use super::target::{TargetColumn, TargetTable};
+use super::{BatchBuilder, History};
 use crate::decode::{Column, ColumnKind, EventType, RowsEvent, TableMap};
 
 /// The sink's table that a table map's would be, with a key or without.
@@ -113,7 +113,7 @@ pub fn statements(
     let rows = RowsEvent::parse(event_type, body).ok()?;
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid);
-    builder.rows(&plan, &rows).ok()?;
+    builder.rows(&plan, &rows, History::Strict).ok()?;
     let batch = builder.take().ok()?;
     Some(batch.statements.iter().map(|s| s.sql.len()).sum())
 }

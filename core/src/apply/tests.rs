@@ -467,6 +467,51 @@ fn a_batch_has_one_setting_of_the_checks() {
     assert!(!builder.take().unwrap().foreign_key_checks);
 }
 
+/// What runs on the sink for an insert, an update and a delete of a table that is being copied.
+#[test]
+fn a_table_that_is_copied_takes_its_rows_whatever_is_there() {
+    let plan = plan(target());
+    let event = |event_type, flags, rows: &[Vec<u8>]| rows_body(event_type, flags, rows);
+    let write = event(EventType::WRITE_ROWS, 0, &[image(1, OLD)]);
+    let write = RowsEvent::parse(EventType::WRITE_ROWS, &write).unwrap();
+    let update = event(
+        EventType::UPDATE_ROWS,
+        0,
+        &[image(2, OLD), image(2, Row { v: 9, ..OLD })],
+    );
+    let update = RowsEvent::parse(EventType::UPDATE_ROWS, &update).unwrap();
+    let delete = event(EventType::DELETE_ROWS, 0, &[image(3, OLD)]);
+    let delete = RowsEvent::parse(EventType::DELETE_ROWS, &delete).unwrap();
+    for (history, verbs, checked) in [
+        (
+            History::Strict,
+            ["DELETE", "UPDATE", "INSERT"].as_slice(),
+            true,
+        ),
+        (History::Relaxed, ["DELETE", "REPLACE"].as_slice(), false),
+    ] {
+        let mut builder = BatchBuilder::new();
+        builder.begin(&gtid(1));
+        for event in [&write, &update, &delete] {
+            builder.rows(&plan, event, history).unwrap();
+        }
+        let batch = builder.take().unwrap();
+        let verb = |statement: &Statement| {
+            let text = String::from_utf8_lossy(&statement.sql).into_owned();
+            text.split_whitespace().next().unwrap().to_owned()
+        };
+        let found: Vec<_> = batch.statements.iter().map(verb).collect();
+        assert_eq!(found, verbs);
+        assert!(
+            batch
+                .statements
+                .iter()
+                .all(|statement| statement.checked == checked)
+        );
+        assert_eq!(batch.foreign_key_checks, history == History::Strict);
+    }
+}
+
 #[test]
 fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
     let sql = |target: TargetTable, cascades_logged: bool| {
@@ -497,7 +542,11 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
                 body.clone()
             };
             builder
-                .rows(&plan, &RowsEvent::parse(kind, &body).unwrap())
+                .rows(
+                    &plan,
+                    &RowsEvent::parse(kind, &body).unwrap(),
+                    History::Strict,
+                )
                 .unwrap();
         }
         let batch = builder.take().unwrap();
@@ -614,7 +663,9 @@ fn an_insert_of_a_part_leaves_the_defaults_to_the_sink() {
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid(1));
     let event = RowsEvent::parse(EventType::WRITE_ROWS, &body).unwrap();
-    builder.rows(&plan(target()), &event).unwrap();
+    builder
+        .rows(&plan(target()), &event, History::Strict)
+        .unwrap();
     assert_eq!(
         texts(&builder.take().unwrap().statements)[0].2,
         "INSERT INTO `d`.`t` (`id`,`v`) VALUES (1,7)"
@@ -629,7 +680,9 @@ fn a_part_that_identifies_no_row_is_refused() {
     let mut builder = BatchBuilder::new();
     builder.begin(&gtid(1));
     let event = RowsEvent::parse(EventType::WRITE_ROWS, &body).unwrap();
-    let error = builder.rows(&plan(target()), &event).unwrap_err();
+    let error = builder
+        .rows(&plan(target()), &event, History::Strict)
+        .unwrap_err();
     assert!(matches!(error, ApplyError::PartialImage { .. }), "{error}");
     assert!(
         error.to_string().contains("binlog_row_image = 'FULL'"),

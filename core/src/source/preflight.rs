@@ -37,6 +37,7 @@ const VARIABLES: &[&str] = &[
     "binlog_transaction_compression",
     "max_allowed_packet",
     "lower_case_table_names",
+    "innodb_native_foreign_keys",
     "log_replica_updates",
     "log_slave_updates",
     "replica_preserve_commit_order",

@@ -87,6 +87,15 @@ pub(in crate::pipeline) async fn tables_to_copy(
             Err(error) => return Err(error.into()),
         }
     }
+    if !logs_cascades(facts) {
+        let cascading = cascading(source, &taken).await?;
+        if !cascading.is_empty() {
+            return Err(CopyError::Cascades {
+                tables: named(&cascading),
+            }
+            .into());
+        }
+    }
     if !keyless.is_empty() {
         return Err(CopyError::Keyless {
             tables: named(&keyless),
@@ -109,6 +118,45 @@ pub(in crate::pipeline) async fn tables_to_copy(
     Ok(taken
         .iter()
         .map(|(database, table, _)| TableCopy::waiting(database, table))
+        .collect())
+}
+
+/// Whether the rows that foreign keys change or delete are in the binlog: in MySQL 9.6 and later, unless InnoDB
+/// does it by itself.
+fn logs_cascades(facts: &SourceFacts) -> bool {
+    let mut parts = facts
+        .version()
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    let mut next = || parts.next().and_then(Result::ok).unwrap_or(0);
+    let is_native = matches!(facts.variable("innodb_native_foreign_keys"), "ON" | "1");
+    !facts.is_mariadb() && (next(), next()) >= (9, 6) && !is_native
+}
+
+/// Those of some tables whose rows change with rows of another one.
+async fn cascading(
+    source: &mut Conn,
+    tables: &[(String, String, u64)],
+) -> Result<Vec<String>, PipelineError> {
+    let children: Vec<(String, String)> = source
+        .query(
+            "SELECT DISTINCT CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.referential_constraints \
+             WHERE DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') \
+             OR UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')",
+        )
+        .await
+        .map_err(|error| SourceError::Sql {
+            about: "its foreign keys",
+            cause: Box::new(error),
+        })?;
+    Ok(children
+        .iter()
+        .filter(|child| {
+            tables
+                .iter()
+                .any(|(database, table, _)| (database, table) == (&child.0, &child.1))
+        })
+        .map(|(database, table)| format!("{database}.{table}"))
         .collect())
 }
 

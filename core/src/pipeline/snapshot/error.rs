@@ -39,6 +39,16 @@ pub enum CopyError {
         /// What to do.
         next: &'static str,
     },
+    /// Tables whose rows the source changes without logging it.
+    #[error(
+        "foreign keys of {tables} cascade, or set columns, and this source doesn't log which rows they change: \
+         such rows would be lost to a copy that is under way. Leave these tables out, copy by other means \
+         with snapshot = \"never\", or replicate from MySQL 9.6 or later (innodb_native_foreign_keys = OFF)"
+    )]
+    Cascades {
+        /// Databases and tables.
+        tables: String,
+    },
     /// The source logs parts of rows.
     #[error(
         "the source has {variable} = {value}: what it logs are parts of rows, from which a table that is being \
@@ -90,6 +100,7 @@ impl CopyError {
             CopyError::NotEmpty { .. } => code::COPY_NOT_EMPTY,
             CopyError::Keyless { .. } => code::COPY_KEYLESS,
             CopyError::Parts { .. } => code::PARTIAL_IMAGE,
+            CopyError::Cascades { .. } => code::COPY_CASCADES,
             CopyError::NotVisible { .. } => code::COPY_NOT_VISIBLE,
             CopyError::Record { .. } => code::OFFSET_DAMAGED,
             CopyError::Scan(error) => error.code(),
@@ -108,6 +119,7 @@ impl CopyError {
             | CopyError::NotEmpty { .. }
             | CopyError::Keyless { .. }
             | CopyError::Parts { .. }
+            | CopyError::Cascades { .. }
             | CopyError::Record { .. } => Advice::Stop,
         }
     }

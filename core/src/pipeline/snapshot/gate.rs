@@ -219,7 +219,8 @@ mod tests {
             let mut gate = Gate::new(GtidSet::new());
             let (mut logged, mut shown, mut taken) = (0u64, 0u64, 0u64);
             // Per reader: its ticket, what it must wait for, and what it saw once it has looked.
-            let mut readers = [None::<(Ticket, GtidSet, Option<u64>)>; 3].map(|_| None::<(Ticket, GtidSet, Option<u64>)>);
+            type Reading = Option<(Ticket, GtidSet, Option<u64>)>;
+            let mut readers: [Reading; 3] = [const { None }; 3];
             let up_to = |last: u64| if last == 0 { GtidSet::new() } else { set(&format!("1-{last}")) };
             for step in steps {
                 match step {

@@ -56,6 +56,9 @@ use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
 use crate::scan::{KeyRange, ScanTable, upserts};
 
+/// Progress is told no more often: there may be thousands of tables.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
 /// Before a reader that was lost begins again.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -126,6 +129,7 @@ pub(super) struct Copies {
     targets: HashMap<usize, Arc<TargetTable>>,
     /// Whether the pipeline ends when all is copied.
     ends: bool,
+    told: Instant,
 }
 
 impl Copies {
@@ -168,6 +172,7 @@ impl Copies {
             gate: Gate::new(gtids),
             targets: HashMap::new(),
             ends: spec.source.snapshot == SnapshotMode::Only,
+            told: Instant::now(),
         };
         copies.count();
         copies.tell();
@@ -546,7 +551,9 @@ impl Copies {
             let ns = u64::try_from(ns).unwrap_or(u64::MAX);
             running.write_ns.store(ns, Ordering::Relaxed);
         }
-        self.tell();
+        if self.told.elapsed() >= TELL_EVERY {
+            self.tell();
+        }
     }
 
     /// Whether a table is strict with all that was taken in.
@@ -603,7 +610,8 @@ impl Copies {
     }
 
     /// Tells how far each copy is.
-    fn tell(&self) {
+    fn tell(&mut self) {
+        self.told = Instant::now();
         let view = |(at, copy): (usize, &TableCopy)| {
             let running = self.running.iter().find(|running| running.table == at);
             let rows_per_second = running.map_or(0.0, |running| {
