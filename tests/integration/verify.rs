@@ -22,13 +22,21 @@ pub(crate) struct Answer {
 
 /// Runs `towpath verify --json`.
 pub(crate) async fn verify(pipeline: &Pipeline, arguments: &[&str]) -> Result<Answer> {
-    let process = TowpathProcess::builder()
+    answer(&begin(pipeline, arguments, "")?).await
+}
+
+fn begin(pipeline: &Pipeline, arguments: &[&str], failpoints: &str) -> Result<TowpathProcess> {
+    TowpathProcess::builder()
         .program(env!("CARGO_BIN_EXE_towpath"))
         .arg("verify")
         .arg(&pipeline.file)
         .args(["--json"])
         .args(arguments)
-        .spawn()?;
+        .env("TOWPATH_FAILPOINTS", failpoints)
+        .spawn()
+}
+
+async fn answer(process: &TowpathProcess) -> Result<Answer> {
     let status = process.wait_exit(2 * WAIT).await?;
     Ok(Answer {
         code: status.code(),
@@ -454,5 +462,53 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
     // What the condition leaves out is as it was.
     let found = verify(&pipeline, &[]).await?;
     assert_eq!(found.differences()?, ["operated.t 5000 missing"]);
+    stop(&process).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_during_a_repair_comes_again_without_harm() -> Result<()> {
+    let pair = Pair::start().await?;
+    let (pipeline, process, mut source, mut sink) = filled(&pair, "again").await?;
+    for planted in [
+        "INSERT INTO t (id, v) VALUES (31, 31)",
+        "DELETE FROM t WHERE id = 4",
+        "UPDATE t SET v = -1 WHERE id = 2",
+    ] {
+        sink.query_drop(planted).await?;
+    }
+    let arguments = ["--repair", "--table", "again.t"];
+    let repair = begin(&pipeline, &arguments, "repair.locked=1*sleep(3000)")?;
+    wait_until("the repair to hold the offset row", WAIT, async || {
+        let held = "SELECT 1 FROM towpath.`offset` FOR UPDATE NOWAIT";
+        match sink.query_drop(held).await {
+            Ok(()) => Ok(false),
+            // ER_LOCK_NOWAIT.
+            Err(mysql_async::Error::Server(error)) if error.code == 3572 => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+    .with_context(|| repair.tail())?;
+    // The repair reads these; the stream, which stands before them, brings them again.
+    for change in [
+        "INSERT INTO t (id, v) VALUES (31, 5)",
+        "UPDATE t SET v = 70 WHERE id = 4",
+        "DELETE FROM t WHERE id = 2",
+    ] {
+        source.query_drop(change).await?;
+    }
+    let repaired = answer(&repair).await?;
+    assert_eq!(
+        repaired.code,
+        Some(0),
+        "{:#}\n{}",
+        repaired.report,
+        repaired.stderr
+    );
+    pipeline.caught_up(&process, &mut source, &mut sink).await?;
+    until_done(&mut sink, "again")
+        .await
+        .with_context(|| process.tail())?;
+    same_table(&mut source, &mut sink, "again.t").await?;
     stop(&process).await
 }

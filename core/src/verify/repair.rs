@@ -19,6 +19,7 @@ use crate::check::Side;
 use crate::commit::SinkError;
 use crate::commit::copies::CopyState;
 use crate::commit::intervene::Intervention;
+use crate::failpoint::Point;
 use crate::scan::{KeyRange, ScanError, upserts};
 
 /// Rows of one transaction: the pipeline waits for it, and begins an epoch after it.
@@ -71,6 +72,7 @@ async fn transaction(
     let definition = of.table().definition();
     let (database, table) = (&definition.database, &definition.table);
     let mut change = Intervention::begin(&place.pipeline, &place.sink, address).await?;
+    change.session().reach(Point::RepairLocked).await?;
     if let Some(copy) = change.copy_of(database, table)
         && matches!(copy.state, CopyState::Waiting | CopyState::Copying)
     {
