@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use towpath_protocol::tree::MemberId;
@@ -66,6 +67,19 @@ pub(crate) enum Command {
     ///
     /// Reads the source only; the sink and its offset are not touched. Stops with Ctrl-C.
     Tail(Tail),
+    /// Compare the sink's rows with the source's, while both are live, and repair what differs.
+    ///
+    /// Goes through each table by key ranges, and narrows those that differ to keys. A row counts as
+    /// different when that is proven, with the sink known to be up to date: what is only late is no
+    /// difference. --repair writes the source's rows into the sink beside the running pipeline.
+    ///
+    /// Exit codes: 0 everything is equal or was repaired, 1 something differs, 2 not everything could be
+    /// compared, or wrong usage.
+    Verify(Box<Verify>),
+    /// Have a table copied anew into the sink, by the pipeline while it runs.
+    ///
+    /// Exit codes: 0 the pipeline will, 1 it's refused.
+    Resnapshot(Box<Resnapshot>),
     /// Explain an error code: what it means, what to do, and what is safe.
     ///
     /// Without a code it lists them all; words find codes by their titles. Needs no server.
@@ -103,7 +117,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Pipelines",
         &[
-            "apply", "start", "stop", "pause", "resume", "move", "delete",
+            "apply",
+            "start",
+            "stop",
+            "pause",
+            "resume",
+            "move",
+            "delete",
+            "verify",
+            "resnapshot",
         ],
     ),
     (
@@ -299,6 +321,53 @@ pub(crate) struct Tail {
     pub(crate) until_now: bool,
     #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// A pipeline: a file, or the name of one that is in force.
+#[derive(Debug, Args)]
+pub(crate) struct Pipeline {
+    /// The pipeline file, or the name of a pipeline in the directory. Its variables are taken from this
+    /// process's environment.
+    #[arg(value_name = "PIPELINE")]
+    pub(crate) pipeline: String,
+    /// Which of its sinks; by default the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sink: Option<String>,
+    // Last: its heading in the help holds for what follows.
+    #[command(flatten)]
+    pub(crate) connect: towpath_console::Connect,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only this table; may be given several times.
+    #[arg(long = "table", value_name = "DATABASE.TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Write the source's rows into the sink where they differ, and delete what only the sink has.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// How long the sink may stand still, as 30s or 10m, before what differs can't be proven.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = towpath_console::verb::duration)]
+    pub(crate) patience: Duration,
+    /// Print one JSON object instead of lines for people.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) of: Pipeline,
+}
+
+/// Arguments of `resnapshot`.
+#[derive(Debug, Args)]
+pub(crate) struct Resnapshot {
+    /// The table.
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    pub(crate) table: String,
+    /// Only rows that meet this, an expression in the source's SQL.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) condition: Option<String>,
+    #[command(flatten)]
+    pub(crate) of: Pipeline,
 }
 
 /// How to log.

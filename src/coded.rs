@@ -3,11 +3,13 @@
 use std::fmt;
 
 use towpath_coordination::CoordinationError;
+use towpath_core::agent::ResolveError;
 use towpath_core::commit::SinkError;
 use towpath_core::endpoint::EndpointError;
 use towpath_core::pipeline::PipelineError;
 use towpath_core::source::SourceError;
 use towpath_core::tail::FollowError;
+use towpath_core::verify::VerifyError;
 use towpath_protocol::code::Code;
 use towpath_protocol::spec::SpecError;
 
@@ -39,6 +41,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
             .or_else(|| Some(error?.downcast_ref::<SinkError>()?.code()))
             .or_else(|| Some(error?.downcast_ref::<EndpointError>()?.code()))
             .or_else(|| error?.downcast_ref::<FollowError>()?.code())
+            .or_else(|| Some(error?.downcast_ref::<VerifyError>()?.code()))
+            .or_else(|| Some(error?.downcast_ref::<ResolveError>()?.code()))
             .or_else(|| Some(error?.downcast_ref::<CoordinationError>()?.code()))
     })
 }

@@ -8,6 +8,9 @@ mod monitor;
 mod core;
 mod check;
 mod tail;
+mod named;
+mod verify;
+mod resnapshot;
 mod explain;
 mod coded;
 
@@ -70,6 +73,8 @@ fn main() -> ExitCode {
             Command::Verb(verb) => verb.run().await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
+            Command::Verify(arguments) => Ok(verify::verify(*arguments).await),
+            Command::Resnapshot(arguments) => resnapshot::resnapshot(*arguments).await,
             Command::Explain(arguments) => explain::explain(&arguments),
             Command::Completions(arguments) => {
                 let script = &mut std::io::stdout();

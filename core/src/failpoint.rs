@@ -94,6 +94,8 @@ points! {
     DdlBeforeDone = "ddl.before-done";
     /// It is recorded as done.
     DdlAfterDone = "ddl.after-done";
+    /// A repair holds the offset row, and has not read the source.
+    RepairLocked = "repair.locked";
 }
 
 /// Does what the environment asks for at this place; else nothing.

@@ -15,4 +15,5 @@ pub mod scan;
 pub mod pipeline;
 pub mod tail;
 pub mod check;
+pub mod verify;
 pub mod agent;

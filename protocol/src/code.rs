@@ -238,6 +238,20 @@ codes! {
     // 19: the program itself.
     /// A part of the program ended unexpectedly.
     INTERNAL = 1901;
+
+    // 20: comparing, repairing, and what else an operator does to a sink's place.
+    /// The sink has no place of the pipeline.
+    NO_PLACE = 2001;
+    /// The pipeline takes no such table.
+    NO_SUCH_TABLE = 2002;
+    /// A table has no key by which its rows could be told apart.
+    NO_KEY = 2003;
+    /// A table is in the course of being copied.
+    TABLE_BEING_COPIED = 2004;
+    /// The condition of a copy isn't understood.
+    BAD_CONDITION = 2005;
+    /// The sink doesn't get up to the source, so differences can't be proven.
+    SINK_STANDS_STILL = 2006;
 }
 
 impl Code {

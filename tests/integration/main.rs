@@ -14,6 +14,7 @@ mod delivery;
 mod large;
 mod damage;
 mod values;
+mod verify;
 mod types;
 mod scan;
 mod rival;

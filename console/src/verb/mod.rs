@@ -134,7 +134,10 @@ pub(super) struct Order {
 }
 
 /// A duration as an operator writes it; a number alone is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// It isn't one of 1 ms to 24 h; for people.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit {
@@ -281,7 +284,7 @@ async fn pipeline_names(session: &Session) -> Result<Vec<String>, CoordinationEr
 ///
 /// # Errors
 /// There is no such pipeline: says which was meant.
-async fn existing(session: &Session, pipeline: &PipelineName) -> anyhow::Result<AppliedSpec> {
+pub async fn existing(session: &Session, pipeline: &PipelineName) -> anyhow::Result<AppliedSpec> {
     match session.read::<AppliedSpec>(&path::spec(pipeline)).await? {
         Some(entry) => Ok(entry.value.record),
         None => {

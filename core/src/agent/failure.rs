@@ -97,6 +97,7 @@ fn sink(error: &SinkError) -> (&'static str, bool) {
         | SinkError::TooManyIntervals { .. }
         | SinkError::Cluster { .. }
         | SinkError::RanBefore { .. }
+        | SinkError::NoPlace { .. }
         | SinkError::DdlRefused { .. }
         | SinkError::Ddl { .. }
         | SinkError::DdlUndecided { .. } => (SEE_TEXT, false),

@@ -41,6 +41,7 @@ use towpath_protocol::tree::{MemberId, NodePath};
 use uuid::Uuid;
 
 pub use plan::TaskKey;
+pub use resolve::{ResolveError, move_endpoints};
 pub use status::{AgentStatus, StatusBoard, TaskPhase, TaskStatus};
 
 use crate::pipeline::Stop;

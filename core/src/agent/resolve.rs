@@ -13,7 +13,7 @@ use super::plan::{TaskKey, Wanted};
 
 /// A spec that can't be run here.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ResolveError {
+pub enum ResolveError {
     /// A variable isn't set here, or the file is wrong.
     #[error("{0}")]
     Spec(#[from] SpecError),
@@ -35,7 +35,7 @@ pub(super) enum ResolveError {
 
 impl ResolveError {
     /// The error's code.
-    pub(super) fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Spec(_) => code::SPEC_UNRESOLVED,
             Self::Name(_) | Self::Sink(_) => code::SPEC_MISMATCH,
@@ -79,16 +79,10 @@ pub(super) fn resolve(
     }
     spec.sinks
         .retain(|sink| sink.name.as_str() == key.task.as_str());
-    let Some(sink) = spec.sinks.first_mut() else {
+    if spec.sinks.is_empty() {
         return Err(ResolveError::Sink(key.task.to_string()));
-    };
-    let places = &wanted.datasources;
-    move_endpoint(
-        &mut spec.source.endpoint,
-        spec.source.datasource.as_ref(),
-        places,
-    )?;
-    move_endpoint(&mut sink.endpoint, sink.datasource.as_ref(), places)?;
+    }
+    move_endpoints(&mut spec, &wanted.datasources)?;
     spec.source
         .server_id
         .get_or_insert(wanted.assignment.server_id);
@@ -96,6 +90,22 @@ pub(super) fn resolve(
         spec,
         revision: wanted.spec.revision,
     })
+}
+
+/// Puts the named databases of a pipeline where the directory says that they are.
+///
+/// # Errors
+/// [`ResolveError::Address`].
+pub fn move_endpoints(
+    spec: &mut PipelineSpec,
+    places: &BTreeMap<DataSourceName, String>,
+) -> Result<(), ResolveError> {
+    let source = &mut spec.source;
+    move_endpoint(&mut source.endpoint, source.datasource.as_ref(), places)?;
+    for sink in &mut spec.sinks {
+        move_endpoint(&mut sink.endpoint, sink.datasource.as_ref(), places)?;
+    }
+    Ok(())
 }
 
 /// A named database is where its node says; without a node, where the url says.

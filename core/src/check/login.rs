@@ -19,8 +19,10 @@ const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 
 /// Which server's login: the part of the pipeline file, and the codes of what goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
+    /// Where changes come from.
     Source,
+    /// Where they go.
     Sink,
 }
 
@@ -32,8 +34,16 @@ impl Side {
         }
     }
 
+    /// As it is called in a sentence.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Sink => "sink",
+        }
+    }
+
     /// The code of what the library says.
-    pub(super) fn code(self, error: &Error) -> Code {
+    pub fn code(self, error: &Error) -> Code {
         match self {
             Self::Source => crate::source::code_of_driver(error),
             Self::Sink => crate::commit::code_of_driver(error),

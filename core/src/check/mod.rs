@@ -26,12 +26,13 @@ use towpath_protocol::spec::{Endpoint, PipelineSpec, SinkSpec};
 use uuid::Uuid;
 
 use crate::apply::ddl::TableName;
+use crate::apply::target::TargetColumn;
 use crate::commit::preflight::{self, Offset, SinkFacts, SourceTraits};
 use crate::pipeline::default_server_id;
 use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
-use login::Side;
+pub use login::Side;
 use table_findings::{Definitions, TABLES_LISTED_MAX};
 use tables::Tables;
 
@@ -381,6 +382,38 @@ async fn compare_tables(
         let copies = find_copies(source, sink).await;
         sink.findings.extend(copies);
     }
+}
+
+/// How the definitions of both servers' tables differ, for people, and whether the copy lacks something by it: a
+/// table, a column, a key, or room for a value. (What only keeps new rows out says nothing of those that are
+/// there.)
+pub fn definitions(source: &Tables, sink: &Tables) -> Vec<(TableName, String, bool)> {
+    let told = |difference| match difference {
+        Difference::NoTable { .. } => Some(("the sink has no such table".to_owned(), true)),
+        Difference::NoColumn { column, .. } => {
+            let text = format!("the sink lacks column {}", column.name);
+            Some((text, true))
+        }
+        Difference::Refused { source, sink } => Some((unlike(&source, &sink), true)),
+        Difference::Unlike { source, sink } => Some((unlike(&source, &sink), false)),
+        Difference::NoKey => Some(("the sink's table has no key".to_owned(), false)),
+        Difference::NeedsValue { .. } | Difference::NotTransactional { .. } => None,
+    };
+    let all = compare::differences(source, sink).into_iter();
+    all.filter_map(|(name, difference)| {
+        let (text, lacks) = told(difference)?;
+        Some((name, text, lacks))
+    })
+    .collect()
+}
+
+fn unlike(source: &TargetColumn, sink: &TargetColumn) -> String {
+    format!(
+        "column {} is {} at the source, and {} on the sink",
+        source.name,
+        compare::describe(source),
+        compare::describe(sink)
+    )
 }
 
 /// Looks for tables that are on both servers, and have rows only at the source.

@@ -193,6 +193,17 @@ pub enum SinkError {
         /// The pipeline's name.
         pipeline: String,
     },
+    /// An operator's change needs the pipeline's place, and there is none.
+    #[error(
+        "sink {sink}: pipeline {pipeline} has no place in towpath.offset: it never ran into this sink, or \
+         under another name; check the file's name and [[sink]], or let it run first"
+    )]
+    NoPlace {
+        /// The sink's name.
+        sink: String,
+        /// The pipeline's name.
+        pipeline: String,
+    },
     /// The locks of the predecessor could not be had in time.
     #[error(
         "sink {sink}: lock {lock} is still held by connection {holder} after {waited_s} s; it is being \
@@ -310,6 +321,7 @@ impl SinkError {
             SinkError::TooManyIntervals { .. } => code::TOO_MANY_INTERVALS,
             SinkError::Cluster { .. } => code::OFFSET_OF_ANOTHER_DIRECTORY,
             SinkError::RanBefore { .. } => code::OFFSET_MISSING,
+            SinkError::NoPlace { .. } => code::NO_PLACE,
             SinkError::LockTimeout { .. } => code::LOCK_HELD,
             SinkError::Diverged { .. } => code::ROW_MISSING,
             SinkError::DdlRefused { .. } => code::DDL_REFUSED,
@@ -354,6 +366,7 @@ impl SinkError {
             | SinkError::LaneEnded
             | SinkError::Cluster { .. }
             | SinkError::RanBefore { .. }
+            | SinkError::NoPlace { .. }
             | SinkError::Diverged { .. }
             | SinkError::Ddl { .. }
             | SinkError::DdlUndecided { .. } => Advice::Stop,

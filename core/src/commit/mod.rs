@@ -27,6 +27,7 @@ pub mod takeover;
 pub mod offset;
 pub mod lane;
 pub mod ddl;
+pub mod intervene;
 mod error;
 
 pub(crate) use error::code_of_driver;

@@ -329,7 +329,7 @@ impl Session {
 }
 
 /// Quotes text for a statement in utf8mb4 without NO_BACKSLASH_ESCAPES.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('\'');
     for c in text.chars() {

@@ -14,7 +14,7 @@ use super::ScanTable;
 pub struct Key(Vec<String>);
 
 impl Key {
-    pub(super) fn new(literals: Vec<String>) -> Self {
+    pub(crate) fn new(literals: Vec<String>) -> Self {
         Self(literals)
     }
 

@@ -256,6 +256,22 @@ impl ScanTable {
             .collect()
     }
 
+    /// The key's columns in the key's own order, for ORDER BY.
+    pub(crate) fn key_order(&self) -> String {
+        let by: Vec<String> = self
+            .key_names()
+            .into_iter()
+            .map(|(name, descending)| {
+                if descending {
+                    format!("{name} DESC")
+                } else {
+                    name
+                }
+            })
+            .collect();
+        by.join(", ")
+    }
+
     pub(super) fn readings(&self) -> &[Reading] {
         &self.columns
     }
