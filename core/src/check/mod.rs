@@ -22,7 +22,7 @@ use std::time::Duration;
 use mysql_async::Conn;
 use towpath_protocol::code;
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{Endpoint, PipelineSpec, SinkSpec};
+use towpath_protocol::spec::{Endpoint, PipelineSpec, SinkSpec, SnapshotMode};
 use uuid::Uuid;
 
 use crate::apply::ddl::TableName;
@@ -127,7 +127,8 @@ pub async fn check(spec: &PipelineSpec) -> Report {
         sink.findings
             .extend(place::of_sink(&facts.offset, &start, source.facts.as_ref()));
     }
-    compare_tables(&mut source, &mut sink, place.as_ref()).await;
+    let first_copy = spec.source.snapshot != SnapshotMode::Never;
+    compare_tables(&mut source, &mut sink, place.as_ref(), first_copy).await;
     for conn in [source.conn, sink.conn].into_iter().flatten() {
         let _ = conn.disconnect().await;
     }
@@ -340,6 +341,7 @@ async fn compare_tables(
     source: &mut Asked<SourceFacts>,
     sink: &mut Asked<SinkFacts>,
     place: Option<&GtidSet>,
+    first_copy: bool,
 ) {
     let (Some(sink_facts), Some(at_sink)) = (&sink.facts, &sink.tables) else {
         return;
@@ -355,7 +357,15 @@ async fn compare_tables(
     // Without a place nothing is known of what comes before the next row: then what is missing now
     // is held to be missing.
     let is_current = place.is_none_or(|place| facts.gtid_executed.is_subset(place));
-    let differences = compare::differences(at_source, at_sink);
+    let is_fresh = place::stored(&sink_facts.offset).is_none();
+    let first_copy = first_copy && is_fresh;
+    let mut differences = compare::differences(at_source, at_sink);
+    if first_copy {
+        let listed = differences.len();
+        differences.retain(|(_, difference)| !matches!(difference, Difference::NoTable { .. }));
+        let missing = listed - differences.len();
+        sink.findings.extend(table_findings::to_be_made(missing));
+    }
     let mut definitions = Definitions::new();
     if let Some(conn) = &mut source.conn {
         for (name, difference) in differences.iter().take(TABLES_LISTED_MAX) {
@@ -377,8 +387,10 @@ async fn compare_tables(
         &sink_facts.grants,
         &sink_facts.account,
     ));
-    let is_fresh = place::stored(&sink_facts.offset).is_none();
-    if is_fresh && place.is_some_and(|place| !place.is_empty()) {
+    if first_copy {
+        let filled = find_filled(source, sink).await;
+        sink.findings.extend(filled);
+    } else if is_fresh && place.is_some_and(|place| !place.is_empty()) {
         let copies = find_copies(source, sink).await;
         sink.findings.extend(copies);
     }
@@ -416,21 +428,38 @@ fn unlike(source: &TargetColumn, sink: &TargetColumn) -> String {
     )
 }
 
+/// Looks for tables that a first copy is to fill, and that have rows already.
+async fn find_filled(source: &Asked<SourceFacts>, sink: &mut Asked<SinkFacts>) -> Option<Finding> {
+    let both = on_both(source.tables.as_ref()?, sink.tables.as_ref()?);
+    let filled = tables::with_rows(sink.conn.as_mut()?, &both).await.ok()??;
+    let filled: Vec<TableName> = filled
+        .into_iter()
+        .filter_map(|at| both.get(at))
+        .cloned()
+        .collect();
+    Some(table_findings::filled(&filled))
+}
+
+/// Tables of the source that the sink has, too.
+fn on_both(at_source: &Tables, at_sink: &Tables) -> Vec<TableName> {
+    let both = at_source
+        .by_name
+        .keys()
+        .filter(|key| at_sink.by_name.contains_key(key));
+    both.map(|(database, table)| TableName {
+        database: database.clone(),
+        table: table.clone(),
+    })
+    .collect()
+}
+
 /// Looks for tables that are on both servers, and have rows only at the source.
 async fn find_copies(
     source: &mut Asked<SourceFacts>,
     sink: &mut Asked<SinkFacts>,
 ) -> Option<Finding> {
     let (at_source, at_sink) = (source.tables.as_ref()?, sink.tables.as_ref()?);
-    let both: Vec<TableName> = at_source
-        .by_name
-        .keys()
-        .filter(|key| at_sink.by_name.contains_key(key))
-        .map(|(database, table)| TableName {
-            database: database.clone(),
-            table: table.clone(),
-        })
-        .collect();
+    let both = on_both(at_source, at_sink);
     if both.is_empty() {
         return None;
     }

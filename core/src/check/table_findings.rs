@@ -327,6 +327,36 @@ pub(super) fn triggers(sink: &Tables, grants: &Grants, account: &str) -> Option<
     Some(finding.why(why))
 }
 
+/// What is told of tables that the first copy makes, if there are some.
+pub(super) fn to_be_made(missing: usize) -> Option<Finding> {
+    let what = "what the sink lacks is made by the first copy (snapshot)";
+    match missing {
+        0 => None,
+        1 => Some(Finding::ok(what, "1 table")),
+        count => Some(Finding::ok(what, format!("{count} tables"))),
+    }
+}
+
+/// The finding about tables that are to be copied, and have rows on the sink.
+pub(super) fn filled(filled: &[TableName]) -> Finding {
+    let listed: Vec<String> = filled.iter().map(ToString::to_string).collect();
+    let fix: Vec<String> = filled
+        .iter()
+        .map(|name| format!("TRUNCATE TABLE {}", name.quoted()))
+        .collect();
+    Finding::new(
+        "the tables that the first copy is to fill are empty on the sink",
+        FindingState::ok_if(filled.is_empty(), FindingState::Failed),
+        match filled.is_empty() {
+            true => "no table has rows".to_owned(),
+            false => format!("with rows: {}", names(&listed)),
+        },
+        Fix::sql(fix.join("; ")),
+    )
+    .code(code::COPY_NOT_EMPTY)
+    .why("if they are a copy already, write snapshot = \"never\" and a start that fits it")
+}
+
 /// The finding about tables that have rows at the source and none on the sink.
 pub(super) fn copies(without_copy: &[TableName]) -> Finding {
     let empty: Vec<String> = without_copy

@@ -284,7 +284,7 @@ async fn begin(
     let mut held = take_over(claim, &mut rows, &mut ddl).await?;
     claim.held = Some((held.generation, held.epoch));
     // The predecessor may have gone on until then, with transactions newer than the facts.
-    let facts = SourceFacts::read(&mut source).await?;
+    let mut facts = SourceFacts::read(&mut source).await?;
     refuse_another_source(
         claim,
         held.source_uuid,
@@ -297,6 +297,10 @@ async fn begin(
         // An onlooker may have seen less than the owner does.
         refuse_a_lost_place(spec, claim, authority).await?;
     }
+    if fresh && spec.source.snapshot != SnapshotMode::Never {
+        let beginning = snapshot::begin(spec, &mut source, &mut ddl).await?;
+        (facts, held.copies) = (beginning.facts, beginning.copies);
+    }
     let options = dump_options(spec, claim, &held);
     let gtids = match &held.gtids {
         Some(gtids) => gtids.clone(),
@@ -306,11 +310,6 @@ async fn begin(
         }
     };
     check_position(&gtids, &facts)?;
-    let mode = spec.source.snapshot;
-    if fresh && mode != SnapshotMode::Never {
-        // After the start is known: a table that comes later comes with the stream.
-        held.copies = snapshot::tables_to_copy(spec, &facts, &mut source, &mut ddl).await?;
-    }
     let _ = source.disconnect().await;
 
     rows.read_bytes().await?;

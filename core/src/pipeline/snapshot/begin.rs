@@ -1,17 +1,23 @@
 //! What a first copy begins with: the list of tables, and what must be so on both sides.
 
+use std::collections::BTreeSet;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use towpath_protocol::spec::{PipelineSpec, SnapshotSpec};
 
 use super::error::CopyError;
+use crate::apply::ddl::TableName;
 use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::copies::TableCopy;
 use crate::commit::session::Session;
 use crate::pipeline::PipelineError;
+use crate::scan::{Definitions, prepare};
 use crate::source::{SourceError, SourceFacts};
 
+/// How often the definitions are read until they hold still.
+const READINGS_MAX: usize = 20;
 /// Tables named in a message.
 const NAMED_MAX: usize = 10;
 
@@ -26,10 +32,53 @@ pub(super) fn keyless_advice(settings: &SnapshotSpec, database: &str, table: &st
     }
 }
 
-/// The tables that the filter takes, to be copied. The sink must have them, without rows.
-pub(in crate::pipeline) async fn tables_to_copy(
+/// What a first copy begins with.
+pub(in crate::pipeline) struct Beginning {
+    /// The source at the moment from which on the stream is followed.
+    pub(in crate::pipeline) facts: SourceFacts,
+    /// What is to be copied.
+    pub(in crate::pipeline) copies: Vec<TableCopy>,
+}
+
+/// Finds where a first copy begins, makes the tables that the sink lacks as they were then, and lists what is to
+/// be copied.
+///
+/// The stream brings every schema change behind its beginning, and none before: so the definitions must be those
+/// of that very moment. They are read before it and after it, until nothing has changed in between.
+pub(in crate::pipeline) async fn begin(
+    spec: &PipelineSpec,
+    source: &mut Conn,
+    sink: &mut Session,
+) -> Result<Beginning, PipelineError> {
+    prepare(source).await.map_err(CopyError::Scan)?;
+    let filter = &spec.source.tables;
+    let mut before = Definitions::read(source, filter)
+        .await
+        .map_err(CopyError::Create)?;
+    for _ in 0..READINGS_MAX {
+        let facts = SourceFacts::read(source).await?;
+        let after = Definitions::read(source, filter)
+            .await
+            .map_err(CopyError::Create)?;
+        if before.is_same(&after) {
+            // What can't be copied is said before anything is made.
+            let listed = tables_to_copy(spec, &facts, &after, source, sink).await?;
+            after.create(sink.conn()).await.map_err(CopyError::Create)?;
+            return Ok(Beginning {
+                facts,
+                copies: listed,
+            });
+        }
+        before = after;
+    }
+    Err(CopyError::Altered.into())
+}
+
+/// The tables that the filter takes, to be copied. Where the sink has them, they must be without rows.
+async fn tables_to_copy(
     spec: &PipelineSpec,
     facts: &SourceFacts,
+    definitions: &Definitions,
     source: &mut Conn,
     sink: &mut Session,
 ) -> Result<Vec<TableCopy>, PipelineError> {
@@ -60,11 +109,18 @@ pub(in crate::pipeline) async fn tables_to_copy(
             about: "its tables",
             cause: Box::new(error),
         })?;
+    let defined: BTreeSet<&TableName> = definitions.tables().collect();
+    let is_taken = |name: &TableName| defined.contains(name);
     let taken: Vec<_> = all
         .into_iter()
-        .filter(|(database, table, _)| spec.source.tables.matches(database, table))
+        .filter(|(database, table, _)| {
+            is_taken(&TableName {
+                database: database.clone(),
+                table: table.clone(),
+            })
+        })
         .collect();
-    let (mut keyless, mut absent, mut filled) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut keyless, mut filled) = (Vec::new(), Vec::new());
     let mut advice = "";
     for (database, table, unique_keys) in &taken {
         let name = || format!("{database}.{table}");
@@ -83,7 +139,7 @@ pub(in crate::pipeline) async fn tables_to_copy(
             // ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR
             Err(SinkError::Server {
                 code: 1146 | 1049, ..
-            }) => absent.push(name()),
+            }) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -100,12 +156,6 @@ pub(in crate::pipeline) async fn tables_to_copy(
         return Err(CopyError::Keyless {
             tables: named(&keyless),
             next: advice,
-        }
-        .into());
-    }
-    if !absent.is_empty() {
-        return Err(CopyError::NoTable {
-            tables: named(&absent),
         }
         .into());
     }

@@ -3,7 +3,7 @@
 use towpath_protocol::code::{self, Code};
 
 use crate::commit::Advice;
-use crate::scan::ScanError;
+use crate::scan::{CreateError, ScanError};
 use crate::source::Retry;
 
 /// An error of a copy.
@@ -18,6 +18,15 @@ pub enum CopyError {
         /// Databases and tables.
         tables: String,
     },
+    /// Definitions can't be read, or made on the sink.
+    #[error("{0}")]
+    Create(#[source] CreateError),
+    /// Schema changes at the source without a pause.
+    #[error(
+        "the source's tables are being altered without a pause, so that there is no moment of which the \
+         definitions are known; start again when that has ended"
+    )]
+    Altered,
     /// Tables that have rows already.
     #[error(
         "the sink has rows in {tables} already, which a first copy would mix with the source's; if they may go, \
@@ -97,6 +106,8 @@ impl CopyError {
     pub fn code(&self) -> Code {
         match self {
             CopyError::NoTable { .. } => code::NO_TABLE,
+            CopyError::Create(error) => error.code(),
+            CopyError::Altered => code::COPY_NOT_VISIBLE,
             CopyError::NotEmpty { .. } => code::COPY_NOT_EMPTY,
             CopyError::Keyless { .. } => code::COPY_KEYLESS,
             CopyError::Parts { .. } => code::PARTIAL_IMAGE,
@@ -110,7 +121,11 @@ impl CopyError {
     /// Whether trying again can help.
     pub fn advice(&self) -> Advice {
         match self {
-            CopyError::NotVisible { .. } => Advice::Retry,
+            CopyError::NotVisible { .. } | CopyError::Altered => Advice::Retry,
+            CopyError::Create(error) => match error.retry() {
+                Retry::Again => Advice::Retry,
+                Retry::Stop => Advice::Stop,
+            },
             CopyError::Scan(error) => match error.retry() {
                 Retry::Again => Advice::Retry,
                 Retry::Stop => Advice::Stop,

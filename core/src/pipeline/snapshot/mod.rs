@@ -40,7 +40,7 @@ use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode};
 use tracing::{info, warn};
 
-pub(super) use begin::tables_to_copy;
+pub(super) use begin::begin;
 pub use error::CopyError;
 pub(super) use gate::Gate;
 use gate::Ticket;
