@@ -109,7 +109,7 @@ impl Lane {
                     tokio::time::sleep(Duration::from_millis(20 << tries)).await;
                     tries += 1;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.or_fenced(error).await),
                 Ok(()) => break,
             }
         }
@@ -162,6 +162,17 @@ impl Lane {
                 result => return result,
             }
         }
+    }
+
+    /// What a refused batch comes to: an operator's change (`commit::intervene`) may have written rows under it, or
+    /// be about to, and then it is the next epoch's to say whether anything is wrong.
+    async fn or_fenced(&mut self, error: SinkError) -> SinkError {
+        let of_rows = matches!(error, SinkError::Diverged { .. } | SinkError::Server { .. });
+        // It was rolled back, so this waits for nobody but who holds the offset row.
+        if of_rows && !self.open && self.offset.has_moved(&mut self.session).await {
+            return self.offset.fenced();
+        }
+        error
     }
 
     async fn try_copy(

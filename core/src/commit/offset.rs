@@ -198,15 +198,32 @@ impl OffsetWriter {
                 match error {
                     SinkError::Server {
                         code: GUARD_ERROR, ..
-                    } => Err(SinkError::Fenced {
-                        sink: self.sink.clone(),
-                        epoch: self.epoch.0,
-                        commit_seq: self.commit_seq,
-                    }),
+                    } => Err(self.fenced()),
                     error => Err(error),
                 }
             }
         }
+    }
+
+    /// The error of a commit that met a row that isn't ours any more.
+    pub(super) fn fenced(&self) -> SinkError {
+        SinkError::Fenced {
+            sink: self.sink.clone(),
+            epoch: self.epoch.0,
+            commit_seq: self.commit_seq,
+        }
+    }
+
+    /// Whether somebody else has moved the row, by now or by the end of a transaction that holds it. `false` where
+    /// that can't be found out. Outside of a transaction only.
+    pub(super) async fn has_moved(&self, session: &mut Session) -> bool {
+        let sql = format!(
+            "SELECT generation = {} AND epoch = {} AND commit_seq = {} FROM towpath.`offset` \
+             WHERE {} FOR UPDATE",
+            self.generation.0, self.epoch.0, self.commit_seq, self.key
+        );
+        let is_ours = session.first("look whose the offset row is", &sql).await;
+        matches!(is_ours, Ok(Some(false)))
     }
 
     /// What is sent to move the offset and commit, and to fail if the statement before it in the packet has
