@@ -159,6 +159,7 @@ mod tests {
             commit_seq: 1,
             waiting: false,
             trouble: None,
+            copies: Vec::new(),
         }
     }
 

@@ -243,7 +243,7 @@ async fn killed_during_the_copy_no_table_begins_again() -> Result<()> {
     let pair = Pair::start().await?;
     let pipeline = copying(&pair, "k", &TABLES, 1_000_000).await?;
     let (mut source, mut sink) = pair.conns().await?;
-    fill(&mut source, "k", 20_000).await?;
+    fill(&mut source, "k", 8_000).await?;
     let load = Load::start(&pair, "k").await?;
     let mut before = BTreeMap::new();
     let mut grew = 0;
@@ -290,7 +290,10 @@ async fn schema_changes_during_the_copy() -> Result<()> {
     let pair = Pair::start().await?;
     let schema = NAMES.map(|name| format!("CREATE TABLE {name} {COLUMNS}"));
     let schema: Vec<&str> = schema.iter().map(String::as_str).collect();
-    let pipeline = copying(&pair, "d", &schema, 6000).await?;
+    let mut pipeline = copying(&pair, "d", &schema, 6000).await?;
+    pipeline
+        .further
+        .push_str("[limits]\nbytes_per_second_max = \"64KiB\"\n");
     let (mut source, mut sink) = pair.conns().await?;
     source.query_drop("USE d").await?;
     source
@@ -312,6 +315,10 @@ async fn schema_changes_during_the_copy() -> Result<()> {
         "nothing is under way any more: {early:?}"
     );
     for sql in [
+        // The stream takes some seconds for this, so that rows are read that were written after statements
+        // that the sink has yet to run.
+        "CREATE TABLE held_up (v LONGTEXT, id INT PRIMARY KEY)",
+        "INSERT INTO held_up VALUES (REPEAT('x', 250000), 1)",
         "TRUNCATE trunc",
         "INSERT INTO trunc VALUES (1, 'x', 'y', 'a'), (4000, 'x', 'y', 'b'), (9000, 'x', 'y', 'a')",
         "ALTER TABLE added ADD COLUMN n INT NOT NULL DEFAULT 7 AFTER id",
@@ -334,7 +341,9 @@ async fn schema_changes_during_the_copy() -> Result<()> {
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     until_copies(&process, &mut sink, &pipeline, is_done).await?;
     same(&mut source, &mut sink, "SHOW TABLES FROM d").await?;
-    for table in ["trunc", "added", "moved", "moved2", "rekeyed", "changed"] {
+    for table in [
+        "held_up", "trunc", "added", "moved", "moved2", "rekeyed", "changed",
+    ] {
         same_table(&mut source, &mut sink, &format!("d.{table}")).await?;
     }
     // Strict, under the new names and keys, too.
@@ -355,7 +364,7 @@ async fn schema_changes_during_the_copy() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_is_streamed_before_it_is_visible() -> Result<()> {
     let pair = Pair::start().await?;
-    let pipeline = copying(&pair, "g", &TABLES, 3000).await?;
+    let pipeline = copying(&pair, "g", &TABLES, 5000).await?;
     let (mut source, mut sink) = pair.conns().await?;
     fill(&mut source, "g", ROWS).await?;
     // With nobody to acknowledge, the source logs and sends a transaction, and shows it 3 s later.

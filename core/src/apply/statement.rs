@@ -571,20 +571,28 @@ impl Statement {
     /// # Errors
     /// [`ApplyError::RowTooLarge`].
     pub fn check_size(&self, bytes_max: u64, gtid: &str) -> Result<(), ApplyError> {
-        // A margin for the packet's header and for what precedes the statement.
-        const MARGIN: u64 = 4096;
-        let bytes = self.sql.len() as u64 + MARGIN;
-        if bytes <= bytes_max {
-            return Ok(());
-        }
-        Err(ApplyError::RowTooLarge {
-            gtid: gtid.to_owned(),
-            table: self.plan.name(),
-            bytes,
-            bytes_max,
-            wanted: bytes.next_power_of_two().min(1 << 30),
-        })
+        check_size(self.sql.len(), bytes_max, gtid, &self.plan.name())
     }
+}
+
+/// [`Statement::check_size`] for a statement of `bytes` bytes.
+///
+/// # Errors
+/// [`ApplyError::RowTooLarge`].
+pub fn check_size(bytes: usize, bytes_max: u64, gtid: &str, table: &str) -> Result<(), ApplyError> {
+    // A margin for the packet's header and for what precedes the statement.
+    const MARGIN: u64 = 4096;
+    let bytes = bytes as u64 + MARGIN;
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(ApplyError::RowTooLarge {
+        gtid: gtid.to_owned(),
+        table: table.to_owned(),
+        bytes,
+        bytes_max,
+        wanted: bytes.next_power_of_two().min(1 << 30),
+    })
 }
 
 impl<'a> Cells<'a> {

@@ -24,6 +24,7 @@ use super::plans::Plans;
 use super::progress::Progress;
 use super::snapshot::Copies;
 use super::{Stop, asked};
+use crate::apply::statement::check_size;
 use crate::apply::{BatchBuilder, History};
 use crate::batch::{Chunk, Message};
 use crate::commit::ddl::DdlIntent;
@@ -271,6 +272,10 @@ impl Consumer {
         let Some(write) = self.copies.next_write(&mut self.ddl).await? else {
             return Ok(());
         };
+        for statement in &write.statements {
+            let bytes_max = self.facts.max_allowed_packet;
+            check_size(statement.len(), bytes_max, "(the first copy)", &write.table)?;
+        }
         let mut advance = Advance {
             // What changed before comes first.
             copies: std::mem::take(&mut self.advance.copies),

@@ -13,7 +13,8 @@
 //! - A chunk is written to a table that is defined as the one that was read, or else when the stream has run
 //!   every statement that came before the read, and no other.
 //! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
-//!   sink had there is gone. (Not where the sink has columns of its own: then no row is removed.)
+//!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way: then
+//!   no row is removed.)
 //! - A table's rows are applied strictly again once the stream has passed what the source had executed after
 //!   the last chunk was read.
 //! - Memory: two chunks per reader, and one that is written.
@@ -433,6 +434,13 @@ impl Copies {
                         }
                         .into());
                     };
+                    if target.key.is_empty() {
+                        return Err(CopyError::Keyless {
+                            tables: format!("{} on the sink", self.name(at)),
+                            next: "give the sink's table the source's key",
+                        }
+                        .into());
+                    }
                     let Some((_, Item::Part(part))) = self.items.remove(n) else {
                         continue;
                     };
@@ -508,7 +516,7 @@ impl Copies {
                 range.clone()
             }
         };
-        if !has_own_columns(&part.table, target) {
+        if !has_own_columns(&part.table, target) && sorts_alike(&part.table, target) {
             let mut delete = format!(
                 "DELETE FROM {} WHERE {}",
                 target.quoted(),
@@ -649,6 +657,20 @@ fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
                 && theirs.charset == ours.charset
                 && theirs.generated == ours.generated
         })
+}
+
+/// Whether a range of the source's key is the same range on the sink.
+fn sorts_alike(source: &ScanTable, target: &TargetTable) -> bool {
+    source.key().all(|at| {
+        let theirs = source.definition().columns.get(at);
+        theirs.is_some_and(|theirs| {
+            target.columns.iter().any(|ours| {
+                ours.name == theirs.name
+                    && ours.column_type == theirs.column_type
+                    && ours.collation == theirs.collation
+            })
+        })
+    })
 }
 
 fn has_own_columns(source: &ScanTable, target: &TargetTable) -> bool {

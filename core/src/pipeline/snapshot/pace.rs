@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Rows of the first chunk of a table.
-pub(super) const ROWS_FIRST: u32 = 2_000;
+pub(super) const ROWS_FIRST: u32 = 500;
 
 /// Fewer per chunk, and round trips would cost more than rows.
 const ROWS_MIN: u32 = 50;

@@ -277,7 +277,7 @@ impl Reader {
             }
             .into());
         }
-        if key_columns.is_some_and(|columns| columns != key_columns_text(&found)) {
+        if key_columns.is_some_and(|columns| !is_same_key(columns, &key_columns_text(&found))) {
             self.say(Said::OtherKey);
             return Ok(Look::Over);
         }
@@ -389,6 +389,12 @@ fn key_columns_text(table: &ScanTable) -> String {
     serde_json::to_string(&texts).unwrap_or_default()
 }
 
+/// Whether two lists are the same; the sink's JSON comes back with other spaces.
+fn is_same_key(one: &str, other: &str) -> bool {
+    let columns = |text| serde_json::from_str::<Vec<String>>(text).ok();
+    columns(one) == columns(other)
+}
+
 /// A definition without the counter of its AUTO_INCREMENT column, which every INSERT moves.
 fn without_counter(create: &str) -> String {
     const WORD: &str = " AUTO_INCREMENT=";
@@ -406,6 +412,13 @@ fn without_counter(create: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_the_same_however_its_json_is_spaced() {
+        let one = r#"["`a` varchar(40) utf8mb4_bin","`b` int"]"#;
+        assert!(is_same_key(&one.replace(',', ", "), one));
+        assert!(!is_same_key(&one.replace("int", "int DESC"), one));
+    }
 
     #[test]
     fn a_counter_is_no_part_of_a_definition() {
