@@ -98,10 +98,7 @@ pub(super) async fn answered_by_the_operator(pair: &Pair) -> Result<()> {
         let row = pipeline.row(&mut sink).await?;
         // What has not run is run under an intent of its own: the answer is spent.
         let seq = intent.seq + u64::from(!ran);
-        ensure!(
-            row.ddl_intent.is_none() && row.ddl_seq == seq,
-            "{row:?}"
-        );
+        ensure!(row.ddl_intent.is_none() && row.ddl_seq == seq, "{row:?}");
 
         // In place: the intent that the program itself writes says so too, and it runs.
         source.query_drop(statement).await?;
