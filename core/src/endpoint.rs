@@ -99,12 +99,23 @@ pub async fn connect(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_a
     }
 }
 
-/// Whether an error of a connection is TLS refusing what the other side shows: trying again doesn't help.
+/// Whether an error of a connection is TLS refusing what the other side shows: trying again doesn't help. (A
+/// record that can't be decrypted, or an alert, is a damaged or ended connection.)
 pub(crate) fn is_certificate_error(error: &std::io::Error) -> bool {
+    use rustls::Error;
     error
         .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
+        .and_then(|inner| inner.downcast_ref::<Error>())
+        .is_some_and(|error| {
+            matches!(
+                error,
+                Error::InvalidCertificate(_)
+                    | Error::NoCertificatesPresented
+                    | Error::InvalidCertRevocationList(_)
+                    | Error::UnsupportedNameType
+                    | Error::PeerIncompatible(_)
+            )
+        })
 }
 
 async fn open(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_async::Error> {

@@ -19,8 +19,8 @@ pub enum ApplyError {
     #[error(
         "transaction {gtid}, table {table}: its table map has no column names, and {detail}; on the source: \
          SET PERSIST binlog_row_metadata = 'FULL'. What is logged already stays without names: bring the \
-         sink's table to the source's state by hand and step over these transactions (README), or leave the \
-         table out"
+         sink's table to the source's state by hand and step over these transactions (towpath explain TP1303 \
+         says how), or leave the table out"
     )]
     NoMetadata {
         /// The source transaction.
@@ -89,16 +89,6 @@ pub enum ApplyError {
         /// What it is at the source.
         at_source: String,
     },
-    /// The sink's table differs in another way.
-    #[error("transaction {gtid}, table {table}: {detail}")]
-    Mismatch {
-        /// The source transaction.
-        gtid: String,
-        /// Database and table.
-        table: String,
-        /// What differs, and what to do.
-        detail: String,
-    },
     /// The source's row image is partial, and can't be applied.
     #[error(
         "transaction {gtid}, table {table}: the row image is not full, and {detail}; on the source: \
@@ -155,7 +145,6 @@ impl ApplyError {
             Self::NoTable { .. } => code::NO_TABLE,
             Self::NoColumn { .. } => code::NO_COLUMN,
             Self::ColumnDiffers { .. } => code::COLUMN_DIFFERS,
-            Self::Mismatch { .. } => code::TABLE_DIFFERS,
             Self::PartialImage { .. } => code::PARTIAL_IMAGE,
             Self::Contradiction { .. } => code::CONTRADICTION,
             Self::RowTooLarge { .. } => code::ROW_TOO_LARGE,

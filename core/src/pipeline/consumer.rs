@@ -42,6 +42,9 @@ const OFFSET_ONLY_EVERY: Duration = Duration::from_secs(1);
 /// Source transactions merged into one commit at most: a bound on what one failure rolls back.
 const TRANSACTIONS_MAX: u64 = 2_000;
 
+/// Commits of [`Consumer::singly`]: as many as there may be transactions in one commit.
+pub(super) const SINGLY: u64 = TRANSACTIONS_MAX;
+
 /// At a stop, the commit that is under way is waited for this long.
 const STOP_PATIENCE: Duration = Duration::from_millis(700);
 
@@ -104,6 +107,8 @@ pub(super) struct Consumer {
     /// Until a statement that was in progress when the epoch began is done, the sink's tables may be of
     /// either side of it: nothing is copied.
     copies_wait_for: Option<Gtid>,
+    /// So many of the next commits hold one source transaction each.
+    singly: u64,
 }
 
 impl Consumer {
@@ -155,7 +160,14 @@ impl Consumer {
             copies,
             pending: None,
             copied_last: false,
+            singly: 0,
         }
+    }
+
+    /// The next commits hold one source transaction each, as many as one commit may have held.
+    pub(super) fn singly(mut self) -> Self {
+        self.singly = SINGLY;
+        self
     }
 
     /// Runs until a stop (then it finishes the commit under way and returns) or an error.
@@ -242,7 +254,14 @@ impl Consumer {
         // Nothing is in use here that could be lost.
         let _ = failpoint::reach(Point::QueueTaken).await;
         self.lease = lease;
-        self.chunk(chunk).await?;
+        if let Err(error) = self.chunk(chunk).await {
+            if self.lane.is_busy() {
+                // What is with the lane came before it.
+                let done = self.lane.done().await?;
+                self.done(done);
+            }
+            return Err(error);
+        }
         if self.builder.changes() == 0 {
             // Nothing of it is left.
             self.lease = None;
@@ -331,7 +350,7 @@ impl Consumer {
         let rows_max = rows_max.min(self.waits.pace.per_second().unwrap_or(u64::MAX));
         self.builder.changes() >= rows_max
             || self.builder.bytes() as u64 >= self.bounds.batch_bytes_max
-            || self.transactions >= TRANSACTIONS_MAX
+            || self.transactions >= if self.singly > 0 { 1 } else { TRANSACTIONS_MAX }
             // Nothing more is read before it is applied.
             || self.lease.is_some()
             // What follows has an offset that must be committed before it.
@@ -368,6 +387,7 @@ impl Consumer {
                 now.gtids.add(gtid);
             }
             advance = Some(now);
+            self.singly = self.singly.saturating_sub(1);
             self.transactions = 0;
             self.last_commit = Instant::now();
         }

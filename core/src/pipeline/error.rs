@@ -119,7 +119,7 @@ impl PipelineError {
             PipelineError::Apply(error) => error.code(),
             PipelineError::Copy(error) => error.code(),
             PipelineError::Sink(error) => error.code(),
-            PipelineError::LostInside { .. } => code::SOURCE_LOST,
+            PipelineError::LostInside { source, .. } => source.code(),
             PipelineError::NotElected { .. } => code::NOT_ELECTED,
             PipelineError::QueueClosed | PipelineError::Task(_) => code::INTERNAL,
         }
@@ -153,6 +153,17 @@ impl PipelineError {
             | PipelineError::NoTableMap { .. }
             | PipelineError::Apply(_)
             | PipelineError::Task(_) => Course::End,
+        }
+    }
+
+    /// Whether it is about a change that can't be applied, which a batch may hold among others.
+    pub fn is_of_a_change(&self) -> bool {
+        match self {
+            PipelineError::Apply(_) => true,
+            PipelineError::Sink(SinkError::Diverged { .. } | SinkError::Server { .. }) => {
+                self.course() == Course::End
+            }
+            _ => false,
         }
     }
 

@@ -39,7 +39,7 @@ use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held, Right, take_over};
 use crate::source::{Backoff, DumpOptions, SourceError, SourceFacts, check_position, start};
-use consumer::{Consumer, Waits};
+use consumer::{Consumer, SINGLY, Waits};
 use pace::Pace;
 use producer::Producer;
 use snapshot::Copies;
@@ -87,6 +87,8 @@ pub async fn run(
         right: Right::default(),
     };
     let mut backoff = Backoff::new();
+    // The sink's commits when it was begun to go on by single transactions.
+    let mut singly: Option<u64> = None;
     loop {
         let commits = controls.progress.view().commits;
         let result = epoch(
@@ -96,6 +98,7 @@ pub async fn run(
             authority,
             &mut controls,
             &mut backoff,
+            singly == Some(commits),
         )
         .await;
         controls.progress.disconnected(result.as_ref().err());
@@ -103,6 +106,16 @@ pub async fn run(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
+        let made = controls.progress.view().commits - commits;
+        if error.is_of_a_change() && (singly != Some(commits) || made > SINGLY) {
+            // What came before it in its batch was rolled back with it. It is found again behind them.
+            info!(
+                pipeline = claim.pipeline, sink = claim.sink, code = %error.code(), %error,
+                "a change can't be applied; once more by single transactions, so that all before it is kept"
+            );
+            singly = Some(controls.progress.view().commits);
+            continue;
+        }
         if error.course() == Course::End {
             return Err(error);
         }
@@ -153,6 +166,7 @@ async fn epoch(
     authority: &mut impl Authority,
     controls: &mut Controls,
     backoff: &mut Backoff,
+    singly: bool,
 ) -> Result<(), PipelineError> {
     let Controls {
         progress,
@@ -202,6 +216,7 @@ async fn epoch(
         },
         Arc::clone(progress),
     );
+    let consumer = if singly { consumer.singly() } else { consumer };
     let mut producer = tokio::spawn(producer.run());
     let result = tokio::select! {
         result = consumer.run(stop.clone()) => result,
