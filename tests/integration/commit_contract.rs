@@ -389,7 +389,7 @@ async fn a_directory_s_epoch_must_be_above_the_row_s_and_of_the_row_s_directory(
     for part in [
         &ours.to_string(),
         &other.to_string(),
-        "towpath explain TP1605",
+        "towpath adopt",
     ] {
         ensure!(said.contains(part), "{part:?} is not in {said}");
     }

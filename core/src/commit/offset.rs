@@ -17,7 +17,7 @@ const GUARD_ERROR: u16 = 1690;
 
 /// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica that
 /// commits out of order has as many as it has workers), so this many mean that something is wrong.
-const INTERVALS_MAX: usize = 10_000;
+pub(super) const INTERVALS_MAX: usize = 10_000;
 
 /// How far one commit moves the offset.
 #[derive(Clone, Debug, Default)]
