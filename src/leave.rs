@@ -76,8 +76,10 @@ pub(crate) async fn rewind(arguments: cli::Rewind) -> anyhow::Result<ExitCode> {
     );
     tables(&mut text, rewind.survey());
     for change in rewind.runs_again() {
-        let statement = line(&change.statement);
-        let _ = writeln!(text, "    runs again: {}: {statement}", change.gtid);
+        let _ = writeln!(text, "    runs again: {}: {}", change.gtid, change.statement);
+    }
+    for change in rewind.left_out() {
+        let _ = writeln!(text, "    left out: {}: {}", change.gtid, change.statement);
     }
     show(&text)?;
     confirm(
@@ -117,8 +119,7 @@ pub(crate) async fn skip(arguments: cli::Skip) -> anyhow::Result<ExitCode> {
     );
     tables(&mut text, skip.survey());
     for change in &skip.survey().schema_changes {
-        let statement = line(&change.statement);
-        let _ = writeln!(text, "    {}: {statement}", change.gtid);
+        let _ = writeln!(text, "    {}: {}", change.gtid, change.statement);
     }
     let survey = skip.survey();
     if survey.tables.is_empty() && survey.schema_changes.is_empty() && skip.purged().is_empty() {

@@ -1,9 +1,9 @@
 //! What an operator changes at a sink's place, beside the pipeline: in one transaction that nobody overtakes.
 //!
 //! The offset row is locked first, so nothing of the pipeline commits meanwhile; `commit_seq` goes up by one
-//! last, so that a lane which was under way is refused at its next commit (`SinkError::Fenced`), ends its epoch
-//! and reads everything anew. Generation, epoch and locks stay as they are: whoever runs the pipeline goes on,
-//! unless the row was given to another directory.
+//! last, so that a lane which was under way is refused at its next commit (`SinkError::Fenced`), or sees it when it
+//! has nothing to commit, ends its epoch and reads everything anew. Generation, epoch and locks stay as they are:
+//! whoever runs the pipeline goes on, unless the row was given to another directory.
 //!
 //! Invariants: `commit_seq` never goes back; nothing is visible before [`Intervention::commit`], and all of it
 //! after; dropped without it, the server rolls back.
@@ -319,37 +319,11 @@ impl Intervention {
         self.session.disconnect().await;
     }
 
-    /// Puts everything in force, and ends the connection. A pipeline that runs notices at its next commit.
+    /// Puts everything in force, and ends the connection.
     ///
     /// # Errors
     /// Those of the connection: after [`SinkError::Connection`] nobody knows whether it took place.
     pub async fn commit(mut self) -> Result<(), SinkError> {
-        self.put_in_force().await?;
-        self.session.disconnect().await;
-        Ok(())
-    }
-
-    /// As [`Intervention::commit`], and ends the connection that applies rows, as a takeover does: a pipeline that has
-    /// nothing to commit notices, too.
-    ///
-    /// # Errors
-    /// As [`Intervention::commit`].
-    pub async fn commit_and_end_epoch(mut self) -> Result<(), SinkError> {
-        self.put_in_force().await?;
-        let name = lock_name(self.pipeline_uuid, self.session.sink(), Lane::Rows(0));
-        let sql = format!("SELECT IS_USED_LOCK('{name}')");
-        let holder: Result<Option<Option<u64>>, _> =
-            self.session.first("see who holds a lock", &sql).await;
-        if let Ok(Some(Some(id))) = holder {
-            // Where it's gone by now, or isn't ours to end, its next commit is refused all the same.
-            let kill = format!("KILL {id}");
-            let _ = self.session.execute("end the epoch", &kill).await;
-        }
-        self.session.disconnect().await;
-        Ok(())
-    }
-
-    async fn put_in_force(&mut self) -> Result<(), SinkError> {
         let mut set = "commit_seq = commit_seq + 1".to_owned();
         for assignment in &self.assignments {
             set.push_str(", ");
@@ -363,6 +337,7 @@ impl Intervention {
         let sql = format!("{update}; {}; COMMIT", guard(1));
         let done = self.session.packet("commit", sql.as_bytes(), 3).await;
         done.map_err(|(_, error)| error)?;
+        self.session.disconnect().await;
         Ok(())
     }
 }

@@ -214,6 +214,18 @@ impl OffsetWriter {
         }
     }
 
+    /// Whether the row is where this writer left it, without a lock.
+    pub(super) async fn is_ours(&self, session: &mut Session) -> Result<bool, SinkError> {
+        let sql = format!(
+            "SELECT generation = {} AND epoch = {} AND commit_seq = {} FROM towpath.`offset` WHERE {}",
+            self.generation.0, self.epoch.0, self.commit_seq, self.key
+        );
+        let is_ours: Option<bool> = session
+            .first("look whose the offset row is", &sql)
+            .await?;
+        Ok(is_ours == Some(true))
+    }
+
     /// Whether somebody else has moved the row, by now or by the end of a transaction that holds it. `false` where
     /// that can't be found out. Outside of a transaction only.
     pub(super) async fn has_moved(&self, session: &mut Session) -> bool {

@@ -69,6 +69,6 @@ impl<'a> Adopt<'a> {
             });
         }
         change.give_to(cluster);
-        Ok(change.commit_and_end_epoch().await?)
+        Ok(change.commit().await?)
     }
 }

@@ -91,10 +91,14 @@ impl<'a> Rewind<'a> {
     /// What it will count as holding.
     pub fn place(&self) -> GtidSet {
         let mut place = self.target.clone();
-        if self.replay == Replay::LeaveOut {
-            place.extend(self.standing().map(|change| change.gtid.clone()));
-        }
+        place.extend(self.left_out().map(|change| change.gtid.clone()));
         place
+    }
+
+    /// The schema changes that are left out.
+    pub fn left_out(&self) -> impl Iterator<Item = &SchemaChange> {
+        let leaves = self.replay == Replay::LeaveOut;
+        self.standing().filter(move |_| leaves)
     }
 
     /// What comes again, beside the schema changes that are left out.
@@ -148,7 +152,7 @@ impl<'a> Rewind<'a> {
         }
         change.set_gtids(after.clone()).await?;
         change.forget_position();
-        change.commit_and_end_epoch().await?;
+        change.commit().await?;
         Ok(Moved { before, after })
     }
 
@@ -230,7 +234,7 @@ impl<'a> Rewind<'a> {
                  be written whole. Copy the tables anew: towpath resnapshot",
             );
         }
-        if self.replay == Replay::LeaveOut && self.standing().next().is_some() {
+        if self.left_out().next().is_some() {
             let nameless = self.survey.tables.iter();
             let nameless: Vec<String> = nameless
                 .filter(|(_, rows)| rows.lacks_names)

@@ -101,7 +101,7 @@ impl<'a> Skip<'a> {
         }
         let after = before.union(&self.wanted);
         change.set_gtids(after.clone()).await?;
-        change.commit_and_end_epoch().await?;
+        change.commit().await?;
         Ok(Moved { before, after })
     }
 }

@@ -192,8 +192,11 @@ impl<'a> Surveyor<'a> {
         let Some(class) = self.class(query, &text) else {
             return;
         };
-        let mut statement: String = text.chars().take(STATEMENT_CHARS_MAX).collect();
-        if statement.len() < text.len() {
+        // On one line, and harmless to a terminal.
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let mut chars = text.chars().map(plain);
+        let mut statement: String = chars.by_ref().take(STATEMENT_CHARS_MAX).collect();
+        if chars.next().is_some() {
             statement.push('…');
         }
         self.into.schema_changes.push(SchemaChange {
