@@ -76,7 +76,11 @@ pub(crate) async fn rewind(arguments: cli::Rewind) -> anyhow::Result<ExitCode> {
     );
     tables(&mut text, rewind.survey());
     for change in rewind.runs_again() {
-        let _ = writeln!(text, "    runs again: {}: {}", change.gtid, change.statement);
+        let _ = writeln!(
+            text,
+            "    runs again: {}: {}",
+            change.gtid, change.statement
+        );
     }
     for change in rewind.left_out() {
         let _ = writeln!(text, "    left out: {}: {}", change.gtid, change.statement);
@@ -157,11 +161,7 @@ pub(crate) async fn skip(arguments: cli::Skip) -> anyhow::Result<ExitCode> {
             "The pipeline had applied {applied} meanwhile: that isn't left out."
         );
     }
-    let names = if known {
-        names.concat()
-    } else {
-        String::new()
-    };
+    let names = if known { names.concat() } else { String::new() };
     let _ = writeln!(
         text,
         "If the pipeline has stopped at it: towpath start {0}\nSee what differs, and mend it: towpath verify \
@@ -183,11 +183,7 @@ pub(crate) async fn adopt(arguments: cli::Adopt) -> anyhow::Result<ExitCode> {
     done
 }
 
-async fn adopt_into(
-    session: &Session,
-    spec: &PipelineSpec,
-    yes: bool,
-) -> anyhow::Result<ExitCode> {
+async fn adopt_into(session: &Session, spec: &PipelineSpec, yes: bool) -> anyhow::Result<ExitCode> {
     let cluster = identity(session).await?;
     let adopt = Adopt::plan(spec).await?;
     let owner = adopt.owner().clone();

@@ -196,9 +196,7 @@ async fn a_place_that_can_t_be_gone_back_to_is_refused() -> Result<()> {
         ],
     )
     .await?;
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
     let held = pipeline.row(&mut sink).await?;
     let back = async |to: &str, arguments: &[&str]| {
         let arguments = [&["--to", to, "--yes"], arguments].concat();
@@ -208,7 +206,9 @@ async fn a_place_that_can_t_be_gone_back_to_is_refused() -> Result<()> {
     // Ahead of it, and where it is.
     run_all(&mut source, &["INSERT INTO t VALUES (9, 9, 9)"]).await?;
     let ahead = gtid_executed(&mut source).await?;
-    back(&ahead, &[]).await?.is_refused("TP2007", "towpath skip")?;
+    back(&ahead, &[])
+        .await?
+        .is_refused("TP2007", "towpath skip")?;
     let here = pipeline.stored(&mut sink).await?;
     let nothing = back(&here, &[]).await?;
     nothing.is_done()?;
@@ -217,7 +217,9 @@ async fn a_place_that_can_t_be_gone_back_to_is_refused() -> Result<()> {
     ensure!(wrong.code == Some(2), "{wrong:?}");
 
     // A schema change lies between; it may be left out.
-    back(&first, &[]).await?.is_refused("TP2008", "ADD COLUMN w")?;
+    back(&first, &[])
+        .await?
+        .is_refused("TP2008", "ADD COLUMN w")?;
     assert_eq!(pipeline.row(&mut sink).await?, held);
     run_all(&mut sink, &["DELETE FROM refused.t WHERE id = 4"]).await?;
     let done = back(&first, &["--ddl-ran"]).await?;
@@ -226,30 +228,24 @@ async fn a_place_that_can_t_be_gone_back_to_is_refused() -> Result<()> {
         done.out.contains("runs again") && done.out.contains("TRUNCATE TABLE t"),
         "{done:#?}"
     );
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
     same_table(&mut source, &mut sink, "refused.t").await?;
 
     // Where the sink's tables are as they were, it runs again.
     run_all(&mut sink, &["ALTER TABLE refused.t DROP COLUMN w"]).await?;
     back(&emptied, &["--ddl-again"]).await?.is_done()?;
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
     same_table(&mut source, &mut sink, "refused.t").await?;
 
     // Rows without a key would be there twice; a table that was dropped isn't there.
     let keyed = gtid_executed(&mut source).await?;
     run_all(&mut source, &["INSERT INTO bare VALUES (1), (1)"]).await?;
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
-    back(&keyed, &[]).await?.is_refused("TP2009", "refused.bare")?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
+    back(&keyed, &[])
+        .await?
+        .is_refused("TP2009", "refused.bare")?;
     run_all(&mut source, &["DROP TABLE bare"]).await?;
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
     let dropped = back(&keyed, &["--ddl-ran"]).await?;
     dropped.is_refused("TP2008", "DROP TABLE")?;
 
@@ -263,10 +259,10 @@ async fn a_place_that_can_t_be_gone_back_to_is_refused() -> Result<()> {
         ],
     )
     .await?;
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
-    back(&whole, &[]).await?.is_refused("TP2009", "binlog_row_image")?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
+    back(&whole, &[])
+        .await?
+        .is_refused("TP2009", "binlog_row_image")?;
 
     // And what the source has no more can't come.
     run_all(&mut source, &["FLUSH BINARY LOGS"]).await?;
@@ -274,7 +270,9 @@ async fn a_place_that_can_t_be_gone_back_to_is_refused() -> Result<()> {
         source.query_first("SHOW BINARY LOG STATUS").await?;
     let (file, ..) = file.context("a binlog")?;
     run_all(&mut source, &[&format!("PURGE BINARY LOGS TO '{file}'")]).await?;
-    back(&first, &["--ddl-ran"]).await?.is_refused("TP1210", "")?;
+    back(&first, &["--ddl-ran"])
+        .await?
+        .is_refused("TP1210", "")?;
     same_table(&mut source, &mut sink, "refused.t").await
 }
 
@@ -304,7 +302,11 @@ async fn what_is_left_out_is_never_applied() -> Result<()> {
     let row = pipeline.row(&mut other).await?;
     let said = ask("skip", &pipeline, &["--gtid", &gtid, "--yes"]).await?;
     said.is_done()?;
-    for words in ["1 transaction\n", "skipped.t  2 rows: 2 inserted", "towpath verify"] {
+    for words in [
+        "1 transaction\n",
+        "skipped.t  2 rows: 2 inserted",
+        "towpath verify",
+    ] {
         ensure!(said.out.contains(words), "{words:?} in {said:#?}");
     }
     run_all(&mut sink, &["COMMIT"]).await?;
@@ -323,7 +325,12 @@ async fn what_is_left_out_is_never_applied() -> Result<()> {
     ensure!(again.out.contains("nothing to do"), "{again:#?}");
     assert_eq!(pipeline.row(&mut sink).await?, after);
     let (uuid, _) = gtid.split_once(':').context("a GTID")?;
-    let unknown = ask("skip", &pipeline, &["--gtid", &format!("{uuid}:1-999"), "--yes"]).await?;
+    let unknown = ask(
+        "skip",
+        &pipeline,
+        &["--gtid", &format!("{uuid}:1-999"), "--yes"],
+    )
+    .await?;
     unknown.is_refused("TP2010", &format!("{uuid}:"))?;
 
     // It is as it was told: what was left out differs, and can be mended.
@@ -348,9 +355,7 @@ async fn what_is_left_out_is_never_applied() -> Result<()> {
         .await?
         .is_done()?;
     run_all(&mut source, &["UPDATE t SET v = 21 WHERE id = 20"]).await?;
-    pipeline
-        .run_until_caught_up(&mut source, &mut sink)
-        .await?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
     same(&mut source, &mut sink, "SELECT * FROM skipped.t").await
 }
 

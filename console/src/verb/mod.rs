@@ -202,8 +202,7 @@ pub async fn ask(
             text_of(after)
         ),
         Err(
-            error
-            @ (CoordinationError::SessionEnded { .. } | CoordinationError::Unknown { .. }),
+            error @ (CoordinationError::SessionEnded { .. } | CoordinationError::Unknown { .. }),
         ) => bail!(
             "whether the command is done isn't known: {error}. Look at towpath history before \
              asking again"

@@ -142,8 +142,8 @@ impl Intervention {
         let pipeline_uuid = Uuid::parse_str(&uuid)
             .map_err(|error| unreadable(("towpath.offset.pipeline_uuid", error.to_string())))?;
         let intent = intent.as_deref().map(DdlIntent::from_json).transpose();
-        let intent = intent
-            .map_err(|error| unreadable(("towpath.offset.ddl_intent", error.to_string())))?;
+        let intent =
+            intent.map_err(|error| unreadable(("towpath.offset.ddl_intent", error.to_string())))?;
         let copies = copies::read(&mut session, &key, "FOR UPDATE").await?;
         let copies = copies.map_err(unreadable)?;
         let change = Intervention {

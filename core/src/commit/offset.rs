@@ -220,9 +220,7 @@ impl OffsetWriter {
             "SELECT generation = {} AND epoch = {} AND commit_seq = {} FROM towpath.`offset` WHERE {}",
             self.generation.0, self.epoch.0, self.commit_seq, self.key
         );
-        let is_ours: Option<bool> = session
-            .first("look whose the offset row is", &sql)
-            .await?;
+        let is_ours: Option<bool> = session.first("look whose the offset row is", &sql).await?;
         Ok(is_ours == Some(true))
     }
 

@@ -126,11 +126,7 @@ impl<'a> Surveyor<'a> {
     ///
     /// # Errors
     /// It is damaged.
-    pub(super) fn event(
-        &mut self,
-        event_type: EventType,
-        body: &[u8],
-    ) -> Result<(), DecodeError> {
+    pub(super) fn event(&mut self, event_type: EventType, body: &[u8]) -> Result<(), DecodeError> {
         match event_type {
             EventType::GTID | EventType::GTID_TAGGED => {
                 self.end();
