@@ -240,7 +240,9 @@ async fn adopt_into(session: &Session, spec: &PipelineSpec, yes: bool) -> anyhow
 }
 
 fn refused(error: LeaveError, generation: Generation) -> anyhow::Error {
-    let raised = format!("the directory is in generation {generation} now, which does no harm");
+    let raised = format!(
+        "the row wasn't given to this directory, which is in generation {generation} now (that does no harm)"
+    );
     anyhow::Error::from(error).context(raised)
 }
 

@@ -21,7 +21,7 @@ pub enum LeaveError {
     Endpoint(#[from] EndpointError),
     /// The binlog can't be read.
     #[error(transparent)]
-    Pipeline(#[from] PipelineError),
+    Pipeline(Box<PipelineError>),
     /// The pipeline has no sink.
     #[error("the pipeline has no [[sink]]")]
     NoSink,
@@ -93,6 +93,12 @@ fn schema_changes(count: usize) -> String {
     match count {
         1 => "is 1 schema change".to_owned(),
         count => format!("are {count} schema changes"),
+    }
+}
+
+impl From<PipelineError> for LeaveError {
+    fn from(error: PipelineError) -> Self {
+        Self::Pipeline(Box::new(error))
     }
 }
 
