@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::spec::StartAt;
 use towpath_protocol::tree::MemberId;
 
 use crate::process::http::Http;
@@ -80,6 +82,28 @@ pub(crate) enum Command {
     ///
     /// Exit codes: 0 the pipeline will, 1 it's refused.
     Resnapshot(Box<Resnapshot>),
+    /// Let a sink go back to an older place: what came since is applied again.
+    ///
+    /// Shows what comes again, by reading it in the source's binlog, and asks. The pipeline may run: its
+    /// commit that was under way is refused, and it goes on from the older place. Rows that come again are
+    /// applied by key, whatever is there, until the sink holds all that it held.
+    ///
+    /// Exit codes: 0 done, 1 it's refused, 2 wrong usage.
+    Rewind(Box<Rewind>),
+    /// Leave transactions out of a sink for good.
+    ///
+    /// Shows what they hold, as far as the source's binlog still has it, and asks. Afterwards the rows
+    /// concerned may differ: towpath verify tells.
+    ///
+    /// Exit codes: 0 done, 1 it's refused, 2 wrong usage.
+    Skip(Box<Skip>),
+    /// Take a sink over that belongs to another directory, which is gone.
+    ///
+    /// Raises this directory's generation above that of the sink's row. Cores of the other directory can't
+    /// write to the sink any more.
+    ///
+    /// Exit codes: 0 done, 1 it's refused, 2 wrong usage.
+    Adopt(Box<Adopt>),
     /// Explain an error code: what it means, what to do, and what is safe.
     ///
     /// Without a code it lists them all; words find codes by their titles. Needs no server.
@@ -126,6 +150,9 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "delete",
             "verify",
             "resnapshot",
+            "rewind",
+            "skip",
+            "adopt",
         ],
     ),
     (
@@ -366,6 +393,49 @@ pub(crate) struct Resnapshot {
     /// Only rows that meet this, an expression in the source's SQL.
     #[arg(long = "where", value_name = "CONDITION")]
     pub(crate) condition: Option<String>,
+    #[command(flatten)]
+    pub(crate) of: Pipeline,
+}
+
+/// Arguments of `rewind`.
+#[derive(Debug, Args)]
+pub(crate) struct Rewind {
+    /// Where to: a GTID set that is a part of what the sink holds, <file>:<offset> of the source's binlog,
+    /// or an RFC 3339 time.
+    #[arg(long, value_name = "PLACE", value_parser = crate::leave::place)]
+    pub(crate) to: StartAt,
+    /// Schema changes in between aren't run again: the sink has them.
+    #[arg(long, conflicts_with = "ddl_again")]
+    pub(crate) ddl_ran: bool,
+    /// Schema changes in between run again: the sink's tables are as they were there.
+    #[arg(long)]
+    pub(crate) ddl_again: bool,
+    /// Don't ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) of: Pipeline,
+}
+
+/// Arguments of `skip`.
+#[derive(Debug, Args)]
+pub(crate) struct Skip {
+    /// Which transactions: a GTID, or a set of them.
+    #[arg(long = "gtid", value_name = "GTID", value_parser = crate::leave::gtids)]
+    pub(crate) gtids: GtidSet,
+    /// Don't ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) of: Pipeline,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// Don't ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) of: Pipeline,
 }

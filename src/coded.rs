@@ -6,6 +6,7 @@ use towpath_coordination::CoordinationError;
 use towpath_core::agent::ResolveError;
 use towpath_core::commit::SinkError;
 use towpath_core::endpoint::EndpointError;
+use towpath_core::leave::LeaveError;
 use towpath_core::pipeline::PipelineError;
 use towpath_core::source::SourceError;
 use towpath_core::tail::FollowError;
@@ -42,6 +43,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
             .or_else(|| Some(error?.downcast_ref::<EndpointError>()?.code()))
             .or_else(|| error?.downcast_ref::<FollowError>()?.code())
             .or_else(|| Some(error?.downcast_ref::<VerifyError>()?.code()))
+            .or_else(|| Some(error?.downcast_ref::<LeaveError>()?.code()))
             .or_else(|| Some(error?.downcast_ref::<ResolveError>()?.code()))
             .or_else(|| Some(error?.downcast_ref::<CoordinationError>()?.code()))
     })

@@ -11,6 +11,7 @@ mod tail;
 mod named;
 mod verify;
 mod resnapshot;
+mod leave;
 mod explain;
 mod coded;
 
@@ -75,6 +76,9 @@ fn main() -> ExitCode {
             Command::Tail(arguments) => tail::tail(arguments).await,
             Command::Verify(arguments) => Ok(verify::verify(*arguments).await),
             Command::Resnapshot(arguments) => resnapshot::resnapshot(*arguments).await,
+            Command::Rewind(arguments) => leave::rewind(*arguments).await,
+            Command::Skip(arguments) => leave::skip(*arguments).await,
+            Command::Adopt(arguments) => leave::adopt(*arguments).await,
             Command::Explain(arguments) => explain::explain(&arguments),
             Command::Completions(arguments) => {
                 let script = &mut std::io::stdout();

@@ -102,7 +102,7 @@ impl ProgressLine {
 }
 
 /// Text of a server's, on one line and harmless to a terminal.
-fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_control() {

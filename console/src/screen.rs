@@ -117,7 +117,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal can't be read.
-    pub(crate) fn confirmed(&mut self, question: &str) -> io::Result<bool> {
+    pub fn confirmed(&mut self, question: &str) -> io::Result<bool> {
         match self.asks {
             true => text::confirmed(question),
             false => Ok(false),

@@ -16,4 +16,5 @@ pub mod pipeline;
 pub mod tail;
 pub mod check;
 pub mod verify;
+pub mod leave;
 pub mod agent;

@@ -252,6 +252,16 @@ codes! {
     BAD_CONDITION = 2005;
     /// The sink doesn't get up to the source, so differences can't be proven.
     SINK_STANDS_STILL = 2006;
+    /// The place to go back to isn't behind the present one.
+    PLACE_NOT_BEHIND = 2007;
+    /// Schema changes lie between the place to go back to and the present one.
+    SCHEMA_CHANGES_BETWEEN = 2008;
+    /// Rows can't be applied a second time.
+    NOT_REPEATABLE = 2009;
+    /// What is to be left out was never executed.
+    NOT_EXECUTED = 2010;
+    /// A schema change may be running on the sink.
+    SCHEMA_CHANGE_UNDER_WAY = 2011;
 }
 
 impl Code {

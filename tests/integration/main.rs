@@ -15,6 +15,7 @@ mod large;
 mod damage;
 mod values;
 mod verify;
+mod leave;
 mod types;
 mod scan;
 mod rival;

@@ -169,43 +169,56 @@ impl Order {
         task: Option<TaskName>,
         action: Action,
     ) -> anyhow::Result<String> {
-        let patience = Patience {
-            take: TAKE_MAX.min(self.timeout),
-            answer: self.timeout,
-        };
-        let answer = match session
-            .command(queue, task, action, &asker(), patience)
-            .await
-        {
-            Ok(answer) => answer,
-            Err(CoordinationError::NobodyTook { after }) => {
-                bail!("{}", nobody(session, after).await)
-            }
-            Err(CoordinationError::Unanswered { by, path, after }) => bail!(
-                "{by} took the command, and has not answered within {}: it may still be done. The \
-                 answer will be in the directory: towpath dir get {path}",
-                text_of(after)
-            ),
-            Err(
-                error
-                @ (CoordinationError::SessionEnded { .. } | CoordinationError::Unknown { .. }),
-            ) => bail!(
-                "whether the command is done isn't known: {error}. Look at towpath history before \
-                 asking again"
-            ),
-            Err(error) => return Err(error.into()),
-        };
-        let text: Vec<String> = text::lines(&answer.text).collect();
-        let text = text.join("\n");
-        match answer.outcome {
-            Outcome::Done => Ok(text),
-            Outcome::Refused => bail!("refused, nothing was changed: {text}"),
-            Outcome::Failed => bail!("begun, and failed: {text}"),
-            Outcome::Other(word) => bail!(
-                "answered {:?}, which this program doesn't know: {text}",
-                word
-            ),
+        ask(session, queue, task, action, self.timeout).await
+    }
+}
+
+/// Asks, and waits for the answer: the text of one that says done.
+///
+/// # Errors
+/// It wasn't done, or isn't known to be; the error says what to do.
+pub async fn ask(
+    session: &Session,
+    queue: &CommandQueue,
+    task: Option<TaskName>,
+    action: Action,
+    timeout: Duration,
+) -> anyhow::Result<String> {
+    let patience = Patience {
+        take: TAKE_MAX.min(timeout),
+        answer: timeout,
+    };
+    let answer = match session
+        .command(queue, task, action, &asker(), patience)
+        .await
+    {
+        Ok(answer) => answer,
+        Err(CoordinationError::NobodyTook { after }) => {
+            bail!("{}", nobody(session, after).await)
         }
+        Err(CoordinationError::Unanswered { by, path, after }) => bail!(
+            "{by} took the command, and has not answered within {}: it may still be done. The \
+             answer will be in the directory: towpath dir get {path}",
+            text_of(after)
+        ),
+        Err(
+            error @ (CoordinationError::SessionEnded { .. } | CoordinationError::Unknown { .. }),
+        ) => bail!(
+            "whether the command is done isn't known: {error}. Look at towpath history before \
+             asking again"
+        ),
+        Err(error) => return Err(error.into()),
+    };
+    let text: Vec<String> = text::lines(&answer.text).collect();
+    let text = text.join("\n");
+    match answer.outcome {
+        Outcome::Done => Ok(text),
+        Outcome::Refused => bail!("refused, nothing was changed: {text}"),
+        Outcome::Failed => bail!("begun, and failed: {text}"),
+        Outcome::Other(word) => bail!(
+            "answered {:?}, which this program doesn't know: {text}",
+            word
+        ),
     }
 }
 

@@ -1,19 +1,25 @@
 //! What an operator changes at a sink's place, beside the pipeline: in one transaction that nobody overtakes.
 //!
 //! The offset row is locked first, so nothing of the pipeline commits meanwhile; `commit_seq` goes up by one
-//! last, so that a lane which was under way is refused at its next commit (`SinkError::Fenced`), ends its epoch
-//! and reads everything anew. Generation, epoch and locks stay as they are: whoever runs the pipeline goes on.
+//! last, so that a lane which was under way is refused at its next commit (`SinkError::Fenced`), or sees it when it
+//! has nothing to commit, ends its epoch and reads everything anew. Generation, epoch and locks stay as they are:
+//! whoever runs the pipeline goes on, unless the row was given to another directory.
 //!
 //! Invariants: `commit_seq` never goes back; nothing is visible before [`Intervention::commit`], and all of it
 //! after; dropped without it, the server rolls back.
 
+use std::collections::BTreeSet;
+
 use mysql_async::Conn;
+use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::{GtidOrigin, GtidSet};
 use towpath_protocol::spec::Endpoint;
 use uuid::Uuid;
 
 use super::copies::{self, CopyState, TableCopy};
-use super::offset::guard;
+use super::ddl::DdlIntent;
+use super::lock::{Lane, lock_name};
+use super::offset::{INTERVALS_MAX, guard};
 use super::session::{Session, quote};
 use super::{SinkError, schema};
 
@@ -26,9 +32,39 @@ pub struct Intervention {
     key: String,
     key_values: String,
     commit_seq: u64,
+    pipeline_uuid: Uuid,
+    owner: Owner,
+    intent: Option<DdlIntent>,
     gtids: GtidSet,
     copies: Vec<TableCopy>,
+    /// What else changes in the offset row.
+    assignments: Vec<String>,
 }
+
+/// Whose the offset row is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The directory whose epochs these are; `None` until a Core of one took the sink over.
+    pub cluster: Option<String>,
+    /// Generation of the last takeover.
+    pub generation: Generation,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Who it was: host and process.
+    pub name: String,
+}
+
+/// `commit_seq`, `source_uuid`, `pipeline_uuid`, `cluster`, `generation`, `epoch`, `owner`, `ddl_intent`.
+type Columns = (
+    u64,
+    Option<String>,
+    String,
+    Option<String>,
+    u64,
+    u64,
+    String,
+    Option<String>,
+);
 
 impl Intervention {
     /// Connects, and locks the offset row: from here on the pipeline commits nothing.
@@ -41,6 +77,35 @@ impl Intervention {
         sink: &str,
         address: &Endpoint,
     ) -> Result<Intervention, SinkError> {
+        let (change, has_place) = Self::lock(pipeline, sink, address).await?;
+        if !has_place {
+            return Err(SinkError::NoPlace {
+                sink: sink.to_owned(),
+                pipeline: pipeline.to_owned(),
+            });
+        }
+        Ok(change)
+    }
+
+    /// As [`Intervention::begin`], also where the pipeline took the sink over and never committed.
+    ///
+    /// # Errors
+    /// As [`Intervention::begin`].
+    pub async fn begin_of_row(
+        pipeline: &str,
+        sink: &str,
+        address: &Endpoint,
+    ) -> Result<Intervention, SinkError> {
+        let (change, _) = Self::lock(pipeline, sink, address).await?;
+        Ok(change)
+    }
+
+    /// Locks the row; also tells whether there was a commit.
+    async fn lock(
+        pipeline: &str,
+        sink: &str,
+        address: &Endpoint,
+    ) -> Result<(Intervention, bool), SinkError> {
         let mut session = Session::connect(sink, address).await?;
         let key = format!("pipeline = {} AND sink = {}", quote(pipeline), quote(sink));
         ensure_tables(&mut session).await?;
@@ -49,16 +114,18 @@ impl Intervention {
             pipeline: pipeline.to_owned(),
         };
         session.execute("lock the offset row", "BEGIN").await?;
-        let sql =
-            format!("SELECT commit_seq, source_uuid FROM towpath.`offset` WHERE {key} FOR UPDATE");
-        let row: Option<(u64, Option<String>)> =
-            match session.first("lock the offset row", &sql).await {
-                Err(SinkError::Server { code, .. }) if NOT_THERE.contains(&code) => {
-                    return Err(no_place());
-                }
-                row => row?,
-            };
-        let Some((commit_seq, Some(_))) = row else {
+        let sql = format!(
+            "SELECT commit_seq, source_uuid, pipeline_uuid, cluster, generation, epoch, owner, \
+             CAST(ddl_intent AS CHAR) FROM towpath.`offset` WHERE {key} FOR UPDATE"
+        );
+        let row: Option<Columns> = match session.first("lock the offset row", &sql).await {
+            Err(SinkError::Server { code, .. }) if NOT_THERE.contains(&code) => {
+                return Err(no_place());
+            }
+            row => row?,
+        };
+        let Some((commit_seq, source_uuid, uuid, cluster, generation, epoch, name, intent)) = row
+        else {
             return Err(no_place());
         };
         let sql = format!(
@@ -72,16 +139,101 @@ impl Intervention {
             why,
         };
         let gtids = gtids_of(&origins).map_err(|why| unreadable(("towpath.offset_gtid", why)))?;
+        let pipeline_uuid = Uuid::parse_str(&uuid)
+            .map_err(|error| unreadable(("towpath.offset.pipeline_uuid", error.to_string())))?;
+        let intent = intent.as_deref().map(DdlIntent::from_json).transpose();
+        let intent =
+            intent.map_err(|error| unreadable(("towpath.offset.ddl_intent", error.to_string())))?;
         let copies = copies::read(&mut session, &key, "FOR UPDATE").await?;
         let copies = copies.map_err(unreadable)?;
-        Ok(Intervention {
+        let change = Intervention {
             session,
             key,
             key_values: format!("{}, {}", quote(pipeline), quote(sink)),
             commit_seq,
+            pipeline_uuid,
+            owner: Owner {
+                cluster,
+                generation: Generation(generation),
+                epoch: Epoch(epoch),
+                name,
+            },
+            intent,
             gtids,
             copies,
-        })
+            assignments: Vec::new(),
+        };
+        Ok((change, source_uuid.is_some()))
+    }
+
+    /// Whose the row is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The DDL statement that is in progress.
+    pub fn intent(&self) -> Option<&DdlIntent> {
+        self.intent.as_ref()
+    }
+
+    /// Whether a process holds the lock of the connection that runs DDL: an intent's statement may be running.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn may_run_ddl(&mut self) -> Result<bool, SinkError> {
+        let name = lock_name(self.pipeline_uuid, self.session.sink(), Lane::Ddl);
+        let sql = format!("SELECT IS_USED_LOCK('{name}')");
+        let holder: Option<Option<u64>> = self.session.first("see who holds a lock", &sql).await?;
+        Ok(holder.flatten().is_some())
+    }
+
+    /// The statement in progress is not to be asked about any more.
+    pub fn forget_intent(&mut self) {
+        self.intent = None;
+        self.assignments.push("ddl_intent = NULL".to_owned());
+    }
+
+    /// Makes the row that of another directory. Its generation and epoch stay: the next takeover must be above.
+    pub fn give_to(&mut self, cluster: Uuid) {
+        self.assignments.push(format!("cluster = '{cluster}'"));
+        self.owner.cluster = Some(cluster.to_string());
+    }
+
+    /// Where the source was at the last commit doesn't hold any more.
+    pub fn forget_position(&mut self) {
+        for column in ["source_file", "source_offset", "source_commit_time"] {
+            self.assignments.push(format!("{column} = NULL"));
+        }
+    }
+
+    /// Has the sink count as holding `gtids`, and nothing else.
+    ///
+    /// # Errors
+    /// [`SinkError::TooManyIntervals`], and those of the connection.
+    pub async fn set_gtids(&mut self, gtids: GtidSet) -> Result<(), SinkError> {
+        if gtids.interval_count() > INTERVALS_MAX {
+            return Err(SinkError::TooManyIntervals {
+                sink: self.session.sink().to_owned(),
+                intervals: gtids.interval_count(),
+                intervals_max: INTERVALS_MAX,
+            });
+        }
+        let origins: BTreeSet<&GtidOrigin> = [&self.gtids, &gtids]
+            .into_iter()
+            .flat_map(|set| set.origins().map(|(origin, _)| origin))
+            .collect();
+        for origin in origins {
+            // An origin of which nothing is left keeps a row without intervals: the account needn't delete.
+            let intervals = gtids.intervals_text(origin).unwrap_or_default();
+            let sql = format!(
+                "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES \
+                 ({}, '{}', '{}', '{intervals}') ON DUPLICATE KEY UPDATE intervals = VALUES(intervals)",
+                self.key_values, origin.uuid, origin.tag
+            );
+            self.session.execute("move the offset", &sql).await?;
+        }
+        self.gtids = gtids;
+        Ok(())
     }
 
     /// What the sink holds, for as long as this transaction lasts.
@@ -162,13 +314,23 @@ impl Intervention {
         Ok(())
     }
 
+    /// Changes nothing, and ends the connection.
+    pub async fn give_up(self) {
+        self.session.disconnect().await;
+    }
+
     /// Puts everything in force, and ends the connection.
     ///
     /// # Errors
     /// Those of the connection: after [`SinkError::Connection`] nobody knows whether it took place.
     pub async fn commit(mut self) -> Result<(), SinkError> {
+        let mut set = "commit_seq = commit_seq + 1".to_owned();
+        for assignment in &self.assignments {
+            set.push_str(", ");
+            set.push_str(assignment);
+        }
         let update = format!(
-            "UPDATE towpath.`offset` SET commit_seq = commit_seq + 1 WHERE {} AND commit_seq = {}",
+            "UPDATE towpath.`offset` SET {set} WHERE {} AND commit_seq = {}",
             self.key, self.commit_seq
         );
         // The guard fails unless the row is there, and COMMIT behind it then doesn't run.

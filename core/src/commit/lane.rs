@@ -72,6 +72,18 @@ impl Lane {
         &self.offset
     }
 
+    /// Sees, while there is nothing to commit, whether the place was moved by somebody else, or the connection is
+    /// gone. Not inside of a transaction, whose commit will tell.
+    ///
+    /// # Errors
+    /// [`SinkError::Fenced`], and those of the connection.
+    pub async fn look(&mut self) -> Result<(), SinkError> {
+        if self.open || self.offset.is_ours(&mut self.session).await? {
+            return Ok(());
+        }
+        Err(self.offset.fenced())
+    }
+
     /// Applies a batch and commits it with the offset. A batch that isn't `whole` ends inside a source
     /// transaction, which goes on in the next batch: the transaction stays open.
     ///

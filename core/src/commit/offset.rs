@@ -17,7 +17,7 @@ const GUARD_ERROR: u16 = 1690;
 
 /// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica that
 /// commits out of order has as many as it has workers), so this many mean that something is wrong.
-const INTERVALS_MAX: usize = 10_000;
+pub(super) const INTERVALS_MAX: usize = 10_000;
 
 /// How far one commit moves the offset.
 #[derive(Clone, Debug, Default)]
@@ -212,6 +212,16 @@ impl OffsetWriter {
             epoch: self.epoch.0,
             commit_seq: self.commit_seq,
         }
+    }
+
+    /// Whether the row is where this writer left it, without a lock.
+    pub(super) async fn is_ours(&self, session: &mut Session) -> Result<bool, SinkError> {
+        let sql = format!(
+            "SELECT generation = {} AND epoch = {} AND commit_seq = {} FROM towpath.`offset` WHERE {}",
+            self.generation.0, self.epoch.0, self.commit_seq, self.key
+        );
+        let is_ours: Option<bool> = session.first("look whose the offset row is", &sql).await?;
+        Ok(is_ours == Some(true))
     }
 
     /// Whether somebody else has moved the row, by now or by the end of a transaction that holds it. `false` where

@@ -278,7 +278,7 @@ fn judge(claim: &Claim, fence: &Fence) -> Result<(Generation, Epoch), SinkError>
                 row: cluster.clone(),
                 own: grant.cluster.to_string(),
                 next: "if it isn't meant to, give this pipeline another name; if that directory is gone for \
-                       good, `towpath explain TP1605` says how to take the row over",
+                       good, `towpath adopt` takes the row over",
             })
         }
         (Right::Granted(grant), _) => {

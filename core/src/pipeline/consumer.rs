@@ -202,7 +202,7 @@ impl Consumer {
             tokio::select! {
                 biased;
                 () = asked(&mut stop) => return self.stop().await,
-                done = self.lane.done(), if self.lane.is_busy() => self.done(done?),
+                done = self.lane.done() => self.done(done?),
                 state = self.copies.hear() => self.advance.copies.extend(state?),
                 () = self.waits.pace.free(), if self.waits_for_pace() => {}
                 message = self.queue.recv(), if self.pending.is_none() && self.may_take_in() => {

@@ -1,12 +1,18 @@
 //! A lane in a task of its own, so that the next batch is built while one is applied.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::apply::Batch;
 use crate::commit::SinkError;
 use crate::commit::lane::Lane;
 use crate::commit::offset::Advance;
 use crate::queue::Lease;
+
+/// A lane without work sees this often whether its place is still its own: an operator may have moved it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Work for a lane.
 enum Job {
@@ -82,8 +88,15 @@ impl LaneTask {
         let (jobs, mut jobs_received) = mpsc::channel::<Job>(1);
         let (done_sender, done) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(job) = jobs_received.recv().await {
-                let result = job.run(&mut lane).await;
+            loop {
+                let result = match timeout(LOOK_EVERY, jobs_received.recv()).await {
+                    Ok(Some(job)) => job.run(&mut lane).await,
+                    Ok(None) => break,
+                    Err(_elapsed) => match lane.look().await {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    },
+                };
                 let failed = result.is_err();
                 if done_sender.send(result).await.is_err() || failed {
                     break;
@@ -137,7 +150,7 @@ impl LaneTask {
         let _ = self.jobs.send(job).await;
     }
 
-    /// Waits for the present job. Cancelling it loses nothing.
+    /// Waits for the present job, or, without one, until the lane has lost its place. Cancelling it loses nothing.
     pub(super) async fn done(&mut self) -> Result<Done, SinkError> {
         let result = self.done.recv().await;
         self.busy = false;

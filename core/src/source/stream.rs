@@ -104,8 +104,20 @@ impl EventStream {
         Ok(Self::new(dump, options, true))
     }
 
-    /// As `open`, but `SourceError::Ended` comes where the binlog ends now, and compressed
-    /// transactions are left as they are.
+    /// As `open`, but `SourceError::Ended` comes where the binlog ends now.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn open_to_end(
+        endpoint: &Endpoint,
+        options: &DumpOptions,
+        from: DumpFrom<'_>,
+    ) -> Result<Self, SourceError> {
+        let dump = dump::begin(endpoint, options, from, true).await?;
+        Ok(Self::new(dump, options, true))
+    }
+
+    /// As `open_to_end`, but compressed transactions are left as they are.
     pub(super) async fn open_until_end(
         endpoint: &Endpoint,
         options: &DumpOptions,

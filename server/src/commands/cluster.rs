@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use towpath_coordination::{CoordinationError, Session, Transaction};
+use towpath_protocol::epoch::Generation;
 use towpath_protocol::tree::path::{self, MemberKind};
 use towpath_protocol::tree::record::{
-    Action, Alert, AlertState, DataSource, Drain, HistoryEvent, LogConfig, Member,
+    Action, Alert, AlertState, Cluster, DataSource, Drain, HistoryEvent, LogConfig, Member,
 };
 
 use super::{Decision, Goal, Refusal};
@@ -126,6 +127,27 @@ pub(super) async fn decide(
             record.acknowledged = Some(now);
             transaction.set(node, entry.value, entry.node_version)?;
             ("acknowledged", format!("alert {alert} is acknowledged"))
+        }
+        Action::Adopt { above } => {
+            let node = path::cluster();
+            let Some(mut entry) = session.read::<Cluster>(&node).await? else {
+                return refuse("the directory has no identity; is a Server running?".to_owned());
+            };
+            let generation = entry.value.record.generation;
+            if generation > *above {
+                return done(format!(
+                    "nothing to do: the directory is in generation {generation}, above {above}"
+                ));
+            }
+            let Some(next) = above.0.checked_add(1) else {
+                return refuse(format!("there is no generation above {above}"));
+            };
+            entry.value.record.generation = Generation(next);
+            transaction.set(node, entry.value, entry.node_version)?;
+            (
+                "generation",
+                format!("the directory is in generation {next}, after {generation}"),
+            )
         }
         Action::Other(_) => {
             return refuse("this release doesn't know that; use a newer towpath".to_owned());

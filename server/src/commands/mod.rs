@@ -203,7 +203,6 @@ pub fn is_ours(command: &Command) -> bool {
             | Action::Resnapshot { .. }
             | Action::Skip { .. }
             | Action::Verify { .. }
-            | Action::Adopt
     )
 }
 

@@ -144,7 +144,11 @@ async fn tables_to_copy(
         }
     }
     if !logs_cascades(facts) {
-        let cascading = cascading(source, &taken).await?;
+        let names = taken.iter();
+        let names: Vec<(&str, &str)> = names
+            .map(|(database, table, _)| (database.as_str(), table.as_str()))
+            .collect();
+        let cascading = cascading(source, &names).await?;
         if !cascading.is_empty() {
             return Err(CopyError::Cascades {
                 tables: named(&cascading),
@@ -173,7 +177,7 @@ async fn tables_to_copy(
 
 /// Whether the rows that foreign keys change or delete are in the binlog: in MySQL 9.6 and later, unless InnoDB
 /// does it by itself.
-fn logs_cascades(facts: &SourceFacts) -> bool {
+pub(crate) fn logs_cascades(facts: &SourceFacts) -> bool {
     let mut parts = facts
         .version()
         .split(|c: char| !c.is_ascii_digit())
@@ -184,9 +188,9 @@ fn logs_cascades(facts: &SourceFacts) -> bool {
 }
 
 /// Those of some tables whose rows change with rows of another one.
-async fn cascading(
+pub(crate) async fn cascading(
     source: &mut Conn,
-    tables: &[(String, String, u64)],
+    tables: &[(&str, &str)],
 ) -> Result<Vec<String>, PipelineError> {
     let children: Vec<(String, String)> = source
         .query(
@@ -201,11 +205,7 @@ async fn cascading(
         })?;
     Ok(children
         .iter()
-        .filter(|child| {
-            tables
-                .iter()
-                .any(|(database, table, _)| (database, table) == (&child.0, &child.1))
-        })
+        .filter(|child| tables.contains(&(child.0.as_str(), child.1.as_str())))
         .map(|(database, table)| format!("{database}.{table}"))
         .collect())
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::epoch::Generation;
 use crate::tree::name::{AlertId, DataSourceName, MemberId, TaskName};
 
 record! {
@@ -109,8 +110,11 @@ pub enum Action {
         #[serde(default)]
         repair: bool,
     },
-    /// Take over a sink's row of another directory.
-    Adopt,
+    /// To the cluster: before a sink's row of another directory is taken over, the generation is raised above it.
+    Adopt {
+        /// The row's generation.
+        above: Generation,
+    },
     /// Run a task, or all, on another Core.
     Move {
         /// Which Core is to run it.
