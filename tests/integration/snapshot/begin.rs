@@ -51,7 +51,7 @@ async fn into_an_empty_server() -> Result<()> {
     for sql in SHOP.iter().chain(&SHOP_ROWS) {
         source.query_drop(*sql).await.context(*sql)?;
     }
-    let mut pipeline = copying(&pair, "empty", &[], 1_000_000).await?;
+    let mut pipeline = copying(&pair, "elsewhere", &[], 1_000_000).await?;
     pipeline.tables = "shop.*".into();
     let process = pipeline.run()?;
     until_copies(&process, &mut sink, &pipeline, is_done).await?;

@@ -53,8 +53,8 @@ const TABLES: [Table; 4] = [
     Table {
         name: "bins",
         percent: 20,
-        columns: "(h VARBINARY(20) PRIMARY KEY, n BIGINT, v VARCHAR(30))",
-        row: "UNHEX(MD5(n)), n, CONCAT('b', n % 97)",
+        columns: "(h VARBINARY(32) PRIMARY KEY, n BIGINT, v VARCHAR(30))",
+        row: "UNHEX(SHA2(n, 224)), n, CONCAT('b', n % 97)",
     },
     Table {
         name: "wide",
@@ -64,7 +64,7 @@ const TABLES: [Table; 4] = [
         row: "n, JSON_OBJECT('n', n, 'd', CAST(n / 7 AS DECIMAL(12,3)), 'list', JSON_ARRAY(n, 'x', NULL, 1.5)), \
               REPEAT(CONCAT('text ', n, ' '), 20 + n % 40), n % 128, n * 4000000000, n / 3, \
               TIMESTAMP('2026-01-01') + INTERVAL n MICROSECOND, NULLIF(n % 5, 0), CONCAT('wide ', n), n / 7, \
-              LEFT(MD5(n), 10), DATE('2000-01-01') + INTERVAL n % 9000 DAY, RANDOM_BYTES(16)",
+              LEFT(SHA2(n, 224), 10), DATE('2000-01-01') + INTERVAL n % 9000 DAY, RANDOM_BYTES(16)",
     },
 ];
 
@@ -456,14 +456,14 @@ impl Changes {
                 )]
             }
             9 => vec![format!(
-                "INSERT INTO bins VALUES (UNHEX(MD5({fresh})), {fresh}, 'new')"
+                "INSERT INTO bins VALUES (UNHEX(SHA2({fresh}, 224)), {fresh}, 'new')"
             )],
             10 => vec![format!(
-                "UPDATE bins SET h = UNHEX(SHA1({fresh})) WHERE h = UNHEX(MD5({}))",
+                "UPDATE bins SET h = UNHEX(SHA2({fresh}, 256)) WHERE h = UNHEX(SHA2({}, 224))",
                 self.any(2)
             )],
             11 => vec![format!(
-                "DELETE FROM bins WHERE h = UNHEX(MD5({}))",
+                "DELETE FROM bins WHERE h = UNHEX(SHA2({}, 224))",
                 self.any(2)
             )],
             12 => vec![format!(
