@@ -1,6 +1,10 @@
 //! The first copy, while the source goes on: equal at the end, strict from then on, and never from the start
 //! again.
 
+mod begin;
+mod keyless;
+mod large;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -453,9 +457,12 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
     pipeline.name = "keyless".into();
     pipeline.tables = "nokey.*".into();
     refused(&pipeline, &mut sink, "TP1409", "nokey.n").await?;
+    let made = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'nokey'";
+    ensure!(number(&mut sink, made).await? == 0, "a table was made");
     source
         .query_drop("ALTER TABLE nokey.n ADD PRIMARY KEY (n)")
         .await?;
+<<<<<<< HEAD
     // What the sink lacks is made.
     source
         .query_drop("INSERT INTO nokey.n VALUES (1), (2)")
@@ -466,6 +473,8 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
     let status = process.wait_exit(WAIT).await?;
     ensure!(status.success(), "{status}; {}", process.tail());
     same_table(&mut source, &mut sink, "nokey.n").await?;
+=======
+>>>>>>> wt-big
     source
         .query_drop("SET GLOBAL binlog_row_image = MINIMAL")
         .await?;
@@ -515,4 +524,77 @@ async fn what_the_source_cascades_without_a_trace_is_not_copied() -> Result<()> 
     let status = process.wait_exit(WAIT).await?;
     ensure!(status.success(), "{status}; {}", process.tail());
     same_table(&mut source, &mut sink, "f.child").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_least_once_copies_too() -> Result<()> {
+    let pair = Pair::start().await?;
+    let mut pipeline = copying(&pair, "l", &TABLES, 4000).await?;
+    // The sink's keys go on where the sections begin.
+    pipeline.further = format!("delivery = \"at-least-once\"\n{}", pipeline.further);
+    let (mut source, mut sink) = pair.conns().await?;
+    fill(&mut source, "l", ROWS).await?;
+    let load = Load::start(&pair, "l").await?;
+    let process = run_with(&pipeline, "copy.after-rows=3*off->kill")?;
+    killed(&process, "copy.after-rows").await?;
+    let process = pipeline.run()?;
+    until_copies(&process, &mut sink, &pipeline, is_done).await?;
+    load.stop().await?;
+    pipeline.caught_up(&process, &mut source, &mut sink).await?;
+    for table in ["l.t", "l.s"] {
+        same_table(&mut source, &mut sink, table).await?;
+    }
+    stop(&process).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_are_exchanged_during_the_copy() -> Result<()> {
+    let pair = Pair::start().await?;
+    let schema = [
+        "CREATE TABLE parts (id INT PRIMARY KEY, v VARCHAR(50)) PARTITION BY RANGE (id) \
+         (PARTITION low VALUES LESS THAN (3000), PARTITION high VALUES LESS THAN MAXVALUE)",
+        "CREATE TABLE plain (id INT PRIMARY KEY, v VARCHAR(50))",
+        "CREATE TABLE other (id INT PRIMARY KEY, v VARCHAR(50))",
+    ];
+    let pipeline = copying(&pair, "x", &schema, 4000).await?;
+    let (mut source, mut sink) = pair.conns().await?;
+    for sql in [
+        "USE x".to_owned(),
+        "SET SESSION cte_max_recursion_depth = 1000000".to_owned(),
+        format!(
+            "INSERT INTO parts {} n, CONCAT('parts', n) FROM q",
+            numbers(6000)
+        ),
+        format!(
+            "INSERT INTO plain {} n, CONCAT('plain', n) FROM q WHERE n > 500",
+            numbers(2900)
+        ),
+        format!(
+            "INSERT INTO other {} n, CONCAT('other', n) FROM q",
+            numbers(3000)
+        ),
+    ] {
+        source.query_drop(&sql).await.with_context(|| sql.clone())?;
+    }
+    let process = pipeline.run()?;
+    until_copies(&process, &mut sink, &pipeline, |_, rows| rows > 0).await?;
+    for sql in [
+        "UPDATE parts SET v = 'before' WHERE id % 100 = 0",
+        "ALTER TABLE parts EXCHANGE PARTITION low WITH TABLE plain",
+        "UPDATE parts SET v = 'after' WHERE id % 77 = 0",
+        "DELETE FROM plain WHERE id % 55 = 0",
+    ] {
+        source.query_drop(sql).await.context(sql)?;
+    }
+    let early = copies(&mut sink, &pipeline).await?;
+    ensure!(
+        early.values().any(|(state, _)| state == "copying"),
+        "nothing is under way any more: {early:?}"
+    );
+    pipeline.caught_up(&process, &mut source, &mut sink).await?;
+    until_copies(&process, &mut sink, &pipeline, is_done).await?;
+    for table in ["x.parts", "x.plain", "x.other"] {
+        same_table(&mut source, &mut sink, table).await?;
+    }
+    stop(&process).await
 }

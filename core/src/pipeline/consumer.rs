@@ -288,7 +288,9 @@ impl Consumer {
 
     /// Has the lane write the next copied rows, if there are any that needn't wait.
     async fn copy(&mut self) -> Result<(), PipelineError> {
-        let Some(write) = self.copies.next_write(&mut self.ddl).await? else {
+        let is_drained = self.builder.changes() == 0;
+        let write = self.copies.next_write(&mut self.ddl, is_drained).await?;
+        let Some(write) = write else {
             return Ok(());
         };
         for statement in &write.statements {

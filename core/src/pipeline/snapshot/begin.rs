@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use towpath_protocol::spec::{PipelineSpec, SnapshotSpec};
+use towpath_protocol::spec::PipelineSpec;
 
 use super::error::CopyError;
+use super::keyless;
 use crate::apply::ddl::TableName;
 use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::copies::TableCopy;
 use crate::commit::session::Session;
 use crate::pipeline::PipelineError;
+use crate::pipeline::error::Course;
 use crate::scan::{Definitions, prepare};
 use crate::source::{SourceError, SourceFacts};
 
@@ -22,15 +24,8 @@ const READINGS_MAX: usize = 20;
 const NAMED_MAX: usize = 10;
 
 /// What an operator can do about a table without a key.
-pub(super) fn keyless_advice(settings: &SnapshotSpec, database: &str, table: &str) -> &'static str {
-    let allowed = settings.allow_keyless.as_ref();
-    if allowed.is_some_and(|filter| filter.matches(database, table)) {
-        "allow_keyless names it, but this version can't copy such tables yet: give it a key, leave it out of \
-         source.tables, or copy it by other means with snapshot = \"never\""
-    } else {
-        "give it one, or leave it out of source.tables"
-    }
-}
+pub(super) const KEYLESS_ADVICE: &str = "give it one, leave it out of source.tables, or name it in \
+    snapshot.allow_keyless: then the stream rests while it is copied";
 
 /// What a first copy begins with.
 pub(in crate::pipeline) struct Beginning {
@@ -120,13 +115,16 @@ async fn tables_to_copy(
             })
         })
         .collect();
-    let (mut keyless, mut filled) = (Vec::new(), Vec::new());
-    let mut advice = "";
+    let (mut refused, mut filled) = (Vec::new(), Vec::new());
     for (database, table, unique_keys) in &taken {
         let name = || format!("{database}.{table}");
         if *unique_keys == 0 {
-            advice = keyless_advice(&spec.snapshot, database, table);
-            keyless.push(name());
+            if keyless::is_allowed(&spec.snapshot, database, table) {
+                // Whether it can be, at all.
+                may_lock(spec, database, table).await?;
+            } else {
+                refused.push(name());
+            }
         }
         let look = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM {}.{} LIMIT 1) AS t",
@@ -156,10 +154,10 @@ async fn tables_to_copy(
             .into());
         }
     }
-    if !keyless.is_empty() {
+    if !refused.is_empty() {
         return Err(CopyError::Keyless {
-            tables: named(&keyless),
-            next: advice,
+            tables: named(&refused),
+            next: KEYLESS_ADVICE,
         }
         .into());
     }
@@ -173,6 +171,19 @@ async fn tables_to_copy(
         .iter()
         .map(|(database, table, _)| TableCopy::waiting(database, table))
         .collect())
+}
+
+/// Whether our account may lock a table. One that is in use says nothing about that.
+async fn may_lock(spec: &PipelineSpec, database: &str, table: &str) -> Result<(), PipelineError> {
+    match keyless::lock(&spec.source.endpoint, database, table).await {
+        Ok(Some(lock)) => {
+            let _ = lock.disconnect().await;
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(error) if error.course() == Course::End => Err(error),
+        Err(_in_use) => Ok(()),
+    }
 }
 
 /// Whether the rows that foreign keys change or delete are in the binlog: in MySQL 9.6 and later, unless InnoDB

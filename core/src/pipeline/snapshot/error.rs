@@ -4,7 +4,7 @@ use towpath_protocol::code::{self, Code};
 
 use crate::commit::Advice;
 use crate::scan::{CreateError, ScanError};
-use crate::source::Retry;
+use crate::source::{Retry, code_of_driver, retry_of_driver};
 
 /// An error of a copy.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,30 @@ pub enum CopyError {
         tables: String,
         /// What to do.
         next: &'static str,
+    },
+    /// A table that has a key on the sink alone.
+    #[error(
+        "table {table} has a key on the sink and none at the source: rows that are the same there could not all \
+         be here; give the source's table that key, or drop the sink's"
+    )]
+    SinkHasKey {
+        /// Database and table.
+        table: String,
+    },
+    /// A table without a key can't be locked for the moment at which it is read.
+    #[error(
+        "the source: cannot lock table {table} against writes for a moment, without which a table that has no \
+         key can't be copied: {cause}; where that is denied, {grant} to our account; where a transaction is long, \
+         wait for its end"
+    )]
+    Lock {
+        /// Database and table.
+        table: String,
+        /// The beginning of the statement that allows it.
+        grant: String,
+        /// The driver's error.
+        #[source]
+        cause: Box<mysql_async::Error>,
     },
     /// Tables whose rows the source changes without logging it.
     #[error(
@@ -109,7 +133,8 @@ impl CopyError {
             CopyError::Create(error) => error.code(),
             CopyError::Altered => code::COPY_NOT_VISIBLE,
             CopyError::NotEmpty { .. } => code::COPY_NOT_EMPTY,
-            CopyError::Keyless { .. } => code::COPY_KEYLESS,
+            CopyError::Keyless { .. } | CopyError::SinkHasKey { .. } => code::COPY_KEYLESS,
+            CopyError::Lock { cause, .. } => code_of_driver(cause),
             CopyError::Parts { .. } => code::PARTIAL_IMAGE,
             CopyError::Cascades { .. } => code::COPY_CASCADES,
             CopyError::NotVisible { .. } => code::COPY_NOT_VISIBLE,
@@ -130,7 +155,12 @@ impl CopyError {
                 Retry::Again => Advice::Retry,
                 Retry::Stop => Advice::Stop,
             },
+            CopyError::Lock { cause, .. } => match retry_of_driver(cause).0 {
+                Retry::Again => Advice::Retry,
+                Retry::Stop => Advice::Stop,
+            },
             CopyError::NoTable { .. }
+            | CopyError::SinkHasKey { .. }
             | CopyError::NotEmpty { .. }
             | CopyError::Keyless { .. }
             | CopyError::Parts { .. }

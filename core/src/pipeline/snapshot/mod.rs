@@ -15,6 +15,8 @@
 //! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
 //!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way: then
 //!   no row is removed.)
+//! - A table without a key is written as of one moment, at which the stream rests until all is there
+//!   ([`keyless`]): it is strict at once.
 //! - A table's rows are applied strictly again once the stream has passed what the source had executed after
 //!   the last chunk was read.
 //! - Memory: two chunks per reader, and one that is written.
@@ -26,6 +28,7 @@ mod error;
 mod gate;
 mod pace;
 mod reader;
+mod keyless;
 mod schema_change;
 
 use std::collections::{HashMap, VecDeque};
@@ -84,7 +87,7 @@ impl Drop for Running {
 /// What waits for its turn to be written, in the order in which each reader said it.
 enum Item {
     Part(Box<Part>),
-    End(GtidSet),
+    End { executed: GtidSet, exact: bool },
     Gone(GtidSet),
 }
 
@@ -94,6 +97,7 @@ struct Writing {
     ticket: Ticket,
     rows: u64,
     began: Instant,
+    keeps_gate: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -311,7 +315,10 @@ impl Copies {
             }
             Said::LowWater(ticket, set) => self.gate.low_water(ticket, set),
             Said::Part(part) => self.items.push_back((reader, Item::Part(Box::new(part)))),
-            Said::End { executed } => self.items.push_back((reader, Item::End(executed))),
+            Said::End { executed, exact } => {
+                self.items
+                    .push_back((reader, Item::End { executed, exact }));
+            }
             Said::Gone { executed } => {
                 // It may hold the gate for a look that found nothing.
                 self.give_up_looks(reader);
@@ -346,7 +353,7 @@ impl Copies {
             .iter()
             .filter_map(|(_, item)| match item {
                 Item::Part(part) => Some(part.ticket),
-                Item::End(_) | Item::Gone(_) => None,
+                Item::End { .. } | Item::Gone(_) => None,
             })
             .collect();
         kept.extend(self.writing.as_ref().map(|writing| writing.ticket));
@@ -385,10 +392,11 @@ impl Copies {
     }
 
     /// The next part that can be written, or states that have changed without rows; `None` if all must wait.
-    /// `session` reads the sink's definitions.
+    /// `session` reads the sink's definitions; `is_drained`: all that was taken in is committed.
     pub(super) async fn next_write(
         &mut self,
         session: &mut Session,
+        is_drained: bool,
     ) -> Result<Option<Write>, PipelineError> {
         let mut states = Vec::new();
         let mut blocked: Vec<u64> = Vec::new();
@@ -404,9 +412,9 @@ impl Copies {
                 continue;
             }
             match item {
-                Item::End(executed) => {
-                    let executed = executed.clone();
-                    states.extend(self.read_all(at, executed));
+                Item::End { executed, exact } => {
+                    let (executed, exact) = (executed.clone(), *exact);
+                    states.extend(self.read_all(at, executed, exact));
                     self.end_reader(reader);
                 }
                 Item::Gone(executed) if self.gate.has_passed(executed) => {
@@ -423,6 +431,11 @@ impl Copies {
                 Item::Part(part) => {
                     let is_level = self.gate.is_level(part.ticket);
                     let source = Arc::clone(&part.table);
+                    if !source.has_key() && !(is_level && is_drained) {
+                        blocked.push(reader);
+                        n += 1;
+                        continue;
+                    }
                     let target = self.target(at, session).await?;
                     if !is_level && target.as_deref().is_none_or(|t| !are_alike(&source, t)) {
                         blocked.push(reader);
@@ -435,7 +448,13 @@ impl Copies {
                         }
                         .into());
                     };
-                    if target.key.is_empty() {
+                    if !source.has_key() && !target.key.is_empty() {
+                        return Err(CopyError::SinkHasKey {
+                            table: self.name(at),
+                        }
+                        .into());
+                    }
+                    if source.has_key() && target.key.is_empty() {
                         return Err(CopyError::Keyless {
                             tables: format!("{} on the sink", self.name(at)),
                             next: "give the sink's table the source's key",
@@ -461,18 +480,26 @@ impl Copies {
         }))
     }
 
-    /// All of a table is written: it settles.
-    fn read_all(&mut self, at: usize, executed: GtidSet) -> Option<TableCopy> {
+    /// All of a table is written: it settles, unless it is exactly what the stream goes on from.
+    fn read_all(&mut self, at: usize, executed: GtidSet, exact: bool) -> Option<TableCopy> {
         let copy = self.tables.get_mut(at)?;
-        copy.state = CopyState::Settling;
-        copy.settles_at = Some(executed);
+        copy.state = if exact {
+            CopyState::Done
+        } else {
+            CopyState::Settling
+        };
+        copy.settles_at = (!exact).then_some(executed);
         let copy = copy.clone();
         info!(
             table = self.name(at),
             rows = copy.rows_copied,
-            "all rows are copied; the table settles"
+            state = copy.state.word(),
+            "all rows of a table are copied"
         );
         self.count();
+        if exact {
+            self.tell();
+        }
         Some(copy)
     }
 
@@ -486,6 +513,7 @@ impl Copies {
         let json =
             |key: Option<&crate::scan::Key>| key.and_then(|key| serde_json::to_string(key).ok());
         let name = self.name(at);
+        let has_key = part.table.has_key();
         let Some(copy) = self.tables.get_mut(at) else {
             return Err(PipelineError::QueueClosed);
         };
@@ -504,20 +532,25 @@ impl Copies {
                     rows_estimated = copy.rows_estimated,
                     "copying a table"
                 );
-                KeyRange {
+                Some(KeyRange {
                     after: until.clone(),
                     until: None,
-                }
+                })
             }
             Rows::Chunk { range, chunk } => {
                 statements = upserts(chunk, &part.table, target).map_err(CopyError::Scan)?;
                 rows = chunk.rows;
                 copy.after_key = json(range.until.as_ref());
                 copy.rows_copied += rows;
-                range.clone()
+                has_key.then(|| range.clone())
             }
         };
-        if !has_own_columns(&part.table, target) && sorts_alike(&part.table, target) {
+        // Without a key, what is left of a copy that was begun before would be there twice.
+        let is_replaced =
+            !has_key || (!has_own_columns(&part.table, target) && sorts_alike(&part.table, target));
+        if let Some(replaced) = replaced
+            && is_replaced
+        {
             let mut delete = format!(
                 "DELETE FROM {} WHERE {}",
                 target.quoted(),
@@ -535,6 +568,7 @@ impl Copies {
             ticket: part.ticket,
             rows,
             began: Instant::now(),
+            keeps_gate: part.keeps_gate,
             _permit: part.permit,
         });
         Ok(Write {
@@ -549,7 +583,9 @@ impl Copies {
         let Some(writing) = self.writing.take() else {
             return;
         };
-        self.gate.release(writing.ticket);
+        if !writing.keeps_gate {
+            self.gate.release(writing.ticket);
+        }
         if let Some(running) = self.running(writing.reader)
             && let Some(ns) = writing
                 .began

@@ -18,6 +18,7 @@ use towpath_protocol::spec::{Endpoint, SnapshotSpec};
 
 use super::error::CopyError;
 use super::gate::Ticket;
+use super::keyless::NO_COLUMNS;
 use super::pace::{ROWS_FIRST, next_rows};
 use crate::apply::target::quote_name;
 use crate::commit::copies::{CopyState, TableCopy};
@@ -29,7 +30,7 @@ use crate::scan::{Key, KeyRange, ScanChunk, ScanError, ScanTable, prepare};
 use crate::source::SourceError;
 
 /// Literals of one chunk, about: each reader keeps two chunks, one that is read and one that waits.
-const CHUNK_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(super) const CHUNK_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Chunks of one reader that were read and aren't committed, at most.
 const CHUNKS_AHEAD: usize = 2;
@@ -52,8 +53,9 @@ pub(super) enum Said {
     LowWater(Ticket, GtidSet),
     /// What it read.
     Part(Part),
-    /// All is read; `executed` is what the source had then.
-    End { executed: GtidSet },
+    /// All is read; `executed` is what the source had then. `exact`: what was read is the table as of exactly
+    /// that.
+    End { executed: GtidSet, exact: bool },
     /// The table isn't there; `executed` has the statement that dropped or renamed it.
     Gone { executed: GtidSet },
     /// The table's key is another one than when the copy began.
@@ -68,6 +70,8 @@ pub(super) struct Part {
     pub(super) table: Arc<ScanTable>,
     pub(super) rows: Rows,
     pub(super) permit: OwnedSemaphorePermit,
+    /// Whether further parts come under the same ticket.
+    pub(super) keeps_gate: bool,
 }
 
 pub(super) enum Rows {
@@ -114,7 +118,7 @@ impl Reader {
         }
     }
 
-    fn say(&self, said: Said) {
+    pub(super) fn say(&self, said: Said) {
         // A consumer that is gone has ended the epoch.
         let _ = self.says.send((self.id, said));
     }
@@ -127,10 +131,17 @@ impl Reader {
             .map_err(|error| SourceError::from_login(endpoint, error))?;
         prepare(&mut conn).await.map_err(CopyError::Scan)?;
         let ahead = Arc::new(Semaphore::new(CHUNKS_AHEAD));
+        if self.is_to_copy_whole(&mut conn).await? {
+            return self.copy_whole(conn, &ahead).await;
+        }
         let mut known: Option<(String, Arc<ScanTable>)> = None;
         let condition = self.copy.condition.as_deref();
 
         let mut key_columns = self.copy.key_columns.clone();
+        if self.copy.state == CopyState::Copying && key_columns.as_deref() == Some(NO_COLUMNS) {
+            self.say(Said::OtherKey);
+            return Ok(());
+        }
         let mut until = self.key("until_key", &self.copy.until_key)?;
         if self.copy.state == CopyState::Waiting {
             let permit = self.permit(&ahead).await?;
@@ -152,10 +163,11 @@ impl Reader {
                     key_columns: columns,
                 },
                 permit,
+                keeps_gate: false,
             }));
         }
         let mut after = self.key("after_key", &self.copy.after_key)?;
-        let mut rows_max = ROWS_FIRST;
+        let mut rows_max = self.first_rows();
         while until.is_some() && after != until {
             let permit = self.permit(&ahead).await?;
             let look = self.look(&mut conn, &mut known, key_columns.as_deref());
@@ -173,13 +185,7 @@ impl Reader {
                 .map_err(CopyError::Scan)?;
             sql(&mut conn, "COMMIT").await?;
             let rows = chunk.rows;
-            let write = Duration::from_nanos(
-                self.write_ns
-                    .load(Ordering::Relaxed)
-                    .saturating_mul(rows.max(1)),
-            );
-            let target = Duration::from_millis(self.shared.settings.chunk_ms);
-            rows_max = next_rows(rows_max, rows, began.elapsed().max(write), target);
+            rows_max = self.next_rows(rows_max, rows, began);
             after = match (&chunk.last, chunk.ended) {
                 (Some(last), false) => Some(last.clone()),
                 _ => until.clone(),
@@ -195,22 +201,63 @@ impl Reader {
                     chunk,
                 },
                 permit,
+                keeps_gate: false,
             }));
             self.shared.pace.lock().await.passed(rows);
         }
         let executed = executed(&mut conn).await?;
-        self.say(Said::End { executed });
+        self.say(Said::End {
+            executed,
+            exact: false,
+        });
         let _ = conn.disconnect().await;
         Ok(())
     }
 
-    /// Waits until another chunk may be read.
-    async fn permit(&self, ahead: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PipelineError> {
+    /// Rows of the next chunk, after one that was begun to be read at `began`.
+    pub(super) fn next_rows(&self, rows_max: u32, rows: u64, began: Instant) -> u32 {
+        let write_ns = self.write_ns.load(Ordering::Relaxed);
+        let write = Duration::from_nanos(write_ns.saturating_mul(rows.max(1)));
+        let target = Duration::from_millis(self.shared.settings.chunk_ms);
+        self.bounded(next_rows(
+            rows_max,
+            rows,
+            began.elapsed().max(write),
+            target,
+        ))
+    }
+
+    /// Rows of the first chunk.
+    pub(super) fn first_rows(&self) -> u32 {
+        self.bounded(ROWS_FIRST)
+    }
+
+    /// Under a bound on rows, a chunk is a quarter of a second's, so that they go evenly.
+    fn bounded(&self, rows: u32) -> u32 {
+        let per_second = self.shared.settings.rows_per_second_max;
+        let most = per_second.and_then(|rows| u32::try_from(rows / 4).ok());
+        rows.min(most.unwrap_or(u32::MAX)).max(1)
+    }
+
+    /// Waits until there is room for another chunk, and the bound on rows allows it.
+    pub(super) async fn room(
+        &self,
+        ahead: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, PipelineError> {
         let permit = Arc::clone(ahead)
             .acquire_owned()
             .await
             .map_err(|_| PipelineError::QueueClosed)?;
         self.shared.pace.lock().await.free().await;
+        Ok(permit)
+    }
+
+    /// Waits until another chunk may be read.
+    pub(super) async fn permit(
+        &self,
+        ahead: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, PipelineError> {
+        let permit = self.room(ahead).await?;
         let lag_max_us = self.shared.settings.lag_max_ms.saturating_mul(1000);
         let mut told = false;
         while let Some(lag_us) = self.shared.progress.lag_us()
@@ -248,7 +295,7 @@ impl Reader {
             Ok(()) => {}
             // ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR
             Err(mysql_async::Error::Server(error)) if matches!(error.code, 1146 | 1049) => {
-                return self.gone(conn).await;
+                return self.gone(conn).await.map(|()| Look::Over);
             }
             Err(error) => return Err(failed("lock a table's definition", error)),
         }
@@ -263,17 +310,21 @@ impl Reader {
             _ => {
                 let read = ScanTable::read(conn, database, table).await;
                 let Some(read) = read.map_err(CopyError::Scan)? else {
-                    return self.gone(conn).await;
+                    return self.gone(conn).await.map(|()| Look::Over);
                 };
                 let read = Arc::new(read);
                 *known = Some((create, Arc::clone(&read)));
                 read
             }
         };
+        if self.may_copy_whole(&found) {
+            self.say(Said::OtherKey);
+            return Ok(Look::Over);
+        }
         if !found.has_key() {
             return Err(CopyError::Keyless {
                 tables: self.name(),
-                next: super::begin::keyless_advice(&self.shared.settings, database, table),
+                next: super::begin::KEYLESS_ADVICE,
             }
             .into());
         }
@@ -284,15 +335,23 @@ impl Reader {
         Ok(Look::Read(found, ticket))
     }
 
-    async fn gone(&self, conn: &mut Conn) -> Result<Look, PipelineError> {
+    pub(super) async fn gone(&self, conn: &mut Conn) -> Result<(), PipelineError> {
         sql(conn, "ROLLBACK").await?;
         let executed = executed(conn).await?;
         self.say(Said::Gone { executed });
-        Ok(Look::Over)
+        Ok(())
     }
 
-    /// Holds the gate until the source shows all that was taken in.
+    /// Holds the gate until the source shows all that was taken in; that is then the low water.
     async fn low_water(&self, conn: &mut Conn) -> Result<Ticket, PipelineError> {
+        let (ticket, executed) = self.hold(conn).await?;
+        self.say(Said::LowWater(ticket, executed));
+        Ok(ticket)
+    }
+
+    /// Holds the gate, and waits until the source shows all that was taken in; answers what it shows. Nothing
+    /// is taken in until the low water is said.
+    pub(super) async fn hold(&self, conn: &mut Conn) -> Result<(Ticket, GtidSet), PipelineError> {
         let (answer, answered) = oneshot::channel();
         self.say(Said::Hold(answer));
         let (ticket, must_see) = answered.await.map_err(|_| PipelineError::QueueClosed)?;
@@ -301,8 +360,7 @@ impl Reader {
             let executed = executed(conn).await?;
             let missing = must_see.subtract(&executed);
             if missing.is_empty() {
-                self.say(Said::LowWater(ticket, executed));
-                return Ok(ticket);
+                return Ok((ticket, executed));
             }
             if began.elapsed() > VISIBLE_MAX {
                 return Err(CopyError::NotVisible {
@@ -337,12 +395,12 @@ impl Reader {
         })
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}.{}", self.copy.database, self.copy.table)
     }
 }
 
-fn failed(doing: &'static str, cause: mysql_async::Error) -> PipelineError {
+pub(super) fn failed(doing: &'static str, cause: mysql_async::Error) -> PipelineError {
     CopyError::Scan(ScanError::Sql {
         table: String::new(),
         doing,
@@ -351,14 +409,14 @@ fn failed(doing: &'static str, cause: mysql_async::Error) -> PipelineError {
     .into()
 }
 
-async fn sql(conn: &mut Conn, statement: &'static str) -> Result<(), PipelineError> {
+pub(super) async fn sql(conn: &mut Conn, statement: &'static str) -> Result<(), PipelineError> {
     conn.query_drop(statement)
         .await
         .map_err(|error| failed(statement, error))
 }
 
 /// What the source has executed, and shows.
-async fn executed(conn: &mut Conn) -> Result<GtidSet, PipelineError> {
+pub(super) async fn executed(conn: &mut Conn) -> Result<GtidSet, PipelineError> {
     let text: Option<String> = conn
         .query_first("SELECT @@GLOBAL.gtid_executed")
         .await
