@@ -462,19 +462,6 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
     source
         .query_drop("ALTER TABLE nokey.n ADD PRIMARY KEY (n)")
         .await?;
-<<<<<<< HEAD
-    // What the sink lacks is made.
-    source
-        .query_drop("INSERT INTO nokey.n VALUES (1), (2)")
-        .await?;
-    pipeline.name = "absent".into();
-    pipeline.snapshot = "only";
-    let process = pipeline.run()?;
-    let status = process.wait_exit(WAIT).await?;
-    ensure!(status.success(), "{status}; {}", process.tail());
-    same_table(&mut source, &mut sink, "nokey.n").await?;
-=======
->>>>>>> wt-big
     source
         .query_drop("SET GLOBAL binlog_row_image = MINIMAL")
         .await?;

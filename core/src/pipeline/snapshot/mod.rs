@@ -431,7 +431,8 @@ impl Copies {
                 Item::Part(part) => {
                     let is_level = self.gate.is_level(part.ticket);
                     let source = Arc::clone(&part.table);
-                    if !source.has_key() && !(is_level && is_drained) {
+                    let may_write = source.has_key() || (is_level && is_drained);
+                    if !may_write {
                         blocked.push(reader);
                         n += 1;
                         continue;
