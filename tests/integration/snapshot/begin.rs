@@ -58,12 +58,17 @@ async fn into_an_empty_server() -> Result<()> {
     let tables = ["a_child", "b_tree", "hidden_key", "parts", "z_parent"];
     same(&mut source, &mut sink, "SHOW CREATE DATABASE shop").await?;
     for table in tables {
-        same(
-            &mut source,
-            &mut sink,
-            &format!("SHOW CREATE TABLE shop.{table}"),
-        )
-        .await?;
+        // MySQL names a column's character set or not, by how the statement that made it was written.
+        let show = format!("SHOW CREATE TABLE shop.{table}");
+        let (there, here) = (
+            rows(&mut source, &show).await?,
+            rows(&mut sink, &show).await?,
+        );
+        let plain = |text: Vec<String>| text.concat().replace(" CHARACTER SET latin1", "");
+        ensure!(
+            plain(there.clone()) == plain(here.clone()),
+            "{there:#?}\n{here:#?}"
+        );
     }
     // From here on strictly; cascades and generated values, too.
     for sql in [
