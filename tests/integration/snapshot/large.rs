@@ -439,7 +439,7 @@ impl Changes {
                 let n = self.any(1);
                 vec![format!(
                     "INSERT INTO names VALUES (CONCAT('KEY ', {n} DIV 7), {}, 1.5) ON DUPLICATE KEY UPDATE v = v + 1",
-                    if n % 2 == 0 { n as i64 } else { fresh }
+                    if n.is_multiple_of(2) { n as i64 } else { fresh }
                 )]
             }
             7 => {
