@@ -7,6 +7,9 @@ use crate::error::CoordinationError;
 use crate::session::Session;
 use crate::store::encode;
 
+/// How often nodes above a new one are made again that somebody removes meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+
 #[derive(Clone, Debug)]
 enum Write {
     Create {
@@ -40,6 +43,14 @@ impl Write {
             | Self::Set { path, .. }
             | Self::Remove { path, .. }
             | Self::Check { path, .. } => path,
+        }
+    }
+
+    /// The node below which it makes another.
+    fn parent(&self) -> Option<NodePath> {
+        match self {
+            Self::Create { path, .. } | Self::Append { prefix: path, .. } => path.parent(),
+            Self::Set { .. } | Self::Remove { .. } | Self::Check { .. } => None,
         }
     }
 }
@@ -148,24 +159,28 @@ impl Session {
             return Ok(());
         };
         let incarnation = self.connected().await?;
-        for write in &transaction.writes {
-            if let Write::Create { path, .. } | Write::Append { prefix: path, .. } = write
-                && let Some(parent) = path.parent()
-            {
-                self.ensure(incarnation, &parent).await?;
-            }
-        }
         let writes = &transaction.writes;
-        let unmet = self
-            .ask(incarnation, first.path(), |client| async move {
-                self.commit(&client, writes).await
-            })
-            .await?;
-        match unmet {
-            None => Ok(()),
-            Some((index, refusal)) => {
-                let path = writes.get(index).unwrap_or(first).path();
-                Err(CoordinationError::at(path, refusal))
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            for write in writes {
+                if let Some(parent) = write.parent() {
+                    self.ensure(incarnation, &parent).await?;
+                }
+            }
+            let unmet = self
+                .ask(incarnation, first.path(), |client| async move {
+                    self.commit(&client, writes).await
+                })
+                .await?;
+            let Some((index, refusal)) = unmet else {
+                return Ok(());
+            };
+            let write = writes.get(index).unwrap_or(first);
+            // An empty node above was removed meanwhile.
+            let again = refusal == Refusal::NoNode && write.parent().is_some();
+            if !again || attempts == ATTEMPTS_MAX {
+                return Err(CoordinationError::at(write.path(), refusal));
             }
         }
     }

@@ -8,10 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use towpath_coordination::{CommandQueue, CoordinationError, Inbox, Mirror, Session, TakenCommand};
+use towpath_coordination::{
+    CommandQueue, CoordinationError, Inbox, Mirror, Nodes, Session, TakenCommand, Transaction,
+};
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{Command, Outcome};
-use towpath_protocol::tree::{MemberId, NodePath, path};
+use towpath_protocol::tree::{MemberId, path};
 
 use super::view::View;
 use crate::commands;
@@ -62,11 +64,17 @@ impl Inboxes {
     pub(super) async fn follow(&mut self, view: &View) {
         let mut wanted: BTreeSet<&PipelineName> = view.pipelines.keys().collect();
         for name in &view.remains {
-            if self.is_over(name) {
-                self.readers.remove(name);
-                self.clear(name).await;
-            } else {
-                wanted.insert(name);
+            match self
+                .mirror
+                .look(|nodes| over(nodes, name, Timestamp::now()))
+            {
+                Some(left) => {
+                    self.readers.remove(name);
+                    if let Err(error) = self.session.transact(left).await {
+                        tracing::debug!(pipeline = %name, %error, "remains of a pipeline stay");
+                    }
+                }
+                None => drop(wanted.insert(name)),
             }
         }
         self.readers.retain(|name, _| wanted.contains(name));
@@ -78,41 +86,39 @@ impl Inboxes {
             }
         }
     }
+}
 
-    /// Whether of a pipeline that isn't there only commands are left that nobody needs.
-    fn is_over(&self, name: &PipelineName) -> bool {
-        let now = Timestamp::now();
-        let commands = path::commands(name);
-        self.mirror.look(|nodes| {
-            nodes.children(&commands).all(|command| {
-                commands
-                    .listed(command)
-                    .and_then(|node| nodes.record::<Command>(&node))
-                    .and_then(|command| command.answer)
-                    .is_some_and(|answer| now.duration_since(answer.at) > ANSWER_KEPT)
-            })
-        })
+/// The removal of what is left of a pipeline that isn't there, if that is only what nobody needs.
+///
+/// All of it or nothing, and only what was seen: a pipeline that is applied meanwhile has nodes
+/// that this doesn't name, by which the removal of the node above them is refused.
+fn over(nodes: &Nodes, name: &PipelineName, now: Timestamp) -> Option<Transaction> {
+    if nodes.get(&path::spec(name)).is_some() || nodes.get(&path::desired(name)).is_some() {
+        return None;
     }
-
-    /// Removes what is left of a pipeline, from below; what somebody adds meanwhile stays.
-    async fn clear(&self, name: &PipelineName) {
-        let top = path::pipeline(name);
-        let mut left: Vec<NodePath> = self.mirror.look(|nodes| {
-            let below = nodes.iter().map(|(path, _)| path);
-            below
-                .filter(|path| path.below(&top).is_some())
-                .cloned()
-                .collect()
-        });
-        // Children come after their parents.
-        left.reverse();
-        for node in left {
-            if let Err(error) = self.session.remove(&node, None).await {
-                tracing::debug!(pipeline = %name, %error, "remains of a pipeline stay");
-                return;
-            }
-        }
+    let (top, commands) = (path::pipeline(name), path::commands(name));
+    let mut left: Vec<_> = nodes
+        .iter()
+        .filter(|(path, _)| path.below(&top).is_some())
+        .collect();
+    let needed = left.iter().any(|(path, _)| {
+        path.below(&commands)
+            .is_some_and(|mut steps| steps.next().is_some())
+            && nodes
+                .record::<Command>(path)
+                .and_then(|command| command.answer)
+                .is_none_or(|answer| now.duration_since(answer.at) <= ANSWER_KEPT)
+    });
+    if needed {
+        return None;
     }
+    // Children come after their parents.
+    left.reverse();
+    let mut removal = Transaction::new();
+    for (path, node) in left {
+        removal.remove(path.clone(), Some(node.stat.version));
+    }
+    Some(removal)
 }
 
 fn read(

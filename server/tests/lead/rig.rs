@@ -161,7 +161,7 @@ impl Rig {
             let lines = nodes
                 .iter()
                 .map(|(path, node)| format!("{path} {}", String::from_utf8_lossy(&node.data)));
-            lines.take(80).collect::<Vec<_>>().join("\n")
+            lines.take(400).collect::<Vec<_>>().join("\n")
         })
     }
 

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use towpath_coordination::Expect;
+use towpath_coordination::{Expect, Transaction};
 use towpath_protocol::tree::Versioned;
 use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{
-    Action, Alert, DataSource, LifeState, LogConfig, Outcome, Probe, Record,
+    Action, Alert, AppliedSpec, DataSource, Desired, LifeState, LogConfig, Outcome, Probe, Record,
 };
 
 use crate::rig::{Rig, pipeline, spec};
@@ -85,6 +85,49 @@ async fn paused_resumed_stopped_started_and_deleted() {
         answer.text.starts_with("revision 1 is in force"),
         "a new one of that name: {answer:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_pipeline_that_isn_t_there_yet_nothing_is_swept() {
+    let rig = Rig::start().await;
+    let (_one, _two) = (rig.lead("server-1").await, rig.lead("server-2").await);
+    rig.apply(&spec("model", "[placement]\nreplicas = 1\n"), 0)
+        .await;
+    let model = pipeline("model");
+    let (applied, desired) = rig.mirror.look(|nodes| {
+        let applied = nodes.record::<AppliedSpec>(&path::spec(&model)).unwrap();
+        let desired = nodes.record::<Desired>(&path::desired(&model)).unwrap();
+        (applied, desired)
+    });
+    let names: Vec<_> = (0..300)
+        .map(|number| pipeline(&format!("p{number}")))
+        .collect();
+    for name in &names {
+        // As an apply does it: what is above them is made first, by itself.
+        let mut transaction = Transaction::new();
+        transaction
+            .create(path::spec(name), applied.clone())
+            .unwrap();
+        transaction
+            .create(path::desired(name), desired.clone())
+            .unwrap();
+        rig.session.transact(transaction).await.unwrap();
+    }
+    let remains = path::commands(&pipeline("remains"));
+    let event = path::history_event(&pipeline("remains"));
+    let mut transaction = Transaction::new();
+    transaction.create(remains, desired.clone()).unwrap();
+    transaction.create(event, desired).unwrap();
+    rig.session.transact(transaction).await.unwrap();
+    rig.until("what is left of one is swept", |nodes| {
+        let top = path::pipeline(&pipeline("remains"));
+        nodes.get(&top).is_none().then_some(())
+    })
+    .await;
+    for name in &names {
+        let spec = rig.session.read::<AppliedSpec>(&path::spec(name)).await;
+        assert!(spec.unwrap().is_some(), "{name} is gone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
