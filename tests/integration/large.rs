@@ -96,7 +96,7 @@ async fn large_transactions_and_rows_take_little_memory() -> Result<()> {
         130 * MIB,
     )
     .await?;
-    rows(&pair, 24 * MIB, 170 * MIB).await
+    rows(&pair, 24 * MIB, 140 * MIB).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

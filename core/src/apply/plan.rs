@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ApplyError;
-use super::literal::{Form, charset_name};
+use super::literal::{BINARY_COLLATION, Form, charset_name};
 use super::target::{TargetColumn, TargetTable, quote_name};
 use crate::decode::{Column, ColumnKind, RowImage, TableMap};
 
@@ -63,16 +63,27 @@ pub struct PlannedColumn {
     pub quoted: String,
     /// How its literals are written.
     pub form: Form,
+    /// How the literals are written that an INSERT stores.
+    pub stored: Form,
     /// For text: the sink's character set and collation.
     pub text: Option<(String, String)>,
 }
 
 impl PlannedColumn {
-    fn new(source: usize, column: &Column, wanted: &TargetColumn) -> Self {
+    fn new(source: usize, column: &Column, wanted: &TargetColumn, mysql: bool) -> Self {
+        let form = Form::of(column);
+        // MySQL stores a literal without an introducer in a column of bytes as it is, and looks at each of its
+        // bytes once less.
+        let stored = if mysql && column.collation == BINARY_COLLATION && wanted.charset.is_none() {
+            Form::Quoted(String::new())
+        } else {
+            form.clone()
+        };
         Self {
             source,
             quoted: quote_name(&wanted.name),
-            form: Form::of(column),
+            form,
+            stored,
             // ENUM and SET have a character set too, but go by their numbers.
             text: wanted
                 .charset
@@ -122,7 +133,7 @@ impl TablePlan {
             let difference = difference(column, wanted);
             if wanted.generated {
                 if difference.is_none() {
-                    computed.push(PlannedColumn::new(source, column, wanted));
+                    computed.push(PlannedColumn::new(source, column, wanted, values_row));
                 }
                 continue;
             }
@@ -138,7 +149,10 @@ impl TablePlan {
             if let Some(slot) = at_source.get_mut(position) {
                 *slot = Some(source);
             }
-            columns.push((position, PlannedColumn::new(source, column, wanted)));
+            columns.push((
+                position,
+                PlannedColumn::new(source, column, wanted, values_row),
+            ));
         }
         let missing_in_key = target
             .key
@@ -346,7 +360,7 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
     };
     let one_of =
         |names: &[&str], said: &str| (!names.contains(&target_type)).then(|| said.to_owned());
-    let binary = source.collation == super::literal::BINARY_COLLATION;
+    let binary = source.collation == BINARY_COLLATION;
     match &source.kind {
         ColumnKind::Tiny => integer(1, "tinyint"),
         ColumnKind::Short => integer(2, "smallint"),
@@ -547,7 +561,7 @@ pub fn as_logged(column: &TargetColumn) -> Option<Column> {
         collation: if is_text {
             TEXT_COLLATION
         } else {
-            super::literal::BINARY_COLLATION
+            BINARY_COLLATION
         },
         labels: labels.into_iter().map(String::into_bytes).collect(),
         visible: true,

@@ -25,6 +25,9 @@ const KEYS_MAX: usize = 1000;
 /// max_allowed_packet; one row alone may exceed it.
 const STATEMENT_BYTES_MAX: usize = 512 * 1024;
 
+/// A row over this many bytes is a statement by itself.
+const ALONE_BYTES: usize = 512 * 1024;
+
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -313,6 +316,9 @@ impl<'a> Builder<'a> {
         let logged = |column: &&PlannedColumn| bit(self.columns, column.source);
         for entry in entries {
             cells.read(self, entry.image)?;
+            if self.arena.bytes(entry.image).len() > ALONE_BYTES {
+                finish(&mut open, b"", out)?;
+            }
             let statement = open.get_or_insert_with(|| {
                 let mut sql = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
                 write_names(&mut sql, self.plan.columns.iter().filter(logged), true);
@@ -327,7 +333,7 @@ impl<'a> Builder<'a> {
                 if n > 0 || self.plan.key_columns > 0 {
                     statement.sql.push(b',');
                 }
-                cells.write_as(write_inserted_cell, &mut statement.sql, self.plan, column)?;
+                cells.write_inserted(&mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
             if statement.is_full(INSERT_ROWS_MAX) {
@@ -640,12 +646,22 @@ impl<'a> Cells<'a> {
         plan: &TablePlan,
         column: &PlannedColumn,
     ) -> Result<(), DecodeError> {
-        self.write_as(write_cell, out, plan, column)
+        self.write_as(write_cell, &column.form, out, plan, column)
+    }
+
+    fn write_inserted(
+        &self,
+        out: &mut Vec<u8>,
+        plan: &TablePlan,
+        column: &PlannedColumn,
+    ) -> Result<(), DecodeError> {
+        self.write_as(write_inserted_cell, &column.stored, out, plan, column)
     }
 
     fn write_as(
         &self,
         write: WriteCell,
+        form: &Form,
         out: &mut Vec<u8>,
         plan: &TablePlan,
         column: &PlannedColumn,
@@ -654,7 +670,7 @@ impl<'a> Cells<'a> {
             return Ok(());
         };
         let cell = self.cells.get(column.source).copied().flatten();
-        write(out, source, &column.form, cell)
+        write(out, source, form, cell)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Lane {
     offset: OffsetWriter,
     /// Statements travel together up to this many bytes.
     packet_bytes_max: usize,
+    /// Room for them, kept.
+    packet: Vec<u8>,
     /// Whether a sink transaction is open with an unfinished source transaction in it.
     open: bool,
     delivery: Delivery,
@@ -62,6 +64,7 @@ impl Lane {
             session,
             offset,
             packet_bytes_max: PACKET_BYTES_MAX.min(server_max),
+            packet: Vec::new(),
             open: false,
             delivery,
         }
@@ -244,7 +247,8 @@ impl Lane {
         {
             return Ok(());
         }
-        let mut packet = Vec::with_capacity(4096);
+        let mut packet = std::mem::take(&mut self.packet);
+        packet.clear();
         if !self.open && (advance.is_some() || !batch.statements.is_empty()) {
             packet.extend_from_slice(b"BEGIN");
             self.open = true;
@@ -254,7 +258,7 @@ impl Lane {
             if statement.sql.len() > STATEMENT_BYTES_MAX {
                 if !packet.is_empty() {
                     self.send(batch, first..n, &packet).await?;
-                    packet = Vec::with_capacity(4096);
+                    packet.clear();
                 }
                 self.send_in_pieces(batch, statement).await?;
                 first = n + 1;
@@ -275,6 +279,7 @@ impl Lane {
             self.send(batch, first..batch.statements.len(), &packet)
                 .await?;
         }
+        self.packet = packet;
         if !batch.statements.is_empty() {
             self.session.reach(Point::CommitAfterData).await?;
         }

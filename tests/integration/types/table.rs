@@ -351,6 +351,21 @@ pub(super) const TYPES: &[(&str, As, &[&str])] = &[
         Hex,
         &["''", "REPEAT('😀', 40000)"],
     ),
+    (
+        "MEDIUMTEXT CHARACTER SET gbk",
+        Hex,
+        &["''", "REPEAT(_gbk X'815C', 20000)"],
+    ),
+    (
+        "MEDIUMTEXT CHARACTER SET latin1",
+        Hex,
+        &["''", "REPEAT(_latin1 X'E95C2700', 10000)"],
+    ),
+    (
+        "VARBINARY(40000)",
+        Hex,
+        &["''", "REPEAT(X'815C2700', 10000)"],
+    ),
     ("TINYBLOB", Hex, &["''", "REPEAT(X'00', 255)"]),
     ("BLOB", Hex, &["''", "REPEAT(X'5C2700', 20000)", "X'00'"]),
     ("MEDIUMBLOB", Hex, &["''", "REPEAT(X'FF00', 70000)"]),
