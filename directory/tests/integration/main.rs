@@ -20,3 +20,4 @@ mod durable;
 mod tls;
 mod found;
 mod oracle;
+mod cluster;
