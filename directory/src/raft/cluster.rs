@@ -89,10 +89,17 @@ impl Cluster {
         }
     }
 
-
     /// Where this member says it is; none if it was started without a peer port.
     pub fn own(&self) -> Option<&Member> {
         self.inner.own.as_ref()
+    }
+
+    /// Whether member `id` is there and talks to this one.
+    ///
+    /// # Errors
+    /// [`MemberError::Refused`].
+    pub async fn greeted_by(&self, id: u64, member: &Member) -> Result<(), MemberError> {
+        self.greet(id, member).await.map(drop)
     }
 
     /// All members, as the leader sees them; if nobody leads, as this one does.
@@ -259,7 +266,7 @@ impl Cluster {
             Change::Add { .. } | Change::Move { .. } => None,
         };
         if goes == Some(self.inner.id) {
-            self.check(&change)?;
+            self.check_patiently(&change).await?;
             let (leader, member) = self.hand_over().await?;
             drop(turn);
             return self
@@ -267,7 +274,7 @@ impl Cluster {
                 .await;
         }
         self.settle().await?;
-        self.check(&change)?;
+        self.check_patiently(&change).await?;
         match change {
             Change::Add { id, member } => {
                 self.teach(id, member).await?;
@@ -296,6 +303,9 @@ impl Cluster {
                 self.commit(ChangeMembers::ReplaceAllVoters(voters)).await?;
             }
             Change::Move { id, member } => {
+                if self.metrics().membership_config.get_node(&id) == Some(&member) {
+                    return Ok(self.view());
+                }
                 if id != self.inner.id {
                     self.greet(id, &member).await?;
                 }
@@ -305,6 +315,22 @@ impl Cluster {
         }
         tracing::info!("members are changed");
         Ok(self.view())
+    }
+
+    /// Likewise, by a leader that may just have begun to hear the others.
+    async fn check_patiently(&self, change: &Change) -> Result<(), MemberError> {
+        let since = Instant::now();
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            metrics.borrow_and_update();
+            match self.check(change) {
+                Err(MemberError::Majority { .. }) if since.elapsed() < ANSWERS_WITHIN => {
+                    let changed = tokio::time::timeout(ANSWERS_WITHIN, metrics.changed());
+                    let _ = changed.await;
+                }
+                checked => return checked,
+            }
+        }
     }
 
     /// Whether the change makes sense, and can be finished.
@@ -485,7 +511,8 @@ impl Cluster {
     /// Lets the member that lags least lead; who does then.
     pub(super) async fn hand_over(&self) -> Result<(u64, Member), MemberError> {
         let inner = &self.inner;
-        let successor = successor(&self.metrics(), inner.id).ok_or(MemberError::HandOver)?;
+        let successor = successor(&self.metrics(), inner.id, inner.election_max)
+            .ok_or(MemberError::HandOver)?;
         inner.gate.hand_over();
         let told = inner.raft.trigger().transfer_leader(successor).await;
         told.map_err(|error| MemberError::Unclear(error.to_string()))?;
@@ -506,7 +533,8 @@ impl Cluster {
     /// Whether there is somebody to hand over to.
     pub(super) fn leads_others(&self) -> bool {
         let metrics = self.metrics();
-        metrics.state == ServerState::Leader && successor(&metrics, self.inner.id).is_some()
+        metrics.state == ServerState::Leader
+            && successor(&metrics, self.inner.id, self.inner.election_max).is_some()
     }
 
     /// Tells the leader where this member is, if that has changed.
@@ -536,10 +564,20 @@ impl Cluster {
         }
     }
 
-    /// Tells who leads, whenever that changes.
+    /// Tells who leads, and the network where members are, whenever that changes.
     pub(super) async fn tell_leader(&self, leads: &watch::Sender<Leader>) {
         let mut metrics = self.inner.raft.metrics();
         loop {
+            let membership = self
+                .inner
+                .raft
+                .metrics()
+                .borrow_watched()
+                .membership_config
+                .clone();
+            for (id, member) in membership.nodes() {
+                self.inner.network.learn(*id, member);
+            }
             let now = match self.leader() {
                 None => Leader::Nobody,
                 Some((leader, _)) if leader == self.inner.id => Leader::Here,
@@ -561,6 +599,7 @@ impl Cluster {
     pub(super) async fn tend(&self) {
         let mut metrics = self.inner.raft.metrics();
         let mut left_over_since = None;
+        let mut announced: Option<Instant> = None;
         loop {
             let (leads, is_joint, moved) = {
                 let metrics = metrics.borrow_watched();
@@ -575,7 +614,10 @@ impl Cluster {
                 )
             };
             let waits = if let Some(own) = moved {
-                self.announce(own).await;
+                if announced.is_none_or(|at| at.elapsed() >= LEFT_OVER) {
+                    self.announce(own).await;
+                    announced = Some(Instant::now());
+                }
                 LEFT_OVER
             } else if leads && is_joint {
                 let since = *left_over_since.get_or_insert_with(Instant::now);
@@ -604,14 +646,14 @@ fn acked(metrics: &RaftMetrics<Types>, id: u64) -> Option<Duration> {
     Some(acked.into_inner().elapsed())
 }
 
-/// The voter that lags least, of those that answer, if there is another.
-fn successor(metrics: &RaftMetrics<Types>, id: u64) -> Option<u64> {
+/// The voter that lags least, of those that have answered lately, if there is another.
+fn successor(metrics: &RaftMetrics<Types>, id: u64, lately: Duration) -> Option<u64> {
     let matched = metrics.replication.as_ref()?;
     metrics
         .membership_config
         .voter_ids()
         .filter(|voter| *voter != id)
-        .filter(|voter| acked(metrics, *voter).is_some_and(|ago| ago < ANSWERS_WITHIN))
+        .filter(|voter| acked(metrics, *voter).is_some_and(|ago| ago < lately))
         .filter_map(|voter| Some((matched.get(&voter).copied().flatten()?, voter)))
         .max()
         .map(|(_, voter)| voter)

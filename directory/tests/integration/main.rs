@@ -21,3 +21,4 @@ mod tls;
 mod found;
 mod oracle;
 mod cluster;
+mod former;

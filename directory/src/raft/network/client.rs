@@ -22,6 +22,7 @@ use openraft::raft::{
 };
 use openraft::type_config::alias::SnapshotOf;
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tonic::client::Grpc;
 use tonic::codegen::Service;
@@ -64,14 +65,20 @@ struct Shared {
     tls: Option<TlsConnector>,
     cable: Cable,
     seen: Seen,
+    /// Where members are, as the newest membership says.
+    addresses: Mutex<HashMap<u64, String>>,
     /// By member and use; the address with which each was made.
     channels: Mutex<HashMap<(u64, Use), (String, Channel)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Use {
+    /// What Raft says.
     Quick,
+    /// Snapshots.
     Bulk,
+    /// Questions, to addresses too that aren't a member's yet.
+    Ask,
 }
 
 impl std::fmt::Debug for Network {
@@ -114,6 +121,7 @@ impl Network {
                 tls,
                 cable,
                 seen,
+                addresses: Mutex::default(),
                 channels: Mutex::default(),
             }),
         }
@@ -127,10 +135,30 @@ impl Network {
         question: Question,
         within: Duration,
     ) -> Result<Answer, Status> {
-        let peer = Peer::new(self, target, member, Use::Quick);
+        let peer = Peer {
+            network: self.clone(),
+            target,
+            address: Some(member.peer.clone()),
+            usage: Use::Ask,
+        };
         tokio::time::timeout(within, peer.call(ASK, question))
             .await
             .unwrap_or_else(|_| Err(Status::deadline_exceeded("it didn't answer in time")))
+    }
+
+    /// Notes where a member is: Raft goes on with the network that it has when a member moves.
+    pub(in crate::raft) fn learn(&self, target: u64, member: &Member) {
+        let addresses = self.shared.addresses.lock();
+        let mut addresses = addresses.unwrap_or_else(PoisonError::into_inner);
+        if addresses.get(&target) != Some(&member.peer) {
+            addresses.insert(target, member.peer.clone());
+        }
+    }
+
+    fn address(&self, target: u64) -> String {
+        let addresses = self.shared.addresses.lock();
+        let addresses = addresses.unwrap_or_else(PoisonError::into_inner);
+        addresses.get(&target).cloned().unwrap_or_default()
     }
 
     fn channel(&self, target: u64, address: &str, usage: Use) -> Result<Channel, Unserved> {
@@ -178,40 +206,48 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, member: &Member) -> Peer {
-        Peer::new(self, target, member, Use::Quick)
+        self.learn(target, member);
+        Peer {
+            network: self.clone(),
+            target,
+            address: None,
+            usage: Use::Quick,
+        }
     }
 
     async fn new_snapshot_client(&mut self, target: u64, member: &Member) -> Peer {
-        Peer::new(self, target, member, Use::Bulk)
+        let quick = self.new_client(target, member).await;
+        Peer {
+            usage: Use::Bulk,
+            ..quick
+        }
     }
 }
 
 /// Another member.
 pub(in crate::raft) struct Peer {
-    from: u64,
+    network: Network,
     target: u64,
-    channel: Result<Channel, Unserved>,
+    /// Where it is, whatever the membership says.
+    address: Option<String>,
+    usage: Use,
 }
 
 impl Peer {
-    fn new(network: &Network, target: u64, member: &Member, usage: Use) -> Self {
-        Self {
-            from: network.shared.id,
-            target,
-            channel: network.channel(target, &member.peer, usage),
-        }
-    }
-
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let headers = request.metadata_mut();
-        headers.insert(FROM, MetadataValue::from(self.from));
+        headers.insert(FROM, MetadataValue::from(self.network.shared.id));
         headers.insert(TO, MetadataValue::from(self.target));
         request
     }
 
     async fn grpc(&self) -> Result<Grpc<Channel>, Status> {
-        let channel = self.channel.clone();
+        let address = match &self.address {
+            Some(address) => address.clone(),
+            None => self.network.address(self.target),
+        };
+        let channel = self.network.channel(self.target, &address, self.usage);
         let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let ready = grpc.ready().await;
@@ -256,9 +292,15 @@ impl Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
     {
+        let mut requests = Box::pin(requests.peekable());
+        // Raft waits in its stream before it tries again what has failed.
+        if requests.as_mut().peek().await.is_none() {
+            return Ok(Box::pin(futures_util::stream::empty()));
+        }
         let sent = Arc::new(AtomicU64::new(0));
         let counted = sent.clone();
-        let requests = requests.inspect(move |_| {
+        let (guard, abandoned) = guard();
+        let requests = requests.take_until(abandoned).inspect(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
         });
         let begin = async {
@@ -275,15 +317,15 @@ impl Peer {
             Ok(Err(status)) => return Err(failed(&status)),
             Err(elapsed) => return Err(RPCError::Unreachable(Unreachable::new(&elapsed))),
         };
-        let answers = futures_util::stream::unfold(Some((replies, 0)), move |state| {
+        let answers = futures_util::stream::unfold(Some((replies, 0, guard)), move |state| {
             let sent = sent.clone();
             async move {
-                let (mut replies, answered) = state?;
+                let (mut replies, answered, guard) = state?;
                 loop {
                     let reply = tokio::time::timeout(APPEND_STALLED, replies.message());
                     return match reply.await {
                         Ok(Ok(Some(Appended(result)))) => {
-                            Some((Ok(result), Some((replies, answered + 1))))
+                            Some((Ok(result), Some((replies, answered + 1, guard))))
                         }
                         Ok(Ok(None)) => None,
                         Ok(Err(status)) => Some((Err(failed(&status)), None)),
@@ -336,7 +378,10 @@ impl Peer {
                 }
             }
         });
-        let parts = futures_util::stream::once(std::future::ready(head)).chain(chunks);
+        let (_guard, abandoned) = guard();
+        let parts = futures_util::stream::once(std::future::ready(head))
+            .chain(chunks)
+            .take_until(abandoned);
         let call = async {
             let mut grpc = self.grpc().await?;
             let answer = grpc.client_streaming(
@@ -449,6 +494,12 @@ impl RaftNetworkV2<Types> for Peer {
             .await
             .map(|Taken| Ok(()))
     }
+}
+
+/// Ends a call's requests when its answers are no longer waited for: hyper would keep them, and
+/// with them what they read from.
+fn guard() -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
+    oneshot::channel()
 }
 
 /// What a failed call means to Raft.

@@ -2,6 +2,8 @@
 
 mod serve;
 mod lag;
+mod change;
+mod hostile;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,6 +31,10 @@ impl Cluster {
     }
 
     pub(crate) async fn with(count: u64, adjust: impl Fn(&mut Config)) -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let mut cluster = Self {
             dir: TempDir::new().unwrap(),
             configs: BTreeMap::new(),
