@@ -107,12 +107,14 @@ pub struct PeerTls {
 /// Intervals and timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
-    /// Between a leader's signs of life; also the timeout of an append to a follower, so it must
-    /// be longer than a slow fsync.
+    /// Between a leader's signs of life; also how long it waits for the answer to one.
     pub heartbeat: Duration,
-    /// Without a sign of life from a leader for this long or longer, an election starts.
+    /// An election starts when the lease of the leader is over, and a random time after that, of
+    /// this length or longer. With the defaults another member serves about a second after a leader
+    /// was lost, and one that gets no CPU for half a second isn't taken for dead.
     pub election_min: Duration,
-    /// The random part of it goes up to here.
+    /// The longest random time; also the leader's lease, from its last sign of life that a majority
+    /// has acknowledged.
     pub election_max: Duration,
     /// Shortest session timeout that a client gets. One second lets a dead Core be replaced in
     /// under three.
@@ -137,9 +139,9 @@ pub struct Timers {
 impl Default for Timers {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(75),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(600),
             session_timeout_min: Duration::from_secs(1),
             session_timeout_max: Duration::from_secs(60),
             expiry_scan: Duration::from_millis(50),

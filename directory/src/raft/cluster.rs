@@ -28,6 +28,8 @@ use crate::wire::splice::Leader;
 /// Longest wait for somebody to lead, and for a new member to say who it is.
 const LEADER_WITHIN: Duration = Duration::from_secs(5);
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for another change to end.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
 /// Longest wait for an answer of the leader's to a change: a new member may have much to copy.
 const CHANGE_WITHIN: Duration = Duration::from_secs(3600);
 /// Longest wait for one membership to be committed.
@@ -259,7 +261,9 @@ impl Cluster {
 
     /// As the leader.
     async fn change_here(&self, change: Change) -> Result<Members, MemberError> {
-        let turn = self.inner.turn.try_lock().map_err(|_| MemberError::Busy)?;
+        // What a member does by itself is soon over.
+        let turn = tokio::time::timeout(TURN_WITHIN, self.inner.turn.lock());
+        let turn = turn.await.map_err(|_| MemberError::Busy)?;
         tracing::info!(?change, "changing members");
         let goes = match change {
             Change::Remove { id } | Change::Replace { id, .. } => Some(id),

@@ -157,8 +157,7 @@ async fn members_go_and_their_numbers_never_come_back() {
         by: 7,
         member: cluster.member(7),
     };
-    let asked = cluster.running[&next].cluster();
-    let members = soon(asked.change(replace)).await.unwrap();
+    let members = cluster.change(&cluster.running[&next], replace).await;
     let mut expected = vec![next, 7];
     expected.sort_unstable();
     assert_eq!(voters(&members), expected);

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use towpath_directory::{Change, Config, Directory, Member, Members, Peers, Start};
+use towpath_directory::{Change, Config, Directory, Member, MemberError, Members, Peers, Start};
 
 use crate::raw::{Raw, Reply};
 
@@ -98,7 +98,28 @@ impl Cluster {
         let asked = self.running.values().next().unwrap();
         let member = self.member(id);
         let change = Change::Add { id, member };
-        soon(asked.cluster().change(change)).await.unwrap()
+        self.change(asked, change).await
+    }
+
+    /// Asks for a change. On a machine that has other things to do a leader may be lost meanwhile,
+    /// and the change be asked for again.
+    pub(crate) async fn change(&self, asked: &Directory, change: Change) -> Members {
+        until("the change is made", || async {
+            match asked.cluster().change(change.clone()).await {
+                Ok(members) => Some(members),
+                Err(
+                    MemberError::NoLeader
+                    | MemberError::HandOver
+                    | MemberError::Majority { .. }
+                    | MemberError::Unreachable { .. }
+                    | MemberError::Unclear(_),
+                ) => None,
+                // It was made before its answer was lost.
+                Err(MemberError::Unknown(_)) => asked.cluster().members().await.ok(),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await
     }
 
     /// Who serves, of those that run.
@@ -163,6 +184,7 @@ pub(crate) struct Session {
     password: Vec<u8>,
     last_zxid: i64,
     timeout_ms: i32,
+    address: SocketAddr,
 }
 
 impl Session {
@@ -177,6 +199,7 @@ impl Session {
             raw: Some(raw),
             last_zxid: 0,
             timeout_ms,
+            address,
         }
     }
 
@@ -194,6 +217,7 @@ impl Session {
         .await;
         assert_eq!(raw.session, self.id, "the session has not expired");
         self.raw = Some(raw);
+        self.address = address;
     }
 
     /// `None` if the connection ended instead.
@@ -210,9 +234,22 @@ impl Session {
         reply
     }
 
+    /// Comes back as often as it takes: on a machine that has other things to do, a leader may lose
+    /// its lease.
     pub(crate) async fn call(&mut self, request: &[u8]) -> Reply {
-        self.try_call(request)
-            .await
-            .expect("the connection is open")
+        if let Some(reply) = self.try_call(request).await {
+            return reply;
+        }
+        loop {
+            self.resume(self.address).await;
+            if let Some(mut reply) = self.try_call(request).await {
+                const NODE_EXISTS: i32 = -110;
+                if reply.error == NODE_EXISTS {
+                    // It was made, and the answer lost.
+                    reply.error = 0;
+                }
+                return reply;
+            }
+        }
     }
 }

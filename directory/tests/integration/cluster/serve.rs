@@ -48,11 +48,11 @@ async fn sessions_outlive_their_leader() {
         println!("cut off {cut_off}: member {next} serves after {took:?}");
         assert!(took < Duration::from_secs(3), "{took:?}");
         // At the member where it was, and at the one that leads.
-        for id in [follower, next] {
+        for (at, id) in [follower, next].into_iter().enumerate() {
             session.resume(cluster.address(id)).await;
             assert_eq!(session.call(&get(2, "/e", false)).await.error, 0);
             assert_eq!(
-                session.call(&create(3, &format!("/by{id}"), 1)).await.error,
+                session.call(&create(3, &format!("/by{at}"), 1)).await.error,
                 0
             );
         }
