@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::raft::Cable;
 use crate::roles::Roles;
 
 /// How a member of the directory is to run.
@@ -25,6 +26,8 @@ pub struct Config {
     pub super_digest: Option<String>,
     /// Who may do what by role; none means that access lists alone decide, as in ZooKeeper.
     pub roles: Option<Roles>,
+    /// How this member speaks with others; none means that there are none, and never will be.
+    pub peers: Option<Peers>,
 }
 
 impl Config {
@@ -39,19 +42,79 @@ impl Config {
             tls: None,
             super_digest: None,
             roles: None,
+            peers: None,
         }
     }
+}
+
+/// How a member speaks with others.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// Where others reach this member; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The same as others know it, `host:port`; none means the address itself.
+    pub advertise: Option<String>,
+    /// Where clients reach this member, and other members for them, `host:port`; none means
+    /// [`Config::listen`].
+    pub advertise_client: Option<String>,
+    /// Certificates; without them only a loopback address will do.
+    pub tls: Option<PeerTls>,
+    /// Peers may speak without TLS on any address: whoever reaches it can read and change all.
+    pub insecure: bool,
+    /// What a member does whose data directory is empty.
+    pub start: Start,
+    /// Cuts the member off, in tests and drills.
+    pub cable: Cable,
+}
+
+impl Peers {
+    /// On a free port of the loopback interface, without TLS.
+    pub fn new(start: Start) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: None,
+            advertise_client: None,
+            tls: None,
+            insecure: false,
+            start,
+            cable: Cable::default(),
+        }
+    }
+}
+
+/// What a member does whose data directory is empty. One that isn't goes on as what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It founds a directory of its own, of which it's the first member. Exactly one member of a
+    /// directory ever does that.
+    Found,
+    /// It waits to be added to one.
+    Join,
+}
+
+/// Certificates for the peer port, PEM files.
+#[derive(Clone, Debug)]
+pub struct PeerTls {
+    /// This member's chain, its own certificate first; it bears the DNS name `N.member.towpath`,
+    /// where N is the member's number, and is good for servers and clients.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Whose signature makes a certificate one of a member. Give it to nobody else.
+    pub ca: PathBuf,
 }
 
 /// Intervals and timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
-    /// Between a leader's signs of life; also the timeout of an append to a follower, so it must
-    /// be longer than a slow fsync.
+    /// Between a leader's signs of life; also how long it waits for the answer to one.
     pub heartbeat: Duration,
-    /// Without a sign of life from a leader for this long or longer, an election starts.
+    /// An election starts when the lease of the leader is over, and a random time after that, of
+    /// this length or longer. With the defaults another member serves about a second after a leader
+    /// was lost, and one that gets no CPU for half a second isn't taken for dead.
     pub election_min: Duration,
-    /// The random part of it goes up to here.
+    /// The longest random time; also the leader's lease, from its last sign of life that a majority
+    /// has acknowledged.
     pub election_max: Duration,
     /// Shortest session timeout that a client gets. One second lets a dead Core be replaced in
     /// under three.
@@ -64,6 +127,8 @@ pub struct Timers {
     pub reap_scan: Duration,
     /// A client that hasn't sent its first record by then is dropped.
     pub handshake: Duration,
+    /// How long a client's connection is held while no member leads.
+    pub leader: Duration,
     /// How long a start waits for another process that still has the files open: one that was
     /// killed, and isn't quite gone.
     pub predecessor: Duration,
@@ -74,14 +139,15 @@ pub struct Timers {
 impl Default for Timers {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(75),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(600),
             session_timeout_min: Duration::from_secs(1),
             session_timeout_max: Duration::from_secs(60),
             expiry_scan: Duration::from_millis(50),
             reap_scan: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
+            leader: Duration::from_secs(2),
             predecessor: Duration::from_secs(5),
             recovery: Duration::from_secs(120),
         }

@@ -37,10 +37,12 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-pub use config::{Config, Limits, Timers, Tls};
+pub use config::{Config, Limits, PeerTls, Peers, Start, Timers, Tls};
 pub use front::Status;
-pub use raft::RaftError;
 pub use raft::restore::{RestoreError, restore};
+pub use raft::{
+    Cable, Change, Cluster, Member, MemberError, MemberStatus, Members, PeerError, RaftError, Role,
+};
 pub use roles::Roles;
 pub use tls::TlsError;
 
@@ -83,7 +85,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Starts a member: reads its log back, and serves clients when this returns.
+    /// Starts a member and reads its log back. One that is alone, or founds a directory, serves
+    /// clients when this returns; one of several does while it leads.
     ///
     /// # Errors
     /// [`StartError`].
@@ -107,13 +110,14 @@ impl Directory {
                 roles: config.roles.clone().map(Arc::new),
             },
         );
-        let node = Node::start(&config, &front, proposals).await?;
+        let node = Node::start(&config, address, &front, proposals).await?;
         let (stop, stopped) = signal::channel(false);
         let listen = Listen {
             front: front.clone(),
             tls,
             limits: config.limits,
             timers: config.timers,
+            others: node.others(),
         };
         let tasks = vec![
             tokio::spawn(listen::run(listener, listen, stopped)),
@@ -161,6 +165,11 @@ impl Directory {
     /// [`RaftError`].
     pub async fn backup(&self, path: &Path) -> Result<(), RaftError> {
         self.node.backup(path).await
+    }
+
+    /// The members, to see and to change them; whichever is asked.
+    pub fn cluster(&self) -> Cluster {
+        self.node.cluster().clone()
     }
 
     /// Folds the log into a snapshot now.

@@ -68,7 +68,7 @@ pub fn check(data: &[u8]) {
         roles: None,
     };
     let (front, proposals) = Front::new(1, Timers::default(), limits, access);
-    front.begin_serving();
+    front.begin_serving(None);
     let outputs = RUNTIME.with(|runtime| runtime.block_on(serve(&front, proposals, &inputs, step)));
     for (input, output) in inputs.iter().zip(&outputs) {
         answer::check(input, output, limits.frame_bytes_max);
@@ -110,6 +110,7 @@ async fn serve(
         tls: None,
         limits: Limits::default(),
         timers: Timers::default(),
+        others: None,
     };
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let mut outputs = vec![Vec::new(); inputs.len()];

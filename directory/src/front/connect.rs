@@ -39,7 +39,7 @@ impl Front {
     ) -> Result<(ConnId, Arc<Outbox>), Refused> {
         let mut core = self.core();
         let core = &mut *core;
-        if !core.serving {
+        if !core.serves(Instant::now()) {
             return Err(Refused::NotServing);
         }
         if connect.last_zxid_seen > core.state.zxid {

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use connect::Refused;
 pub use outbox::Outbox;
@@ -71,6 +71,7 @@ pub struct Front {
     super_digest: Option<String>,
     node_id: u8,
     life: i64,
+    serving: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -90,6 +91,8 @@ struct Core {
     last_time_ms: i64,
     last_scan: Option<Instant>,
     serving: bool,
+    /// Until when nobody else can lead; none if nobody ever can.
+    sole_until: Option<Instant>,
     stats: Stats,
     /// Connections whose writes have been answered, to be woken when the lock is released: if
     /// they ran before, they would only wait for it.
@@ -109,6 +112,8 @@ struct Stats {
 #[expect(missing_docs, reason = "named as what they count")]
 pub struct Status {
     pub serving: bool,
+    /// Clients are passed on to the member that leads.
+    pub follows: bool,
     pub zxid: i64,
     pub nodes: usize,
     pub ephemerals: usize,
@@ -175,6 +180,7 @@ impl Front {
             last_time_ms: 0,
             last_scan: None,
             serving: false,
+            sole_until: None,
             stats: Stats::default(),
             answered: Vec::new(),
         };
@@ -185,6 +191,7 @@ impl Front {
             super_digest: access.super_digest,
             node_id,
             life: rand::random(),
+            serving: watch::Sender::new(false),
         };
         (Arc::new(front), receiver)
     }
@@ -209,9 +216,11 @@ impl Front {
             decode(opcode, body).unwrap_or_else(|code| Request::Read(Read::Header(Some(code))));
         let mut core = self.core();
         let core = &mut *core;
+        let now = Instant::now();
+        let serves = core.serves(now);
         let conn = core.conns.get_mut(&id).ok_or(Dropped)?;
         let session = conn.session.ok_or(Dropped)?;
-        if !core.serving || !core.leases.touch(session, Instant::now()) {
+        if !serves || !core.leases.touch(session, now) {
             return Err(Dropped);
         }
         core.stats.received += 1;
@@ -340,14 +349,18 @@ impl Front {
                 return;
             }
         };
+        let serves = core.serves(Instant::now());
+        if core.serving && !serves {
+            core.stop_serving();
+        }
         let mut changes = Vec::new();
         let outcome = core.state.apply(&command, &mut changes);
         let zxid = core.state.zxid;
+        if !serves {
+            return;
+        }
         for change in &changes {
             core.tell(self.limits.outbox_bytes_max, change);
-        }
-        if !core.serving {
-            return;
         }
         if let (Ok(Outcome::Opened(session)), Kind::Open { timeout_ms, .. }) =
             (&outcome, &command.kind)
@@ -384,18 +397,27 @@ impl Front {
         }
     }
 
-    /// This member leads, with all that was committed applied: every session gets its full
-    /// timeout, and clients are served.
-    pub fn begin_serving(&self) {
+    /// This member leads, with all that was committed applied, and nobody else can until
+    /// `sole_until` (ever, if that's none): every session gets its full timeout, and clients are
+    /// served. If they are already, only the end is moved.
+    pub fn begin_serving(&self, sole_until: Option<Instant>) {
         let mut core = self.core();
         let core = &mut *core;
         let now = Instant::now();
+        let served = core.serves(now);
+        core.sole_until = sole_until;
+        if served {
+            return;
+        }
+        // What was served before, another member may have changed in between.
+        core.stop_serving();
         core.leases.clear();
         for (id, session) in core.state.sessions.iter() {
             core.leases.grant(id, session.timeout_ms, now);
         }
         core.last_scan = None;
         core.serving = true;
+        self.serving.send_replace(true);
         tracing::info!(
             zxid = core.state.zxid,
             sessions = core.state.sessions.len(),
@@ -406,15 +428,18 @@ impl Front {
 
     /// This member doesn't lead, or can't tell: nobody is answered from here on.
     pub fn stop_serving(&self) {
-        let mut core = self.core();
-        core.serving = false;
-        core.waiting.clear();
-        core.waiting_bytes = 0;
-        core.leases.clear();
-        let conns: Vec<ConnId> = core.conns.keys().copied().collect();
-        for conn in conns {
-            core.drop_conn(conn);
-        }
+        self.core().stop_serving();
+        self.serving.send_replace(false);
+    }
+
+    /// Turns true when clients are served, and false when they no longer are.
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
+    }
+
+    /// Whether clients are served now.
+    pub fn is_serving(&self) -> bool {
+        self.core().serves(Instant::now())
     }
 
     /// Proposes the end of the sessions whose lease has run out. To be called every
@@ -423,10 +448,10 @@ impl Front {
     pub fn scan_leases(&self) {
         let mut core = self.core();
         let core = &mut *core;
-        if !core.serving {
+        let now = Instant::now();
+        if !core.serves(now) {
             return;
         }
-        let now = Instant::now();
         let late = core.last_scan.map_or(Duration::ZERO, |last| {
             now.saturating_duration_since(last)
                 .saturating_sub(self.timers.expiry_scan)
@@ -449,7 +474,7 @@ impl Front {
     /// Proposes the removal of containers and TTL nodes that are due.
     pub fn scan_mortal(&self) {
         let mut core = self.core();
-        if !core.serving {
+        if !core.serves(Instant::now()) {
             return;
         }
         let now_ms = core.now_ms();
@@ -482,7 +507,8 @@ impl Front {
     pub fn status(&self) -> Status {
         let core = self.core();
         Status {
-            serving: core.serving,
+            serving: core.serves(Instant::now()),
+            follows: false,
             zxid: core.state.zxid,
             nodes: core.state.tree.len(),
             ephemerals: core.state.tree.ephemerals_len(),
@@ -504,6 +530,22 @@ fn may_write(roles: Option<&Roles>, ids: &[Id], opcode: i32, body: &[u8]) -> boo
 }
 
 impl Core {
+    /// Whether clients may be answered: what is known here is the newest that there is.
+    fn serves(&self, now: Instant) -> bool {
+        self.serving && self.sole_until.is_none_or(|until| now < until)
+    }
+
+    fn stop_serving(&mut self) {
+        self.serving = false;
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.leases.clear();
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.drop_conn(conn);
+        }
+    }
+
     fn now_ms(&mut self) -> i64 {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

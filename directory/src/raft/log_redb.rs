@@ -30,6 +30,10 @@ const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
+const MEMBER: &str = "member";
+
+/// Bytes of entries that are read, and sent, together; one entry may be longer.
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of entries that are kept in memory beside the file.
 const CACHE_BYTES_MAX: usize = 8 << 20;
@@ -143,6 +147,17 @@ impl LogStore {
             .map_err(|_| io::Error::other("the log's writer has stopped"))?
     }
 
+    /// Makes this the log of member `id`, if it's nobody's yet; whose it is.
+    pub(super) async fn own(&self, id: u64) -> io::Result<u64> {
+        match read_meta(&self.shared.database, MEMBER)? {
+            Some(owner) => Ok(owner),
+            None => {
+                let change = Change::Meta(MEMBER, serde_json::to_vec(&id)?);
+                self.write(change).await.map(|()| id)
+            }
+        }
+    }
+
     /// Notes which snapshot file is the current one.
     pub(super) async fn save_snapshot(&self, name: &str) -> io::Result<()> {
         self.write(Change::Meta(SNAPSHOT, serde_json::to_vec(name)?))
@@ -163,7 +178,7 @@ impl LogStore {
             .await
     }
 
-    fn range(&self, range: (Bound<u64>, Bound<u64>)) -> io::Result<Vec<Entry>> {
+    fn range(&self, range: (Bound<u64>, Bound<u64>), bytes_max: usize) -> io::Result<Vec<Entry>> {
         let empty = match (range.0, range.1) {
             (Bound::Included(a), Bound::Excluded(b)) => a >= b,
             (Bound::Included(a), Bound::Included(b)) => a > b,
@@ -172,15 +187,14 @@ impl LogStore {
         if empty {
             return Ok(Vec::new());
         }
+        let mut fits = fitting(bytes_max);
         let (cached_from, cached): (u64, Vec<Entry>) = {
             let tail = self.tail();
             let from = tail.entries.keys().next().copied().unwrap_or(u64::MAX);
+            let entries = tail.entries.range(range).map(|(_, (entry, _))| entry);
             (
                 from,
-                tail.entries
-                    .range(range)
-                    .map(|(_, (entry, _))| entry.clone())
-                    .collect(),
+                entries.take_while(|entry| fits(entry)).cloned().collect(),
             )
         };
         let before_cache = match range.0 {
@@ -198,14 +212,19 @@ impl LogStore {
             .map_err(io::Error::other)?;
         let table = read.open_table(LOG).map_err(io::Error::other)?;
         let mut entries = Vec::new();
+        let mut fits = fitting(bytes_max);
         for row in table.range(range).map_err(io::Error::other)? {
             let (index, row) = row.map_err(io::Error::other)?;
             if index.value() >= cached_from {
                 break;
             }
-            entries.push(decode(index.value(), row.value())?);
+            let entry = decode(index.value(), row.value())?;
+            if !fits(&entry) {
+                return Ok(entries);
+            }
+            entries.push(entry);
         }
-        entries.extend(cached);
+        entries.extend(cached.into_iter().take_while(|entry| fits(entry)));
         Ok(entries)
     }
 }
@@ -319,6 +338,16 @@ fn commit(shared: &Shared, group: &[Job]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether one more entry fits into so many bytes; the first one always does.
+fn fitting(bytes_max: usize) -> impl FnMut(&Entry) -> bool {
+    let mut bytes = 0_usize;
+    move |entry| {
+        let is_first = bytes == 0;
+        bytes = bytes.saturating_add(size(entry));
+        is_first || bytes <= bytes_max
+    }
+}
+
 fn size(entry: &Entry) -> usize {
     let payload = match &entry.payload {
         EntryPayload::Normal(Payload(bytes)) => bytes.len(),
@@ -332,7 +361,14 @@ impl RaftLogReader<Types> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.range((range.start_bound().cloned(), range.end_bound().cloned()))
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        self.range(range, usize::MAX)
+    }
+
+    /// As many as go out in one message.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let range = (Bound::Included(start), Bound::Excluded(end));
+        self.range(range, TOGETHER_BYTES_MAX)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

@@ -4,6 +4,7 @@
 //! nodes; to a temporary name, flushed, renamed, and only then noted in the log as the current
 //! one. A damaged snapshot is an error, never "none".
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StoredMembership};
+use serde::Deserialize;
 
 use super::log_redb::LogStore;
 use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
@@ -34,6 +36,8 @@ pub(super) struct Machine {
     dir: PathBuf,
     applied: Option<EntryId>,
     membership: Membership,
+    /// All numbers that members ever had.
+    used: BTreeSet<u64>,
     /// The zxid of the last snapshot.
     snapshot_at: i64,
     snapshot_commands: u64,
@@ -55,6 +59,7 @@ impl Machine {
             dir,
             applied: None,
             membership: Membership::default(),
+            used: BTreeSet::new(),
             snapshot_at: 0,
             snapshot_commands,
             snapshot_now: false,
@@ -66,6 +71,11 @@ impl Machine {
         self.snapshot_now = true;
     }
 
+    /// Whether a member has or had this number.
+    pub(super) fn used(&self, id: u64) -> bool {
+        self.used.contains(&id)
+    }
+
     /// A consistent view of the state with its place in the log.
     pub(super) fn view(&self) -> View {
         let meta = SnapshotMeta {
@@ -75,6 +85,7 @@ impl Machine {
         View {
             state: self.front.view(),
             meta,
+            used: self.used.clone(),
         }
     }
 }
@@ -84,12 +95,25 @@ impl Machine {
 pub(super) struct View {
     pub(super) state: State,
     pub(super) meta: SnapshotMeta,
+    /// All numbers that members ever had.
+    pub(super) used: BTreeSet<u64>,
+}
+
+/// What is stored beside the place in the log; a snapshot of the time of single members has none.
+#[derive(Deserialize)]
+struct Beside {
+    #[serde(default)]
+    used: BTreeSet<u64>,
 }
 
 impl View {
     /// Writes it to `path`, durably: there's the whole file or none.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let log = serde_json::to_vec(&self.meta)?;
+        let mut log = serde_json::to_value(&self.meta)?;
+        if let Some(log) = log.as_object_mut() {
+            log.insert("used".into(), serde_json::to_value(&self.used)?);
+        }
+        let log = serde_json::to_vec(&log)?;
         let temporary = path.with_extension("tmp");
         let mut out = BufWriter::with_capacity(256 << 10, File::create(&temporary)?);
         snapshot::write(&self.state, &log, &mut out)?;
@@ -103,10 +127,10 @@ impl View {
     /// Reads it, wholly checked.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let (state, log) = snapshot::read(BufReader::with_capacity(256 << 10, File::open(path)?))?;
-        Ok(Self {
-            state,
-            meta: serde_json::from_slice(&log)?,
-        })
+        let meta: SnapshotMeta = serde_json::from_slice(&log)?;
+        let Beside { mut used } = serde_json::from_slice(&log)?;
+        used.extend(meta.last_membership.nodes().map(|(id, _)| *id));
+        Ok(Self { state, meta, used })
     }
 
     /// The name under which it's kept.
@@ -170,6 +194,7 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(Payload(batch)) => self.front.apply(&batch),
                 EntryPayload::Membership(membership) => {
+                    self.used.extend(membership.nodes().map(|(id, _)| *id));
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 }
             }
@@ -226,6 +251,7 @@ impl RaftStateMachine<Types> for Machine {
         adopt(&self.log, &self.dir, name).await?;
         self.applied = view.meta.last_log_id;
         self.membership = view.meta.last_membership;
+        self.used = view.used;
         self.front.install(view.state);
         self.snapshot_at = self.front.zxid();
         Ok(())

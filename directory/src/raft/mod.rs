@@ -2,12 +2,21 @@
 //! nothing in it knows what an entry means.
 
 mod types;
+mod member;
 mod log_redb;
 mod machine;
 mod network;
+mod gate;
+mod members;
+mod cluster;
 mod node;
 pub mod restore;
 
+pub use cluster::Cluster;
+pub use member::Member;
+pub use members::{Change, MemberError, MemberStatus, Members, Role, VOTERS_MAX};
+pub use network::PeerError;
+pub use network::link::Cable;
 pub use node::{Node, RaftError};
 
 #[cfg(test)]

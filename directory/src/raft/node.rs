@@ -1,24 +1,32 @@
 //! One member of the directory: starts openraft, carries proposals to it, and tells the front
 //! when it leads.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
-use tokio::sync::{mpsc, oneshot};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::{Raft, SnapshotPolicy, StepDownPolicy};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::cluster::Cluster;
+use super::gate::Gate;
 use super::log_redb::LogStore;
 use super::machine::Machine;
-use super::network::Alone;
+use super::member::Member;
+use super::network::link::Cable;
+use super::network::{self, Incoming, Network, PeerError, Peers};
 use super::types::{Payload, Types};
-use crate::config::Config;
+use crate::config::{Config, Start};
 use crate::front::{Front, Proposal};
 use crate::state::batch::Batch;
+use crate::wire::splice::{Leader, Others, Seen};
 
 /// Most commands of one entry.
 const BATCH_MAX: usize = 1024;
@@ -31,6 +39,8 @@ const ALONGSIDE: usize = 3;
 const SNAPSHOT_LOOK_ENTRIES: u64 = 500;
 const IN_USE_RETRY: Duration = Duration::from_millis(20);
 const INSTALL_SNAPSHOT: Duration = Duration::from_secs(30);
+/// Longest time until it's seen that this member serves.
+const SERVES_LOOK: Duration = Duration::from_millis(5);
 
 /// Why a member doesn't run.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +53,19 @@ pub enum RaftError {
         /// For how long this one waited.
         waited: Duration,
     },
+    /// Its files are another member's.
+    #[error("{} holds the log of member {owner}, and this is member {id}; a number belongs to one data directory for good", .dir.display())]
+    Other {
+        /// Where they are.
+        dir: PathBuf,
+        /// Whose they are.
+        owner: u64,
+        /// Who wants them.
+        id: u64,
+    },
+    /// The peer port can't be used.
+    #[error(transparent)]
+    Peers(#[from] PeerError),
     /// Its files can't be used.
     #[error("the directory's files in {} can't be used", .dir.display())]
     Files {
@@ -77,15 +100,28 @@ pub(super) fn log_path(dir: &Path) -> PathBuf {
     dir.join("log.redb")
 }
 
+/// Where snapshots lie that are on their way here.
+fn incoming_path(dir: &Path) -> PathBuf {
+    dir.join("incoming")
+}
+
 pub(super) fn snapshots_path(dir: &Path) -> PathBuf {
     dir.join("snapshots")
 }
 
 /// A running member.
 pub struct Node {
+    id: u64,
     raft: Raft<Types, Machine>,
+    cluster: Cluster,
+    /// How it says others reach it; none if there can't be any.
+    member: Option<Member>,
+    /// For clients that come here.
+    others: Option<Others>,
     tasks: Vec<JoinHandle<()>>,
     closed: oneshot::Receiver<()>,
+    /// Ends the connections of peers.
+    stop: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Node {
@@ -95,12 +131,14 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Opens the files, reads the log back, and returns once the front serves.
+    /// Opens the files and reads the log back. A member that is alone, or founds a directory,
+    /// serves when this returns; one of several does once it leads.
     ///
     /// # Errors
     /// [`RaftError`].
     pub async fn start(
         config: &Config,
+        clients: SocketAddr,
         front: &Arc<Front>,
         proposals: mpsc::UnboundedReceiver<Proposal>,
     ) -> Result<Self, RaftError> {
@@ -108,8 +146,36 @@ impl Node {
             dir: config.data_dir.clone(),
             source,
         };
+        let id = u64::from(config.node_id);
+        let settings = Arc::new(settings(config)?);
+        let seen = Seen::default();
+        let (incoming, member, network) = match &config.peers {
+            None => (
+                None,
+                None,
+                Network::new(id, None, Cable::default(), seen.clone()),
+            ),
+            Some(peers) => {
+                let (incoming, address, connector) = Incoming::bind(peers).await?;
+                let member = advertised(peers, address, clients)?;
+                let network = Network::new(id, connector, peers.cable.clone(), seen.clone());
+                (Some(incoming), Some(member), network)
+            }
+        };
         std::fs::create_dir_all(&config.data_dir).map_err(files)?;
         let (log, closed) = open_log(config).await?;
+        let owner = log.own(id).await.map_err(files)?;
+        if owner != id {
+            return Err(RaftError::Other {
+                dir: config.data_dir.clone(),
+                owner,
+                id,
+            });
+        }
+        let receives = incoming_path(&config.data_dir);
+        // What a process that was killed had received.
+        let _ = std::fs::remove_dir_all(&receives);
+        std::fs::create_dir_all(&receives).map_err(files)?;
         let machine = Machine::new(
             front.clone(),
             log.clone(),
@@ -117,67 +183,116 @@ impl Node {
             config.limits.snapshot_commands,
         )
         .map_err(files)?;
-        let node_id = u64::from(config.node_id);
-        let raft = Raft::new(node_id, Arc::new(settings(config)?), Alone, log, machine)
+        let raft = Raft::new(id, settings, network.clone(), log, machine)
             .await
             .map_err(|error| RaftError::Recovery(error.to_string()))?;
+        let gate = Arc::new(Gate::new(
+            id,
+            raft.clone(),
+            front.clone(),
+            config.timers.election_max,
+        ));
+        let (stop, stopped) = watch::channel(false);
+        let cluster = Cluster::new(
+            id,
+            raft.clone(),
+            gate.clone(),
+            network,
+            member.clone(),
+            config.timers.election_max,
+        );
+        let (leads, leader) = watch::channel(Leader::Nobody);
+        let others = member.as_ref().map(|_| Others { leader, seen });
         let mut node = Self {
+            id,
             raft,
+            cluster,
+            member,
+            others,
             tasks: Vec::new(),
             closed,
+            stop,
         };
-        if let Err(error) = node.lead(config, node_id).await {
-            node.stop().await;
-            return Err(error);
+        if let Some(incoming) = incoming {
+            let peers = Peers {
+                id,
+                raft: node.raft.clone(),
+                cluster: node.cluster.clone(),
+                incoming: receives,
+                receiving: Arc::new(Semaphore::new(1)),
+            };
+            node.tasks
+                .push(tokio::spawn(network::serve(incoming, peers, stopped)));
         }
-        front.begin_serving();
         node.tasks.push(tokio::spawn(propose(
             node.raft.clone(),
             front.clone(),
             proposals,
         )));
-        node.tasks.push(tokio::spawn(watch_leadership(
-            node.raft.clone(),
-            front.clone(),
-        )));
+        node.tasks
+            .push(tokio::spawn(async move { gate.run().await }));
+        let cluster = node.cluster.clone();
+        node.tasks
+            .push(tokio::spawn(async move { cluster.tend().await }));
+        let cluster = node.cluster.clone();
+        node.tasks.push(tokio::spawn(
+            async move { cluster.tell_leader(&leads).await },
+        ));
+        if let Err(error) = node.begin(config, front, clients).await {
+            node.stop().await;
+            return Err(error);
+        }
         Ok(node)
     }
 
-    async fn lead(&self, config: &Config, node_id: u64) -> Result<(), RaftError> {
+    /// Founds a directory, if that's what this member is to do; leads, if nobody else can.
+    async fn begin(
+        &self,
+        config: &Config,
+        front: &Front,
+        clients: SocketAddr,
+    ) -> Result<(), RaftError> {
         let failed = |error: &dyn std::error::Error| RaftError::Recovery(error.to_string());
-        if self
-            .raft
-            .is_initialized()
-            .await
-            .map_err(|error| failed(&error))?
-        {
-            // A member that is alone needs nobody's vote, so it needn't wait for a timeout.
-            if self.raft.voter_ids().eq([node_id]) {
-                self.raft
-                    .trigger()
-                    .elect(false)
-                    .await
-                    .map_err(|error| failed(&error))?;
+        let is_initialized = self.raft.is_initialized().await;
+        if is_initialized.map_err(|error| failed(&error))? {
+            if !self.raft.voter_ids().eq([self.id]) {
+                return Ok(());
             }
+            // A member that is alone needs nobody's vote, so it needn't wait for a timeout.
+            let elected = self.raft.trigger().elect(false).await;
+            elected.map_err(|error| failed(&error))?;
         } else {
-            let member = BasicNode::new(config.listen.to_string());
-            let members = std::collections::BTreeMap::from([(node_id, member)]);
-            self.raft
-                .initialize(members)
-                .await
-                .map_err(|error| failed(&error))?;
+            if config
+                .peers
+                .as_ref()
+                .is_some_and(|peers| peers.start == Start::Join)
+            {
+                tracing::info!(member = self.id, "waiting to be added to a directory");
+                return Ok(());
+            }
+            let member = self.member.clone().unwrap_or_else(|| Member {
+                peer: String::new(),
+                client: clients.to_string(),
+            });
+            let members = BTreeMap::from([(self.id, member)]);
+            let founded = self.raft.initialize(members).await;
+            founded.map_err(|error| failed(&error))?;
         }
-        let leads = self
-            .raft
-            .wait(Some(config.timers.recovery))
-            .state(ServerState::Leader, "lead")
-            .await;
-        leads.map_err(|error| failed(&error))?;
-        let recovered = self
-            .raft
-            .wait_for_recovery(Some(config.timers.recovery))
-            .await;
-        recovered.map(drop).map_err(|error| failed(&error))
+        let serves = async {
+            let mut metrics = self.raft.metrics();
+            while !front.is_serving() {
+                let changed = tokio::time::timeout(SERVES_LOOK, metrics.changed()).await;
+                if let Ok(Err(error)) = changed {
+                    return Err(failed(&error));
+                }
+                if let Err(fatal) = &metrics.borrow_watched().running_state {
+                    return Err(failed(fatal));
+                }
+            }
+            Ok(())
+        };
+        let waited = tokio::time::timeout(config.timers.recovery, serves).await;
+        waited.unwrap_or_else(|elapsed| Err(failed(&elapsed)))
     }
 
     /// Writes the state as it is now to `path`, as a whole and durably, beside the running
@@ -225,8 +340,23 @@ impl Node {
             .map_err(|error| stopped(&error))
     }
 
+    /// The other members, for clients that come here; none if there can't be any.
+    pub fn others(&self) -> Option<Others> {
+        self.others.clone()
+    }
+
+    /// The members, to see and to change them.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Stops, and returns once the files are closed.
     pub async fn stop(self) {
+        if self.cluster.leads_others()
+            && let Err(error) = self.cluster.hand_over().await
+        {
+            tracing::warn!(%error, "nobody has taken over leadership yet");
+        }
         for task in &self.tasks {
             task.abort();
         }
@@ -236,6 +366,8 @@ impl Node {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the log did not stop cleanly");
         }
+        let _ = self.stop.send(true);
+        drop(self.cluster);
         drop(self.raft);
         // The sender is dropped with the file, never used.
         let _ = tokio::time::timeout(Duration::from_secs(10), self.closed).await;
@@ -272,6 +404,14 @@ fn settings(config: &Config) -> Result<openraft::Config, RaftError> {
     let timers = &config.timers;
     let settings = openraft::Config {
         cluster_name: "towpath-directory".into(),
+        // Heartbeats of a leader that has lost its quorum keep others from electing one.
+        quorum_loss_probe_interval: Some(2 * ms(timers.election_max)),
+        // Who comes back must not make a leader step down for nothing.
+        enable_pre_vote: Some(true),
+        // What a leader knows after a restart may be old; an election tells.
+        enable_leader_restore: Some(false),
+        // A leader is removed once it has handed over.
+        removed_leader_step_down: StepDownPolicy::Never,
         heartbeat_interval: ms(timers.heartbeat),
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
@@ -335,23 +475,23 @@ async fn propose(
     }
 }
 
-/// Serves while this member leads.
-async fn watch_leadership(raft: Raft<Types, Machine>, front: Arc<Front>) {
-    use openraft::async_runtime::watch::WatchReceiver as _;
-    let mut metrics = raft.server_metrics();
-    let mut leads = true;
-    loop {
-        let now = metrics.borrow_watched().state == ServerState::Leader;
-        if now && !leads && raft.wait_for_recovery(None).await.is_ok() {
-            front.begin_serving();
-        } else if leads && !now {
-            tracing::warn!("this member no longer leads; clients are sent away");
-            front.stop_serving();
-        }
-        leads = now;
-        if metrics.changed().await.is_err() {
-            break;
-        }
+/// How others reach this member.
+fn advertised(
+    peers: &crate::config::Peers,
+    address: SocketAddr,
+    clients: SocketAddr,
+) -> Result<Member, PeerError> {
+    let own = |given: &Option<String>, address: SocketAddr| match given {
+        Some(given) => Ok(given.clone()),
+        None if address.ip().is_unspecified() => Err(PeerError::Address(address.to_string())),
+        None => Ok(address.to_string()),
+    };
+    let member = Member {
+        peer: own(&peers.advertise, address)?,
+        client: own(&peers.advertise_client, clients)?,
+    };
+    match member.is_reachable() {
+        true => Ok(member),
+        false => Err(PeerError::Address(format!("{member}"))),
     }
-    front.stop_serving();
 }

@@ -6,10 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use openraft::{BasicNode, Membership, StoredMembership};
+use openraft::{Membership, StoredMembership};
 
 use super::log_redb::LogStore;
 use super::machine::View;
+use super::member::Member;
 use super::node::{log_path, snapshots_path};
 
 /// Why a backup can't be restored.
@@ -56,9 +57,10 @@ pub async fn restore(backup: &Path, data_dir: &Path, node_id: u8) -> Result<(), 
         .last_log_id
         .ok_or_else(|| unreadable(io::Error::other("it's empty")))?;
     let node_id = u64::from(node_id);
-    let nodes = std::collections::BTreeMap::from([(node_id, BasicNode::default())]);
+    let nodes = std::collections::BTreeMap::from([(node_id, Member::default())]);
     let membership = Membership::new(vec![std::collections::BTreeSet::from([node_id])], nodes)
         .map_err(|error| unreadable(io::Error::other(error.to_string())))?;
+    view.used.insert(node_id);
     view.meta.last_membership = StoredMembership::new(Some(last), membership);
     let files = |source| RestoreError::Files {
         dir: data_dir.to_owned(),

@@ -8,6 +8,8 @@ use openraft::type_config::alias as of;
 use openraft::{EntryPayload, LogId};
 use serde::{Deserialize, Serialize};
 
+use super::member::Member;
+
 /// What the front proposed, uninterpreted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Payload(pub(super) Bytes);
@@ -23,6 +25,7 @@ openraft::declare_raft_types!(
     pub(super) Types:
         D = Payload,
         R = (),
+        Node = Member,
 );
 
 pub(super) type Entry = of::EntryOf<Types>;
@@ -30,7 +33,7 @@ pub(super) type EntryId = of::LogIdOf<Types>;
 pub(super) type Vote = of::VoteOf<Types>;
 pub(super) type Membership = of::StoredMembershipOf<Types>;
 pub(super) type SnapshotMeta = of::SnapshotMetaOf<Types>;
-type LeaderId = of::CommittedLeaderIdOf<Types>;
+pub(super) type LeaderId = of::CommittedLeaderIdOf<Types>;
 
 const VERSION: u8 = 1;
 const BLANK: u8 = 0;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::request::Connect;
+use super::splice::Others;
 use super::words;
 use crate::config::{Limits, Timers};
 use crate::front::{Front, Outbox};
@@ -37,6 +38,8 @@ pub struct Listen {
     pub limits: Limits,
     /// Timeouts.
     pub timers: Timers,
+    /// Other members, to which clients are passed on; none if there can't be any.
+    pub others: Option<Others>,
 }
 
 impl std::fmt::Debug for Listen {
@@ -88,14 +91,17 @@ pub async fn run(listener: TcpListener, listen: Listen, mut stop: watch::Receive
                 continue;
             }
         };
-        let Some(ticket) = admission.admit(peer.ip(), &listen.limits) else {
+        let others = listen.others.as_ref();
+        let is_member = others.is_some_and(|others| others.seen.contains(peer.ip()));
+        let Some(ticket) = admission.admit(peer.ip(), is_member, &listen.limits) else {
             tracing::warn!(%peer, "too many connections; refused one");
             continue;
         };
         let listen = listen.clone();
+        let stop = stop.clone();
         tasks.spawn(async move {
             let _ticket = ticket;
-            if let Err(ended) = accept(stream, peer, &listen).await {
+            if let Err(ended) = accept(stream, peer, &listen, stop).await {
                 match ended {
                     Ended::Io(error) => tracing::debug!(%peer, %error, "connection failed"),
                     other => tracing::warn!(%peer, reason = %other, "connection closed"),
@@ -112,8 +118,27 @@ pub async fn run(listener: TcpListener, listen: Listen, mut stop: watch::Receive
     tasks.shutdown().await;
 }
 
-async fn accept(stream: TcpStream, peer: SocketAddr, listen: &Listen) -> Result<(), Ended> {
+async fn accept(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listen: &Listen,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Ended> {
     stream.set_nodelay(true)?;
+    let stream = match &listen.others {
+        Some(others) if !listen.front.is_serving() => {
+            let patience = listen.timers.leader;
+            let passed = others.pass_on(stream, &listen.front, listen.tls.is_some(), patience);
+            tokio::select! {
+                passed = passed => match passed? {
+                    Some(stream) => stream,
+                    None => return Ok(()),
+                },
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+        _ => stream,
+    };
     match &listen.tls {
         None => connection(stream, peer, listen).await,
         Some(acceptor) => {
@@ -149,7 +174,9 @@ async fn serve(
     let mut first = [0; 4];
     let handshake = async {
         stream.read_exact(&mut first).await?;
-        if let Some(text) = words::answer(first, &listen.front.status()) {
+        let mut status = listen.front.status();
+        status.follows = listen.others.as_ref().is_some_and(Others::follows);
+        if let Some(text) = words::answer(first, &status) {
             stream.write_all(text.as_bytes()).await?;
             stream.shutdown().await?;
             return Ok(None);
@@ -266,14 +293,21 @@ struct Admission {
 }
 
 impl Admission {
-    fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Ticket> {
+    /// One more connection; those that a member passes on have been counted at its own port.
+    fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        is_member: bool,
+        limits: &Limits,
+    ) -> Option<Ticket> {
         let mut by_address = self
             .by_address
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let total: usize = by_address.values().sum();
         let here = by_address.get(&address).copied().unwrap_or_default();
-        if total >= limits.connections_max || here >= limits.connections_per_address_max {
+        let crowded = here >= limits.connections_per_address_max && !is_member;
+        if total >= limits.connections_max || crowded {
             return None;
         }
         by_address.insert(address, here + 1);
@@ -328,11 +362,16 @@ mod tests {
             ..Limits::default()
         };
         let [a, b, c] = [1, 2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
-        let first = admission.admit(a, &limits);
-        assert!(first.is_some() && admission.admit(a, &limits).is_none());
-        let second = admission.admit(b, &limits);
-        assert!(second.is_some() && admission.admit(c, &limits).is_none());
+        let first = admission.admit(a, false, &limits);
+        assert!(first.is_some() && admission.admit(a, false, &limits).is_none());
+        let second = admission.admit(a, true, &limits);
+        assert!(
+            second.is_some(),
+            "a member isn't held to the limit of one client"
+        );
+        assert!(admission.admit(b, false, &limits).is_none());
+        assert!(admission.admit(c, true, &limits).is_none());
         drop(first);
-        assert!(admission.admit(c, &limits).is_some());
+        assert!(admission.admit(c, false, &limits).is_some());
     }
 }

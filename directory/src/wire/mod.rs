@@ -4,4 +4,5 @@ pub mod jute;
 pub mod request;
 pub mod reply;
 pub mod words;
+pub mod splice;
 pub mod listen;

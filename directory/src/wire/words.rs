@@ -8,13 +8,15 @@ use crate::front::Status;
 /// The version that is told to clients which adapt to it: what is offered is ZooKeeper 3.8's.
 const VERSION: &str = "3.8.0-towpath";
 
+const NOT_SERVING: &str = "This member is not serving requests\n";
+
 /// The answer to a word; `None` if these bytes are no word, but the length of a record.
 pub fn answer(word: [u8; 4], status: &Status) -> Option<String> {
     Some(match &word {
-        b"ruok" => if status.serving {
+        b"ruok" => if status.serving || status.follows {
             "imok"
         } else {
-            "This member is not serving requests\n"
+            NOT_SERVING
         }
         .into(),
         b"isro" => "rw".into(),
@@ -32,6 +34,11 @@ pub fn answer(word: [u8; 4], status: &Status) -> Option<String> {
     })
 }
 
+/// Whether these bytes are a word.
+pub(super) fn is_word(word: [u8; 4]) -> bool {
+    answer(word, &Status::default()).is_some()
+}
+
 fn environment() -> String {
     format!(
         "Environment:\nzookeeper.version={VERSION}, built from towpath {}\nos.name={}\nos.arch={}\n",
@@ -41,12 +48,20 @@ fn environment() -> String {
     )
 }
 
-fn server(status: &Status) -> String {
-    if !status.serving {
-        return "This member is not serving requests\n".into();
+fn mode(status: &Status) -> Option<&'static str> {
+    match (status.serving, status.follows) {
+        (true, _) => Some("leader"),
+        (false, true) => Some("follower"),
+        (false, false) => None,
     }
+}
+
+fn server(status: &Status) -> String {
+    let Some(mode) = mode(status) else {
+        return NOT_SERVING.into();
+    };
     format!(
-        "Zookeeper version: {VERSION}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {:#x}\nMode: leader\nNode count: {}\n",
+        "Zookeeper version: {VERSION}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {:#x}\nMode: {mode}\nNode count: {}\n",
         status.received,
         status.sent,
         status.connections,
@@ -57,10 +72,10 @@ fn server(status: &Status) -> String {
 }
 
 fn monitor(status: &Status) -> String {
-    if !status.serving {
-        return "This member is not serving requests\n".into();
-    }
-    let mut out = format!("zk_version\t{VERSION}\nzk_server_state\tleader\n");
+    let Some(mode) = mode(status) else {
+        return NOT_SERVING.into();
+    };
+    let mut out = format!("zk_version\t{VERSION}\nzk_server_state\t{mode}\n");
     for (name, value) in [
         ("packets_received", status.received),
         ("packets_sent", status.sent),

@@ -20,3 +20,5 @@ mod durable;
 mod tls;
 mod found;
 mod oracle;
+mod cluster;
+mod former;

@@ -109,8 +109,10 @@ impl Raw {
             password: vec![],
             timeout_ms: 0,
         };
-        raw.send(&connect_record(last_zxid, timeout_ms, session, password))
-            .await;
+        let record = connect_record(last_zxid, timeout_ms, session, password);
+        if !raw.try_send(&record).await {
+            return None;
+        }
         raw.connected().await.then_some(raw)
     }
 
@@ -129,6 +131,11 @@ impl Raw {
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// False if the connection has ended.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
     }
 
     /// The next frame; `None` at the end of the connection.

@@ -16,13 +16,13 @@ use towpath_directory::{Config, Directory, StartError, Tls};
 
 use crate::raw::{connect_record, get};
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
 }
 
 impl Authority {
-    fn new(dir: &Path, name: &str) -> Self {
+    pub(crate) fn new(dir: &Path, name: &str) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -36,8 +36,13 @@ impl Authority {
 
     /// Certificate and key for `localhost`.
     fn issue(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+        self.issue_for(dir, name, "localhost")
+    }
+
+    /// Certificate and key for a DNS name.
+    pub(crate) fn issue_for(&self, dir: &Path, name: &str, dns: &str) -> (PathBuf, PathBuf) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let params = rcgen::CertificateParams::new(vec![dns.into()]).unwrap();
         let (certificate, key_file) = (
             dir.join(format!("{name}.crt")),
             dir.join(format!("{name}.key")),
