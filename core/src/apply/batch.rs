@@ -11,7 +11,7 @@ use super::ordered::{OrderedChange, Part};
 use super::plan::TablePlan;
 use super::statement::{self, Statement};
 use super::{ApplyError, idempotent, net};
-use crate::decode::{DecodeError, PartialJson, RowsEvent, RowsKind};
+use crate::decode::{DecodeError, PartialJson, RowsEvent, RowsKind, bit};
 
 /// The arena's offsets are 32 bits wide; statements are built long before.
 const ARENA_BYTES_MAX: usize = 1 << 30;
@@ -93,11 +93,6 @@ impl BatchBuilder {
     /// once the last has come.
     pub fn read_from(&mut self, events: Bytes) {
         self.arena.read_from(events);
-    }
-
-    /// Whether no transaction is in it.
-    pub fn is_empty(&self) -> bool {
-        self.batch.transactions.is_empty()
     }
 
     /// Row changes in it, before merging.
@@ -295,20 +290,15 @@ fn check_part(
     event: &RowsEvent<'_>,
     gtid: &dyn std::fmt::Display,
 ) -> Result<(), ApplyError> {
-    let has = |bitmap: &[u8], at: usize| {
-        bitmap
-            .get(at / 8)
-            .is_some_and(|byte| byte & (1 << (at % 8)) != 0)
-    };
     let said = if event.kind == RowsKind::Write {
         plan.key()
             .iter()
-            .all(|column| has(event.columns_after, column.source))
+            .all(|column| bit(event.columns_after, column.source))
     } else {
         plan.columns
             .iter()
             .chain(&plan.computed)
-            .any(|column| has(event.columns_before, column.source))
+            .any(|column| bit(event.columns_before, column.source))
     };
     if said {
         return Ok(());

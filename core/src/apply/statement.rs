@@ -13,7 +13,7 @@ use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
 use super::target::quote_name;
-use crate::decode::{Column, ColumnKind, DecodeError, RowImage, Value};
+use crate::decode::{Column, ColumnKind, DecodeError, RowImage, Value, bit};
 
 /// Rows of one INSERT: more per statement is slower, the parser's cost grows faster than the gain.
 const INSERT_ROWS_MAX: usize = 100;
@@ -656,13 +656,6 @@ impl<'a> Cells<'a> {
         let cell = self.cells.get(column.source).copied().flatten();
         write(out, source, &column.form, cell)
     }
-}
-
-/// Whether a column is in a bitmap.
-fn bit(bitmap: &[u8], column: usize) -> bool {
-    bitmap
-        .get(column / 8)
-        .is_some_and(|byte| byte >> (column % 8) & 1 == 1)
 }
 
 fn write_names<'c>(

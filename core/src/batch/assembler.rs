@@ -2,7 +2,7 @@
 //!
 //! Invariants: chunks come in the binlog's order; the parts of a transaction are contiguous; a
 //! transaction that was begun ends with exactly one chunk whose `last` is true, or never does
-//! ([`Assembler::in_transaction`] tells, so that a reader that lost its source can give up cleanly).
+//! ([`Assembler::gtid`] tells, so that a reader that lost its source can give up cleanly).
 //!
 //! An XA transaction none of whose tables are taken is no chunk when it is prepared, but counts as done
 //! with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two sends the
@@ -80,11 +80,6 @@ impl Assembler {
             prepared: HashMap::new(),
             after,
         }
-    }
-
-    /// Whether a transaction has been begun and not ended.
-    pub fn in_transaction(&self) -> bool {
-        self.open.is_some()
     }
 
     /// Whether a part of the open transaction has been handed out already.

@@ -75,7 +75,6 @@ pub struct OffsetWriter {
     generation: Generation,
     epoch: Epoch,
     commit_seq: u64,
-    ddl_seq: u64,
     gtids: GtidSet,
 }
 
@@ -86,7 +85,6 @@ pub struct Step {
     /// How many.
     pub statements: usize,
     gtids: GtidSet,
-    ddl_seq: Option<u64>,
 }
 
 /// A statement that fails with error 1690 unless the one before it matched exactly `rows` rows: `EXP(1000)` is
@@ -116,7 +114,6 @@ impl OffsetWriter {
             generation: held.generation,
             epoch: held.epoch,
             commit_seq: held.commit_seq,
-            ddl_seq: held.ddl_seq,
             gtids,
         }
     }
@@ -126,19 +123,9 @@ impl OffsetWriter {
         &self.gtids
     }
 
-    /// Number of the last DDL statement.
-    pub fn ddl_seq(&self) -> u64 {
-        self.ddl_seq
-    }
-
     /// Commits of this sink so far.
     pub fn commit_seq(&self) -> u64 {
         self.commit_seq
-    }
-
-    /// The epoch that commits under.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
     }
 
     /// Writes the position where replication starts, before the first change, and the tables that are to be
@@ -256,15 +243,10 @@ impl OffsetWriter {
             });
         }
         let (sql, statements) = self.commit_sql(advance, &gtids, matched_before);
-        let ddl_seq = match &advance.ddl {
-            DdlChange::Intent(intent) => Some(intent.seq),
-            DdlChange::Keep | DdlChange::Done => None,
-        };
         Ok(Step {
             sql,
             statements,
             gtids,
-            ddl_seq,
         })
     }
 
@@ -273,7 +255,6 @@ impl OffsetWriter {
         self.commit_seq += 1;
         self.names_source = true;
         self.gtids = step.gtids;
-        self.ddl_seq = step.ddl_seq.unwrap_or(self.ddl_seq);
     }
 
     /// The packet of a commit, and how many statements it holds. The guard of the offset's row travels in the

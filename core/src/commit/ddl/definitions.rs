@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use mysql_async::Row;
 use sha2::{Digest, Sha256};
 
-use crate::apply::ddl::{ObjectName, TableName, Trace, quoted_name};
+use crate::apply::ddl::{ObjectName, TableName, Trace};
+use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::session::Session;
 
@@ -33,7 +34,7 @@ impl Definitions {
             let sql = match object {
                 ObjectName::Table(table) => format!("SHOW CREATE TABLE {}", table.quoted()),
                 ObjectName::Database(name) => {
-                    format!("SHOW CREATE DATABASE {}", quoted_name(name))
+                    format!("SHOW CREATE DATABASE {}", quote_name(name))
                 }
             };
             // A table has two columns here, a view four.
@@ -113,7 +114,7 @@ fn without_auto_increment(definition: &str) -> String {
 /// Takes a table's own name out of its definition, where the server writes it and RENAME changes it:
 /// behind CREATE TABLE, and in the names that it gives to foreign keys and checks.
 fn without_own_name(definition: &str, table: &str) -> String {
-    let quoted = quoted_name(table);
+    let quoted = quote_name(table);
     let prefix = quoted.strip_suffix('`').unwrap_or(&quoted);
     definition
         .replacen(&format!("TABLE {quoted}"), "TABLE", 1)

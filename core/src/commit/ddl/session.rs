@@ -7,7 +7,8 @@
 //! `default_storage_engine`, `innodb_strict_mode` and `innodb_default_row_format`: have those alike.
 
 use super::DdlStatement;
-use crate::apply::ddl::{ObjectName, quoted_name};
+use crate::apply::ddl::ObjectName;
+use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::session::{SQL_MODE, Session, quote};
 use crate::decode::Charset;
@@ -50,7 +51,7 @@ pub(super) async fn restore_session(
     if ddl.database.is_empty() {
         return Ok(());
     }
-    let quoted = quoted_name(ddl.database);
+    let quoted = quote_name(ddl.database);
     match session
         .execute("use the DDL's database", &format!("USE {quoted}"))
         .await
