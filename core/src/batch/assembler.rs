@@ -172,7 +172,8 @@ impl Assembler {
                 let open = Self::opened(&mut self.open, header, &place)?;
                 let rows =
                     RowsEvent::parse(header.event_type, body).map_err(|e| place.decode(e))?;
-                let skip = open.skipped.contains(&rows.table_id);
+                let skip = rows.table_id == RowsEvent::NO_TABLE
+                    || open.skipped.contains(&rows.table_id);
                 if rows.flags.statement_end() {
                     open.skipped.clear();
                 }
@@ -263,6 +264,21 @@ impl Assembler {
         }
         if word.eq_ignore_ascii_case(b"SAVEPOINT") || xa(query.sql) == Some((Xa::End, b"")) {
             return Ok(None);
+        }
+        if word.eq_ignore_ascii_case(b"ROLLBACK") {
+            if open.part == 0 && open.events.is_empty() {
+                // Nothing that is taken came before it.
+                let is_end = query.sql.eq_ignore_ascii_case(word);
+                return Ok(if is_end { self.end(place) } else { None });
+            }
+            return Err(place.unsupported(
+                header,
+                Some(&open.gtid),
+                "it was rolled back, wholly or to a savepoint, behind changes that can't be: those of a table \
+                 without transactions, such as MyISAM. Which of its rows are there is not in the binlog: make \
+                 such tables InnoDB, look at its rows with mysqlbinlog, make them on the sink as they are at \
+                 the source, then step over this transaction (towpath skip)",
+            ));
         }
         let vars = query.status_vars().map_err(|e| place.decode(e))?;
         let outside = vars.updated_databases.as_deref().is_some_and(|databases| {

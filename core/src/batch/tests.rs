@@ -1,5 +1,6 @@
 //! The framing of transactions, from events as a server sends them.
 
+use towpath_protocol::code;
 use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::TableFilter;
 
@@ -163,6 +164,58 @@ fn what_the_filter_leaves_out_still_moves_the_offset() {
     // Nothing happened in it at all.
     feed.begin(3);
     assert!(feed.chunk(EventType::QUERY, &query("COMMIT")).last);
+}
+
+/// An event without data, as `Rows_log_event::do_apply_event` knows it.
+#[test]
+fn rows_of_no_table_only_end_their_statement() {
+    let mut feed = Feed::new();
+    feed.begin(1);
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "no"));
+    feed.silent(EventType::TABLE_MAP, &table_map(2, "yes"));
+    feed.silent(EventType::WRITE_ROWS, &rows(1, 0, 5));
+    feed.silent(EventType::WRITE_ROWS, &rows(2, 0, 5));
+    let mut ends = rows(0xff, STATEMENT_END, 0);
+    ends[1..3].fill(0xff);
+    feed.silent(EventType::WRITE_ROWS, &ends);
+    // In the next statement the id stands for another table.
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
+    feed.silent(EventType::DELETE_ROWS, &rows(1, STATEMENT_END, 5));
+    let chunk = feed.chunk(EventType::XID, &[0; 8]);
+    assert_eq!(
+        types(&chunk),
+        [
+            EventType::TABLE_MAP,
+            EventType::WRITE_ROWS,
+            EventType::TABLE_MAP,
+            EventType::DELETE_ROWS
+        ]
+    );
+}
+
+/// A table without transactions keeps what was written before the savepoint was rolled back to.
+#[test]
+fn a_rollback_in_the_binlog_is_no_statement_format() {
+    for sql in ["ROLLBACK TO `s`", "ROLLBACK"] {
+        let mut feed = Feed::new();
+        feed.begin(5);
+        feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
+        feed.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
+        let error = feed.push(EventType::QUERY, &query(sql)).unwrap_err();
+        assert_eq!(error.code(), code::NOT_CARRIED);
+        let said = error.to_string();
+        assert!(
+            said.contains("MyISAM") && !said.contains("binlog_format"),
+            "{said}"
+        );
+    }
+    // Of what isn't taken it may roll back whatever it likes.
+    let mut feed = Feed::new();
+    feed.begin(6);
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "no"));
+    feed.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
+    feed.silent(EventType::QUERY, &query("ROLLBACK TO `s`"));
+    assert!(feed.chunk(EventType::QUERY, &query("ROLLBACK")).last);
 }
 
 #[test]
