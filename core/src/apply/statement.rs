@@ -25,6 +25,10 @@ const KEYS_MAX: usize = 1000;
 /// max_allowed_packet; one row alone may exceed it.
 const STATEMENT_BYTES_MAX: usize = 512 * 1024;
 
+/// A row of more bytes goes alone where it would exceed that bound behind others: the sink may take it, but
+/// not with them.
+const ROW_BYTES_APPENDED_MAX: usize = STATEMENT_BYTES_MAX / 8;
+
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -192,7 +196,7 @@ impl<'a> Builder<'a> {
                 sql.extend_from_slice(b" IN (");
                 self.statement(Operation::Delete, sql)
             });
-            statement.comma();
+            statement.begin_row();
             statement.parenthesis(key.len() > 1, b'(');
             statement.key(self.plan, &cells, entry.transaction)?;
             statement.parenthesis(key.len() > 1, b')');
@@ -247,15 +251,14 @@ impl<'a> Builder<'a> {
             tail.push_str(&format!("t.{} = v.c{}", column.quoted, key.len() + n));
         }
         let tail = format!("{}{tail}", self.join_condition(columns.len()));
+        let head = b"UPDATE (VALUES ";
         let mut open: Option<Statement> = None;
         let mut cells = Cells::new(self.plan);
         for entry in entries {
             cells.read(self, entry.image)?;
-            let statement = open.get_or_insert_with(|| {
-                self.statement(Operation::Update, b"UPDATE (VALUES ".to_vec())
-            });
-            statement.comma();
-            statement.lenient |= cells.invalid_label;
+            let statement =
+                open.get_or_insert_with(|| self.statement(Operation::Update, head.to_vec()));
+            let row = statement.begin_row();
             statement.sql.extend_from_slice(b"ROW(");
             statement.key(self.plan, &cells, entry.transaction)?;
             for column in &columns {
@@ -263,6 +266,8 @@ impl<'a> Builder<'a> {
                 cells.write(&mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
+            finish(&mut statement.part_with(row, head), tail.as_bytes(), out)?;
+            statement.lenient |= cells.invalid_label;
             if statement.is_full(KEYS_MAX) {
                 finish(&mut open, tail.as_bytes(), out)?;
             }
@@ -307,20 +312,22 @@ impl<'a> Builder<'a> {
         entries: impl Iterator<Item = &'e Entry>,
         out: &mut Vec<Statement>,
     ) -> Result<(), DecodeError> {
-        let mut open: Option<Statement> = None;
-        let mut cells = Cells::new(self.plan);
+        let mut entries = entries.peekable();
+        if entries.peek().is_none() {
+            return Ok(());
+        }
         // A column that wasn't logged had its default at the source, and has it here.
         let logged = |column: &&PlannedColumn| bit(self.columns, column.source);
+        let mut head = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
+        write_names(&mut head, self.plan.columns.iter().filter(logged), true);
+        head.extend_from_slice(b" VALUES ");
+        let mut open: Option<Statement> = None;
+        let mut cells = Cells::new(self.plan);
         for entry in entries {
             cells.read(self, entry.image)?;
-            let statement = open.get_or_insert_with(|| {
-                let mut sql = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
-                write_names(&mut sql, self.plan.columns.iter().filter(logged), true);
-                sql.extend_from_slice(b" VALUES ");
-                self.statement(Operation::Insert, sql)
-            });
-            statement.comma();
-            statement.lenient |= cells.invalid_label;
+            let statement =
+                open.get_or_insert_with(|| self.statement(Operation::Insert, head.clone()));
+            let row = statement.begin_row();
             statement.sql.push(b'(');
             statement.key(self.plan, &cells, entry.transaction)?;
             for (n, column) in self.plan.values().iter().filter(logged).enumerate() {
@@ -330,6 +337,8 @@ impl<'a> Builder<'a> {
                 cells.write_as(write_inserted_cell, &mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
+            finish(&mut statement.part_with(row, &head), b"", out)?;
+            statement.lenient |= cells.invalid_label;
             if statement.is_full(INSERT_ROWS_MAX) {
                 finish(&mut open, b"", out)?;
             }
@@ -528,10 +537,36 @@ impl Statement {
         self.rows.len() >= rows_max || self.sql.len() >= STATEMENT_BYTES_MAX
     }
 
-    fn comma(&mut self) {
+    /// Puts a comma behind the row before, if there is one; answers where the next row begins.
+    fn begin_row(&mut self) -> usize {
         if !self.rows.is_empty() {
             self.sql.push(b',');
         }
+        self.sql.len()
+    }
+
+    /// Parts with the rows before the one that begins at `row_at`, if that one is large and has exceeded the
+    /// bound behind them: they are answered as a statement of their own, without its tail, and the large
+    /// one stays, behind `head`, in the memory that it was written into.
+    fn part_with(&mut self, row_at: usize, head: &[u8]) -> Option<Statement> {
+        let is_large = self.sql.len() > STATEMENT_BYTES_MAX
+            && self.sql.len() - row_at > ROW_BYTES_APPENDED_MAX;
+        if !is_large || self.rows.len() < 2 {
+            return None;
+        }
+        let mut row = self.rows.pop()?;
+        let before = self.sql.get(..row_at)?.strip_suffix(b",")?.to_vec();
+        self.sql.splice(..row_at, head.iter().copied());
+        let moved = (row_at - head.len()) as u32;
+        row.key = row.key.start - moved..row.key.end - moved;
+        Some(Statement {
+            plan: Arc::clone(&self.plan),
+            operation: self.operation,
+            sql: before,
+            rows: std::mem::replace(&mut self.rows, vec![row]),
+            checked: self.checked,
+            lenient: std::mem::take(&mut self.lenient),
+        })
     }
 
     fn parenthesis(&mut self, wanted: bool, which: u8) {

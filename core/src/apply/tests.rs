@@ -655,6 +655,82 @@ fn a_part_of_a_row_goes_alone_and_in_order() {
     );
 }
 
+/// Rows of `d.t (id INT, v BLOB)`: each is inserted, or updated.
+fn of_blobs(existed: bool, sizes: &[usize]) -> Vec<Statement> {
+    let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0];
+    body.extend_from_slice(b"\x01d\0\x01t\0");
+    body.extend_from_slice(&[2, INT_COLUMN, 252, 1, 4, 0]);
+    // SIGNEDNESS, DEFAULT_CHARSET (utf8mb4), COLUMN_NAME.
+    body.extend_from_slice(&[1, 1, 0, 2, 1, 45]);
+    body.extend_from_slice(b"\x04\x05\x02id\x01v");
+    let mut table = target();
+    table.columns.truncate(2);
+    table.unique.clear();
+    let blob = &mut table.columns[1];
+    (blob.name, blob.data_type) = ("v".into(), "longtext".into());
+    let map = TableMap::parse(&body).unwrap();
+    let plan = Arc::new(TablePlan::new(map, Arc::new(table), true, "-").unwrap());
+    let mut builder = BatchBuilder::new();
+    builder.begin(&gtid(1));
+    let image = |id: usize, size: usize| {
+        let mut row = vec![0];
+        row.extend((id as u32).to_le_bytes());
+        row.extend((size as u32).to_le_bytes());
+        row.resize(row.len() + size, b'x');
+        row
+    };
+    for (id, size) in sizes.iter().enumerate() {
+        let kind = if existed {
+            EventType::UPDATE_ROWS
+        } else {
+            EventType::WRITE_ROWS
+        };
+        let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 0b11];
+        if existed {
+            body.push(0b11);
+            body.extend(image(id, 1));
+        }
+        body.extend(image(id, *size));
+        let event = RowsEvent::parse(kind, &body).unwrap();
+        builder.rows(&plan, &event, History::Strict).unwrap();
+    }
+    builder.take().unwrap().statements
+}
+
+/// A sink that takes a row alone must not be asked to take it with half a megabyte of others.
+#[test]
+fn a_large_row_goes_alone() {
+    const LARGE: usize = 2 * 1024 * 1024;
+    for existed in [false, true] {
+        let statements = of_blobs(existed, &[100_000, 100_000, LARGE, 100_000, 10]);
+        let rows: Vec<usize> = statements.iter().map(|s| s.rows.len()).collect();
+        assert_eq!(rows, [2, 1, 2], "{existed}");
+        assert!(statements[1].sql.len() < LARGE + 200, "{existed}");
+        for statement in &statements {
+            let text = String::from_utf8_lossy(&statement.sql);
+            let (head, tail) = match existed {
+                true => ("UPDATE (VALUES ROW(", " SET t.`v` = v.c1"),
+                false => ("INSERT INTO `d`.`t` (`id`,`v`) VALUES (", "x')"),
+            };
+            assert!(text.starts_with(head) && text.ends_with(tail), "{existed}");
+            assert!(!text.contains(",,") && !text.contains(",)"), "{existed}");
+        }
+        // Each row's key is where its statement says.
+        let keys = statements
+            .iter()
+            .flat_map(|s| s.rows.iter().map(|row| s.key_text(row)));
+        assert_eq!(
+            keys.collect::<Vec<_>>(),
+            ["0", "1", "2", "3", "4"],
+            "{existed}"
+        );
+        // Small rows go on together up to the bound.
+        let statements = of_blobs(existed, &[60_000; 10]);
+        let rows: Vec<usize> = statements.iter().map(|s| s.rows.len()).collect();
+        assert_eq!(rows, [9, 1], "{existed}");
+    }
+}
+
 #[test]
 fn an_insert_of_a_part_leaves_the_defaults_to_the_sink() {
     let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);

@@ -8,7 +8,7 @@ use super::{ScanChunk, ScanError, ScanTable};
 use crate::apply::plan::{as_logged, difference};
 use crate::apply::target::{TargetTable, quote_name};
 
-/// A statement is ended when it exceeds this many bytes, far below any max_allowed_packet; one row alone may
+/// A statement is ended before it exceeds this many bytes, far below any max_allowed_packet; one row alone may
 /// exceed it.
 const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -32,9 +32,12 @@ pub fn upserts(
     let mut open: Option<(Vec<u8>, bool)> = None;
     for row in 0..chunk.rows as usize {
         let lenient = plan.has_invalid_label(chunk, row);
+        let cells = plan.columns.iter().filter_map(|at| chunk.cell(row, *at));
+        let bytes: usize = cells.map(<[u8]>::len).sum();
         // A statement is lenient as a whole, so that rows of others stay checked.
-        let is_full =
-            |(sql, was): &(Vec<u8>, bool)| sql.len() > STATEMENT_BYTES_MAX || *was != lenient;
+        let is_full = |(sql, was): &(Vec<u8>, bool)| {
+            sql.len() + bytes > STATEMENT_BYTES_MAX || *was != lenient
+        };
         if open.as_ref().is_some_and(is_full) {
             statements.extend(open.take().map(|(sql, _)| plan.end(sql)));
         }
