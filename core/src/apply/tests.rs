@@ -9,6 +9,7 @@ use towpath_protocol::gtid::{Gtid, GtidOrigin};
 use super::ApplyError;
 use super::batch::{BatchBuilder, History};
 use super::literal::{BINARY_COLLATION, Form, write_cell, write_quoted};
+use super::names::differing_defaults;
 use super::net::{Arena, Entry, TableEffect};
 use super::plan::{TablePlan, mask_bit};
 use super::statement::{Operation, Statement, of_effect};
@@ -729,6 +730,34 @@ fn a_large_row_goes_alone() {
         let rows: Vec<usize> = statements.iter().map(|s| s.rows.len()).collect();
         assert_eq!(rows, [9, 1], "{existed}");
     }
+}
+
+/// What the image leaves out counts, not what only the sink has.
+#[test]
+fn defaults_that_differ_are_found() {
+    let with = |default: Option<&str>| {
+        let mut table = target();
+        table.columns[2].default = default.map(str::to_owned);
+        table
+    };
+    let differing = |source: Option<&TargetTable>, sink: &TargetTable| {
+        let found = differing_defaults(&table_map(), source, sink);
+        let found = found.into_iter();
+        found
+            .map(|d| (d.at, d.column, d.source, d.sink))
+            .collect::<Vec<_>>()
+    };
+    let five = with(Some("5"));
+    assert_eq!(differing(Some(&five), &five), []);
+    let said = |source: &str| (2, "v".to_owned(), source.to_owned(), "5".to_owned());
+    assert_eq!(differing(Some(&with(None)), &five), [said("NULL")]);
+    let mut own = five.clone();
+    own.columns.push(target_column("own"));
+    assert_eq!(differing(Some(&five), &own), []);
+    let mut gone = five.clone();
+    gone.columns.truncate(2);
+    let text = "(the source has no such column any more)";
+    assert_eq!(differing(Some(&gone), &five), [said(text)]);
 }
 
 #[test]
