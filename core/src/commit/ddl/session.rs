@@ -1,10 +1,14 @@
 //! The session of the source in which a statement ran, made again on the sink.
 //!
-//! Status variables that an event lacks had their default, so each is set for each statement: nothing is
-//! left of the statement before. Not restored: `collation_database`, which only LOAD DATA reads; the
-//! definer (`invoker`), which the source writes out in views; `enable_cascade_triggers` and
-//! `table_map_for_update`, which are about rows; and what isn't in the binlog at all, such as
-//! `default_storage_engine`, `innodb_strict_mode` and `innodb_default_row_format`: have those alike.
+//! What any statement may depend on is set for each: where an event lacks it, it had its default. Some
+//! variables come only with the statements that depend on them (`explicit_defaults_for_timestamp`, the
+//! character sets, `default_collation_for_utf8mb4`, `sql_require_primary_key`,
+//! `default_table_encryption`): those are set where the event has them, and stay until the next one.
+//!
+//! Not restored: `collation_database`, which only LOAD DATA reads; the definer (`invoker`), which the
+//! source writes out in views; `enable_cascade_triggers` and `table_map_for_update`, which are about
+//! rows; and what isn't in the binlog at all, such as `default_storage_engine`, `innodb_strict_mode` and
+//! `innodb_default_row_format`: have those alike.
 
 use super::DdlStatement;
 use crate::apply::ddl::ObjectName;
