@@ -487,9 +487,12 @@ impl Runner {
         });
         let progress = Arc::clone(&run.progress);
         let view = progress.view();
-        if wanted.failure.is_some() && view.commits > 0 && !run.mended {
+        if let Some(failure) = &wanted.failure
+            && view.commits > 0
+            && !run.mended
+        {
             run.mended = true;
-            self.forget_failure();
+            self.forget_failure(failure.id);
         }
         let (instance, task) = match view.connected {
             true => (InstanceState::Running, TaskState::Running),
@@ -503,12 +506,13 @@ impl Runner {
         self.report().tell(task, Some(&progress));
     }
 
-    /// A failure of an earlier spec is over, since this one has committed something.
-    fn forget_failure(&self) {
+    /// A failure of an earlier spec is over, since this one has committed something. A newer one may have come.
+    fn forget_failure(&self, id: Uuid) {
         let session = self.common.session.clone();
         let node = path::failure(&self.key.pipeline, &self.key.task);
         tokio::spawn(async move {
-            if let Err(error) = session.remove(&node, None).await {
+            let is_that = |failure: &Failure| failure.id == id;
+            if let Err(error) = session.remove_record(&node, is_that).await {
                 tracing::warn!(path = %node, %error, "can't remove a failure that is over");
             }
         });
