@@ -39,6 +39,7 @@ use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held, Right, take_over};
 use crate::source::{Backoff, DumpOptions, SourceError, SourceFacts, check_position, start};
+use crate::task::OwnedTask;
 use consumer::{Consumer, SINGLY, Waits};
 use pace::Pace;
 use producer::Producer;
@@ -217,7 +218,7 @@ async fn epoch(
         Arc::clone(progress),
     );
     let consumer = if singly { consumer.singly() } else { consumer };
-    let mut producer = tokio::spawn(producer.run());
+    let mut producer = OwnedTask::spawn(producer.run());
     let result = tokio::select! {
         result = consumer.run(stop.clone()) => result,
         // A DDL statement may wait for a lock for hours. It is left as a crash would leave it.
@@ -231,7 +232,7 @@ async fn epoch(
     };
     // A producer that failed closed the queue, and the consumer applied what was in it: without that, a
     // restart would never get up to an event that can't be carried.
-    let result = match result {
+    match result {
         Err(PipelineError::QueueClosed) => match (&mut producer).await {
             Ok(error) => Err(error),
             Err(join) => Err(PipelineError::Task(join)),
@@ -244,9 +245,7 @@ async fn epoch(
             }
         }
         result => result,
-    };
-    producer.abort();
-    result
+    }
 }
 
 /// Takes the sink over, looks at the source, and finds where to begin.

@@ -38,7 +38,6 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::task::AbortHandle;
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode};
 use tracing::{info, warn};
@@ -60,6 +59,7 @@ use crate::commit::SinkError;
 use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
 use crate::scan::{KeyRange, ScanTable, upserts};
+use crate::task::OwnedTask;
 
 /// Progress is told no more often: there may be thousands of tables.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -71,17 +71,11 @@ const LOST_PAUSE: Duration = Duration::from_secs(1);
 struct Running {
     id: u64,
     table: usize,
-    task: AbortHandle,
+    _task: OwnedTask<()>,
     write_ns: Arc<AtomicU64>,
     began: Instant,
     /// Rows that were copied before it began.
     rows_before: u64,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// What waits for its turn to be written, in the order in which each reader said it.
@@ -270,7 +264,7 @@ impl Copies {
             write_ns,
             began: Instant::now(),
             rows_before,
-            task: tokio::spawn(reader.run()).abort_handle(),
+            _task: OwnedTask::spawn(reader.run()),
         });
     }
 
