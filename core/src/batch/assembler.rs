@@ -71,6 +71,12 @@ struct Open {
 }
 
 impl Assembler {
+    /// Where a dump starts whose place isn't known by file and offset.
+    pub const NOWHERE: BinlogPosition = BinlogPosition {
+        file: String::new(),
+        offset: 0,
+    };
+
     /// An assembler for a dump that starts at `after`.
     pub fn new(filter: TableFilter, after: BinlogPosition) -> Self {
         Self {
@@ -90,6 +96,11 @@ impl Assembler {
     /// Forgets the open transaction, after the dump was lost in the middle of it.
     pub fn reset(&mut self) {
         self.open = None;
+    }
+
+    /// The dump goes on at another server, in whose binlog nothing has ended yet.
+    pub fn forget_position(&mut self) {
+        self.after = Self::NOWHERE;
     }
 
     /// Where the last whole transaction ended.

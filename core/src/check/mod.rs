@@ -29,7 +29,7 @@ use crate::apply::ddl::TableName;
 use crate::apply::target::TargetColumn;
 use crate::commit::preflight::{self, Offset, SinkFacts, SourceTraits};
 use crate::pipeline::default_server_id;
-use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start};
+use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, anonymous, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
 pub use login::Side;
@@ -264,6 +264,10 @@ async fn find_place(
             let finding = place::at_source(gtids, facts);
             let has_all = finding.state == FindingState::Ok;
             findings.push(finding);
+            if let (true, Some(position)) = (has_all, place::position(offset, facts)) {
+                let checked = anonymous::check_behind(conn, position).await;
+                findings.push(place::numbered(position, checked));
+            }
             has_all.then(|| gtids.clone())
         }
         None => {

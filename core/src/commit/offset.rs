@@ -279,12 +279,17 @@ impl OffsetWriter {
         if !self.names_source {
             sql.push_str(&format!(", source_uuid = '{}'", self.source_uuid));
         }
-        if let Some(position) = &advance.position {
-            sql.push_str(&format!(
+        match &advance.position {
+            Some(position) => sql.push_str(&format!(
                 ", source_file = {}, source_offset = {}",
                 quote(&position.file),
                 position.offset
-            ));
+            )),
+            // What is there is a place in the binlog of another server.
+            None if !self.names_source => {
+                sql.push_str(", source_file = NULL, source_offset = NULL");
+            }
+            None => {}
         }
         if let Some(us) = advance.commit_time_us
             && let Ok(time) = i64::try_from(us)

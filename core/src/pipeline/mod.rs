@@ -38,7 +38,9 @@ use crate::commit::offset::OffsetWriter;
 use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held, Right, take_over};
-use crate::source::{Backoff, DumpOptions, SourceError, SourceFacts, check_position, start};
+use crate::source::{
+    Backoff, DumpOptions, SourceError, SourceFacts, anonymous, check_position, start,
+};
 use crate::task::OwnedTask;
 use consumer::{Consumer, SINGLY, Waits};
 use pace::Pace;
@@ -158,6 +160,7 @@ struct Begun {
     sink_facts: ServerFacts,
     gtids: GtidSet,
     options: DumpOptions,
+    source_uuid: Uuid,
 }
 
 async fn epoch(
@@ -185,6 +188,7 @@ async fn epoch(
         endpoint: spec.source.endpoint.clone(),
         options: begun.options,
         filter: spec.source.tables.clone(),
+        server_uuid: begun.source_uuid,
         start_position: begun.held.position.clone(),
         gtids: begun.gtids.clone(),
         queue: sender,
@@ -324,6 +328,13 @@ async fn begin(
         }
     };
     check_position(&gtids, &facts)?;
+    if held.source_uuid != Some(source_uuid) {
+        // It is a place in the binlog of another server.
+        held.position = None;
+    }
+    if let Some(position) = &held.position {
+        anonymous::check_behind(&mut source, position).await?;
+    }
     let _ = source.disconnect().await;
 
     rows.read_bytes().await?;
@@ -347,6 +358,7 @@ async fn begin(
         sink_facts,
         gtids,
         options,
+        source_uuid,
         held,
     })
 }
