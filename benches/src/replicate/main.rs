@@ -24,8 +24,9 @@ mod report;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
+use towpath_benches::rig::program;
 use towpath_benches::workload::{Sizes, Workload};
 
 use applier::Applier;
@@ -56,11 +57,7 @@ struct Cli {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     ensure!(cli.rounds > 0, "--rounds must be at least 1");
-    let program = match cli.program {
-        Some(program) => program,
-        None => towpath_testing::towpath_program()
-            .context("the program is missing: cargo build --release")?,
-    };
+    let program = program(cli.program)?;
     let mut appliers = vec![Applier::Towpath(program), Applier::Replica { workers: 4 }];
     if !cli.four_workers_only {
         appliers.push(Applier::Replica { workers: 1 });
