@@ -11,11 +11,12 @@ use towpath_core::commit::session::Session;
 use towpath_core::commit::takeover::{Claim, Grant, Held, Right, take_over};
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
 use towpath_testing::{MysqlServer, gtid_executed, wait_until};
 
 use crate::commit_proxy::{CommitProxy, Strike};
-use crate::harness::{Pair, SINK, WAIT, number, rows, same, same_table, stop, until_blocked};
+use crate::harness::{
+    Pair, SINK, WAIT, endpoint, number, rows, same, same_table, stop, until_blocked,
+};
 
 /// Rows of an open transaction that takes long enough to roll back to be watched.
 const ROLLED_BACK_ROWS: u64 = 100_000;
@@ -331,14 +332,7 @@ async fn own_as(
     server: &MysqlServer,
     claim: &Claim,
 ) -> Result<(Session, Session, Held), SinkError> {
-    let endpoint = Endpoint {
-        host: "127.0.0.1".into(),
-        port: server.port(),
-        user: "app".into(),
-        password: Secret::new("app"),
-        tls: TlsMode::Disabled,
-        tls_ca: None,
-    };
+    let endpoint = endpoint(server);
     let mut rows = Session::connect(SINK, &endpoint).await?;
     let mut ddl = Session::connect(SINK, &endpoint).await?;
     let held = take_over(claim, &mut rows, &mut ddl).await?;
