@@ -648,3 +648,26 @@ async fn a_lost_answer_to_commit_is_neither_repeated_nor_forgotten() -> Result<(
     ensure!(counted == u64::from(n), "{counted} of {n}");
     stop(&process).await
 }
+
+/// Where data is committed without the offset: a COMMIT that was refused leaves the transaction open, and a BEGIN
+/// would commit it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_commit_is_rolled_back_before_it_is_tried_again() -> Result<()> {
+    let pair = Pair::start().await?;
+    let schema = ["CREATE TABLE log (n INT)"];
+    let mut pipeline = pair.pipeline("refused", &schema).await?;
+    let proxy = CommitProxy::start(pair.sink.port()).await?;
+    pipeline.sink_port = proxy.port().to_string();
+    pipeline.sink_parameters = "?ssl-mode=disabled".into();
+    pipeline.further = "delivery = \"at-least-once\"".into();
+    let (mut source, mut sink) = pair.conns().await?;
+    let process = pipeline.run()?;
+    proxy.arm(Strike::Refuse);
+    source
+        .query_drop("INSERT INTO refused.log VALUES (1), (2)")
+        .await?;
+    pipeline.caught_up(&process, &mut source, &mut sink).await?;
+    ensure!(proxy.has_struck(), "nothing was refused");
+    same(&mut source, &mut sink, "SELECT * FROM refused.log").await?;
+    stop(&process).await
+}

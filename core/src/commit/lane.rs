@@ -46,6 +46,8 @@ pub struct Lane {
     packet_bytes_max: usize,
     /// Whether a sink transaction is open with an unfinished source transaction in it.
     open: bool,
+    /// Whether the transaction that is open, or was rolled back last, holds an earlier batch.
+    goes_on: bool,
     delivery: Delivery,
 }
 
@@ -63,6 +65,7 @@ impl Lane {
             offset,
             packet_bytes_max: PACKET_BYTES_MAX.min(server_max),
             open: false,
+            goes_on: false,
             delivery,
         }
     }
@@ -229,6 +232,7 @@ impl Lane {
         advance: Option<&Advance>,
         whole: bool,
     ) -> Result<(), SinkError> {
+        self.goes_on = self.open;
         if !batch.statements.is_empty() {
             self.session.reach(Point::CommitBeforeData).await?;
             self.session
@@ -284,8 +288,9 @@ impl Lane {
         } else if !whole {
             self.session.reach(Point::CommitInside).await?;
         } else if self.open {
+            // One that was refused may have left the transaction open, and a BEGIN would commit it.
+            self.text("commit", b"COMMIT").await?;
             self.open = false;
-            self.session.execute("commit", "COMMIT").await?;
         }
         Ok(())
     }
@@ -515,7 +520,8 @@ impl Lane {
     }
 
     /// Finds by bisection which rows of a statement are missing (or, of an INSERT, there already), and
-    /// names them with their GTIDs. Looks at committed rows and at those of the open transaction.
+    /// names them with their GTIDs. Looks at committed rows and at those of the open transaction; of a DELETE behind
+    /// changes of its table in the same transaction it can't be seen which.
     async fn differing_rows(
         &mut self,
         batch: &Batch,
@@ -525,6 +531,9 @@ impl Lane {
             return Ok(span(batch, statement));
         }
         if statement.operation == Operation::Delete {
+            if self.came_before(batch, statement) {
+                return Ok(span(batch, statement));
+            }
             // The rows that it did match are deleted in the open transaction.
             self.roll_back().await?;
         }
@@ -566,6 +575,14 @@ impl Lane {
             "already there"
         };
         Ok(format!(": {what}: {}", named.join(", ")))
+    }
+
+    /// Whether the sink's transaction may hold earlier changes of a statement's table, which a rollback takes back
+    /// with it.
+    fn came_before(&self, batch: &Batch, statement: &Statement) -> bool {
+        let earlier = batch.statements.iter();
+        let mut earlier = earlier.take_while(|other| !std::ptr::eq(*other, statement));
+        self.goes_on || earlier.any(|other| other.plan.quoted == statement.plan.quoted)
     }
 
     async fn count_present(
