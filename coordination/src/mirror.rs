@@ -40,6 +40,45 @@ pub struct MirroredNode {
 pub struct Nodes(BTreeMap<NodePath, MirroredNode>);
 
 impl Nodes {
+    /// Reads a node and what is below it, but for the children that `wanted` says no to.
+    ///
+    /// # Errors
+    /// The directory doesn't answer, or refuses.
+    pub async fn read(
+        session: &Session,
+        top: NodePath,
+        wanted: impl Fn(&NodePath) -> bool,
+    ) -> Result<Self, CoordinationError> {
+        let mut found = BTreeMap::new();
+        let mut waiting = VecDeque::from([top]);
+        let mut reads = JoinSet::new();
+        loop {
+            while reads.len() < READS_MAX
+                && let Some(path) = waiting.pop_front()
+            {
+                let session = session.clone();
+                reads.spawn(async move {
+                    let node = session.node(&path).await?;
+                    let children = match &node {
+                        Some((_, stat)) if stat.children > 0 => session.children(&path).await?,
+                        _ => Vec::new(),
+                    };
+                    Ok::<_, CoordinationError>((path, node, children))
+                });
+            }
+            let Some(read) = reads.join_next().await else {
+                return Ok(Self(found));
+            };
+            let (path, node, children) = read.map_err(|_| cut_short())??;
+            let below = children.iter().filter_map(|child| path.listed(child));
+            waiting.extend(below.filter(&wanted));
+            if let Some((data, stat)) = node {
+                let data = data.into();
+                found.insert(path, MirroredNode { data, stat });
+            }
+        }
+    }
+
     /// A node.
     pub fn get(&self, path: &NodePath) -> Option<&MirroredNode> {
         self.0.get(path)
@@ -269,35 +308,8 @@ impl Follower {
 
     /// Reads the whole subtree. The watch stands already, so what changes meanwhile is told after.
     async fn read_all(&self) -> Result<(), CoordinationError> {
-        let mut found = BTreeMap::new();
-        let mut waiting = VecDeque::from([self.top.clone()]);
-        let mut reads = JoinSet::new();
-        loop {
-            while reads.len() < READS_MAX
-                && let Some(path) = waiting.pop_front()
-            {
-                let session = self.session.clone();
-                reads.spawn(async move {
-                    let node = session.node(&path).await?;
-                    let children = match &node {
-                        Some((_, stat)) if stat.children > 0 => session.children(&path).await?,
-                        _ => Vec::new(),
-                    };
-                    Ok::<_, CoordinationError>((path, node, children))
-                });
-            }
-            let Some(read) = reads.join_next().await else {
-                break;
-            };
-            let (path, node, children) = read.map_err(|_| cut_short())??;
-            let below = children.iter().filter_map(|child| path.listed(child));
-            waiting.extend(below.filter(|path| (self.wants)(path)));
-            if let Some((data, stat)) = node {
-                let data = data.into();
-                found.insert(path, MirroredNode { data, stat });
-            }
-        }
-        *self.shared.nodes() = Nodes(found);
+        let found = Nodes::read(&self.session, self.top.clone(), self.wants).await?;
+        *self.shared.nodes() = found;
         self.publish.send_modify(|changes| *changes += 1);
         Ok(())
     }

@@ -8,13 +8,14 @@
 use std::time::{Duration, Instant};
 
 use towpath_protocol::epoch::{Epoch, Generation};
-use towpath_protocol::gtid::{GtidOrigin, GtidSet};
+use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::position::BinlogPosition;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::copies::{self, TableCopy};
 use super::ddl::DdlIntent;
+use super::intervene::gtids_of;
 use super::lock::{Lane, lock_name};
 use super::session::{Session, quote};
 use super::{SinkError, schema};
@@ -417,16 +418,7 @@ async fn read_held(
         .as_deref()
         .map(|text| parse_uuid(claim, "towpath.offset.source_uuid", text))
         .transpose()?;
-    let mut gtids = GtidSet::new();
-    for (uuid, tag, intervals) in origins {
-        let origin = GtidOrigin {
-            uuid: parse_uuid(claim, "towpath.offset_gtid.source_uuid", &uuid)?,
-            tag,
-        };
-        let part = GtidSet::from_intervals_text(&origin, &intervals)
-            .map_err(|error| unreadable(claim, "towpath.offset_gtid.intervals", error))?;
-        gtids.add_set(&part);
-    }
+    let gtids = gtids_of(&origins).map_err(|why| unreadable(claim, "towpath.offset_gtid", why))?;
     let ddl_intent = ddl_intent
         .as_deref()
         .map(DdlIntent::from_json)
