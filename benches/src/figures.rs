@@ -15,7 +15,8 @@ pub fn span(values: impl Iterator<Item = f64> + Clone) -> String {
     format!("{lowest:.2}-{:.2}", values.fold(0.0, f64::max))
 }
 
-/// Cells of a table: p50, p95, p99 and the maximum of `sorted`, milliseconds, and how many there are.
+/// Cells of a table: p50, p95, p99 and the maximum of `sorted`, milliseconds, and how many there
+/// are.
 pub fn percentiles(sorted: &[Duration]) -> String {
     let at = |share: f64| {
         let index = (sorted.len() as f64 * share) as usize;

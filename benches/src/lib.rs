@@ -1,4 +1,5 @@
-//! What several benchmarks need: the same servers and workloads, what a process costs, and how figures are told.
+//! What several benchmarks need: the same servers and workloads, what a process costs, and how
+//! figures are told.
 
 pub mod figures;
 pub mod process;

@@ -1,5 +1,5 @@
-//! Where the data path is measured: durable servers, and `towpath run` on a pipeline in which nothing is
-//! tuned.
+//! Where the data path is measured: durable servers, and `towpath run` on a pipeline in which
+//! nothing is tuned.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,8 @@ pub struct Standalone {
 }
 
 impl Standalone {
-    /// Starts it on a pipeline as anyone would write it, from `source` to `target`. `source_keys` are further
-    /// lines of `[source]`.
+    /// Starts it on a pipeline as anyone would write it, from `source` to `target`. `source_keys`
+    /// are further lines of `[source]`.
     ///
     /// # Errors
     /// A file can't be written, or the program not be started.
@@ -131,7 +131,8 @@ impl Meter {
         })
     }
 
-    /// The run has taken `wall`, which is over; `own` is the CPU time of what belongs to it beside the servers.
+    /// The run has taken `wall`, which is over; `own` is the CPU time of what belongs to it beside
+    /// the servers.
     ///
     /// # Errors
     /// A server isn't running.

@@ -1,9 +1,9 @@
 //! A subtree, kept in memory as it is in the directory.
 //!
-//! One recursive watch tells which nodes changed, and these are read again, several at a time; after a gap in the
-//! watch the whole subtree is. So what is here is never older than what the directory told of
-//! last, and each node by itself is as it once was; two nodes together may be of different
-//! moments.
+//! One recursive watch tells which nodes changed, and these are read again, several at a time;
+//! after a gap in the watch the whole subtree is. So what is here is never older than what the
+//! directory told of last, and each node by itself is as it once was; two nodes together may be of
+//! different moments.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,7 +95,8 @@ impl Nodes {
 
     /// The names of a node's children, sorted.
     pub fn children<'a>(&'a self, path: &'a NodePath) -> impl Iterator<Item = &'a str> + 'a {
-        // What is below a node follows it, with others between whose step goes on: "a", "a-b", "a/c".
+        // What is below a node follows it, with others between whose step goes on: "a", "a-b",
+        // "a/c".
         self.0
             .range(path..)
             .take_while(move |(node, _)| node.as_str().starts_with(path.as_str()))
@@ -150,8 +151,8 @@ impl Mirror {
         Self::follow_only(session, top, |_| true).await
     }
 
-    /// Likewise, but for nodes that `wants` doesn't: these, with all below them, are neither read nor
-    /// told of.
+    /// Likewise, but for nodes that `wants` doesn't: these, with all below them, are neither read
+    /// nor told of.
     ///
     /// # Errors
     /// [`CoordinationError`], of the first reading.

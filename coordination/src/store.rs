@@ -225,8 +225,8 @@ impl Session {
         self.remove_in(incarnation, path, version).await
     }
 
-    /// Removes a node if it holds a record that `is_meant`, as it is read now; nothing happens if there is
-    /// none, or another one.
+    /// Removes a node if it holds a record that `is_meant`, as it is read now; nothing happens if
+    /// there is none, or another one.
     ///
     /// # Errors
     /// [`CoordinationError::Changed`] if it becomes another one meanwhile.

@@ -24,7 +24,8 @@ pub(crate) enum Copier {
     Towpath(PathBuf),
     /// `mysqldump --single-transaction | mysql`. By default the dump turns the target's binlog off.
     Dump {
-        /// With `--set-gtid-purged=OFF`, by which the target writes its binlog as it does for Towpath.
+        /// With `--set-gtid-purged=OFF`, by which the target writes its binlog as it does for
+        /// Towpath.
         binlog: bool,
     },
 }
@@ -133,7 +134,8 @@ impl Copy {
 
 /// The pipe that everyone knows.
 async fn dump(source: &MysqlServer, target: &MysqlServer, binlog: bool) -> Result<()> {
-    // What a restore of a whole database would set aside, too: the dump brings the source's numbers.
+    // What a restore of a whole database would set aside, too: the dump brings the source's
+    // numbers.
     let mut conn = target.conn().await?;
     conn.query_drop("RESET BINARY LOGS AND GTIDS").await?;
     drop(conn);

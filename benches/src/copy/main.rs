@@ -1,14 +1,14 @@
-//! The first copy of a database, Towpath against `mysqldump --single-transaction | mysql`, in one run; and what it
-//! costs whoever writes to the source meanwhile.
+//! The first copy of a database, Towpath against `mysqldump --single-transaction | mysql`, in one
+//! run; and what it costs whoever writes to the source meanwhile.
 //!
-//! A source is filled once: the four tables of W1, the one of W2 and a part of W3. Each run begins with an empty,
-//! durable target (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`, with a binlog) and ends when its program has
-//! ended: the pipe, or `towpath run` with `snapshot = "only"` and a pipeline file in which nothing is tuned. CPU seconds
-//! are those of all processes. After each run all rows are compared, and the inner types of JSON documents, which
-//! mysqldump loses.
+//! A source is filled once: the four tables of W1, the one of W2 and a part of W3. Each run begins
+//! with an empty, durable target (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`, with a
+//! binlog) and ends when its program has ended: the pipe, or `towpath run` with `snapshot = "only"`
+//! and a pipeline file in which nothing is tuned. CPU seconds are those of all processes. After
+//! each run all rows are compared, and the inner types of JSON documents, which mysqldump loses.
 //!
-//! Then one client writes to the source, a row each few milliseconds, for a while by itself and for as long while
-//! Towpath copies, in turn: the time until its COMMIT is answered.
+//! Then one client writes to the source, a row each few milliseconds, for a while by itself and for
+//! as long while Towpath copies, in turn: the time until its COMMIT is answered.
 //!
 //! ```text
 //! cargo build --release
@@ -37,7 +37,8 @@ struct Cli {
     /// How often each copies; medians are printed.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long a client writes beside a copy, and without one, in each of two rounds; 0 for not at all.
+    /// How long a client writes beside a copy, and without one, in each of two rounds; 0 for not at
+    /// all.
     #[arg(long, default_value_t = 20)]
     write_seconds: u64,
     /// The program `towpath`; the default is the one beside this.

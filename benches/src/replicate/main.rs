@@ -1,12 +1,12 @@
 //! Catch-up and latency, Towpath against MySQL's own replica, in one run.
 //!
-//! For each workload a source is prepared and its data directory copied; then the workload is written
-//! at the source. Each run begins with a fresh server on that copy and ends when the server has all of
-//! the source's transactions: `START REPLICA` to `WAIT_FOR_EXECUTED_GTID_SET` for MySQL's own replica,
-//! the start of the process to the offset row for Towpath. Source and target are durable
-//! (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`) and have their binlog on. CPU seconds are those
-//! of all processes from that start to that end. After each run all rows are compared with the source's,
-//! and the inner types of JSON documents.
+//! For each workload a source is prepared and its data directory copied; then the workload is
+//! written at the source. Each run begins with a fresh server on that copy and ends when the server
+//! has all of the source's transactions: `START REPLICA` to `WAIT_FOR_EXECUTED_GTID_SET` for
+//! MySQL's own replica, the start of the process to the offset row for Towpath. Source and target
+//! are durable (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`) and have their binlog on. CPU
+//! seconds are those of all processes from that start to that end. After each run all rows are
+//! compared with the source's, and the inner types of JSON documents.
 //!
 //! Latency: a hundred transactions a second at the source, one row each, and a reader at the target
 //! that looks for them as fast as it can. What is told is the time from the answer to the source's

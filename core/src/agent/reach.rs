@@ -20,9 +20,9 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// A login has this long for it.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A sink that has not answered for this long counts as cut off, and a run that has lost
-/// a server for so long. A standby that has lost the same server says so sooner, whether its connection
-/// broke (it asks every second) or fell silent (it waits two seconds for an answer; the dump's
-/// silence lasts three): what is down for all moves nothing.
+/// a server for so long. A standby that has lost the same server says so sooner, whether its
+/// connection broke (it asks every second) or fell silent (it waits two seconds for an answer; the
+/// dump's silence lasts three): what is down for all moves nothing.
 const SILENT_AFTER: Duration = Duration::from_millis(3500);
 const LOST_AFTER: Duration = Duration::from_millis(1500);
 

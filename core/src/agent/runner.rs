@@ -491,7 +491,8 @@ impl Runner {
         self.report().tell(task, Some(&progress));
     }
 
-    /// A failure of an earlier spec is over, since this one has committed something. A newer one may have come.
+    /// A failure of an earlier spec is over, since this one has committed something. A newer one
+    /// may have come.
     fn forget_failure(&self, id: Uuid) {
         let session = self.common.session.clone();
         let node = path::failure(&self.key.pipeline, &self.key.task);

@@ -1,4 +1,5 @@
-//! What a Core's tasks are doing, for whoever asks this process: a cheap snapshot, taken when asked.
+//! What a Core's tasks are doing, for whoever asks this process: a cheap snapshot, taken when
+//! asked.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,9 +1,10 @@
-//! Names for the columns of a table map that has none (`binlog_row_metadata=MINIMAL`), and defaults of
-//! columns that an image leaves out.
+//! Names for the columns of a table map that has none (`binlog_row_metadata=MINIMAL`), and defaults
+//! of columns that an image leaves out.
 //!
-//! Names are taken by position, and only where three descriptions agree: the table map, the source's
-//! present table, and the sink's table. The last one is at the row's place in history, since DDL is
-//! carried in order: a column that was dropped, added, renamed or moved behind the row differs there.
+//! Names are taken by position, and only where three descriptions agree: the table map, the
+//! source's present table, and the sink's table. The last one is at the row's place in history,
+//! since DDL is carried in order: a column that was dropped, added, renamed or moved behind the row
+//! differs there.
 
 use mysql_common::collations::{Collation, CollationId};
 
@@ -142,8 +143,8 @@ pub struct DifferingDefault {
     pub sink: String,
 }
 
-/// The columns of a table map whose default the source's present table doesn't share with the sink's.
-/// Columns that only the sink has are its own affair.
+/// The columns of a table map whose default the source's present table doesn't share with the
+/// sink's. Columns that only the sink has are its own affair.
 pub fn differing_defaults(
     map: &TableMap,
     source: Option<&TargetTable>,

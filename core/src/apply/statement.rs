@@ -1,8 +1,8 @@
 //! Statements that apply rows, each with the number of rows that it must match.
 //!
-//! DELETE by a list of keys, UPDATE joined with a list of values, INSERT of many rows. The order within a
-//! table is DELETE, UPDATE, INSERT. No REPLACE and no ON DUPLICATE KEY UPDATE: with another unique key
-//! they silently change or delete a different row.
+//! DELETE by a list of keys, UPDATE joined with a list of values, INSERT of many rows. The order
+//! within a table is DELETE, UPDATE, INSERT. No REPLACE and no ON DUPLICATE KEY UPDATE: with
+//! another unique key they silently change or delete a different row.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ const KEYS_MAX: usize = 1000;
 /// max_allowed_packet; one row alone may exceed it.
 const STATEMENT_BYTES_MAX: usize = 512 * 1024;
 
-/// A row of more bytes goes alone where it would exceed that bound behind others: the sink may take it, but
-/// not with them.
+/// A row of more bytes goes alone where it would exceed that bound behind others: the sink may take
+/// it, but not with them.
 const ROW_BYTES_APPENDED_MAX: usize = STATEMENT_BYTES_MAX / 8;
 
 /// What a statement does.
@@ -276,8 +276,9 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The values come first and the key's index is named, so that the table is looked up by it, whatever
-    /// the optimizer thinks of a list whose size it doesn't know and of a table whose statistics are old.
+    /// The values come first and the key's index is named, so that the table is looked up by it,
+    /// whatever the optimizer thinks of a list whose size it doesn't know and of a table whose
+    /// statistics are old.
     fn join_condition(&self, values: usize) -> String {
         let key = self.plan.key();
         let mut text = String::from(") AS v(");
@@ -347,7 +348,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// UPDATE or DELETE of one row, found by its key or, without one, by all the columns that were logged.
+    /// UPDATE or DELETE of one row, found by its key or, without one, by all the columns that were
+    /// logged.
     fn one_row(
         &self,
         before: Image,
@@ -385,8 +387,8 @@ impl<'a> Builder<'a> {
             statement.key(self.plan, &cells, transaction)?;
             statement.sql.push(b')');
         } else {
-            // Equal rows there may be several. Where only some columns were logged, these identify the
-            // row: two of them are a difference between source and sink, and must be counted.
+            // Equal rows there may be several. Where only some columns were logged, these identify
+            // the row: two of them are a difference between source and sink, and must be counted.
             let whole = self.plan.columns.iter().all(logged);
             let computed = self.plan.computed.iter().filter(|_| !whole);
             let columns = self.plan.columns.iter().chain(computed);
@@ -407,7 +409,8 @@ impl<'a> Builder<'a> {
         statement.end(out)
     }
 
-    /// Each column that was logged, and those that the sink would otherwise stamp with the present time.
+    /// Each column that was logged, and those that the sink would otherwise stamp with the present
+    /// time.
     fn write_assignments(
         &self,
         sql: &mut Vec<u8>,
@@ -443,8 +446,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A condition that only the very same value meets. The server's own comparison takes values for
-    /// equal that aren't: texts that a collation equates, -0.0 and 0.0, JSON's 1 and 1.0.
+    /// A condition that only the very same value meets. The server's own comparison takes values
+    /// for equal that aren't: texts that a collation equates, -0.0 and 0.0, JSON's 1 and 1.0.
     fn write_same(
         &self,
         sql: &mut Vec<u8>,
@@ -545,9 +548,9 @@ impl Statement {
         self.sql.len()
     }
 
-    /// Parts with the rows before the one that begins at `row_at`, if that one is large and has exceeded the
-    /// bound behind them: they are answered as a statement of their own, without its tail, and the large
-    /// one stays, behind `head`, in the memory that it was written into.
+    /// Parts with the rows before the one that begins at `row_at`, if that one is large and has
+    /// exceeded the bound behind them: they are answered as a statement of their own, without its
+    /// tail, and the large one stays, behind `head`, in the memory that it was written into.
     fn part_with(&mut self, row_at: usize, head: &[u8]) -> Option<Statement> {
         let is_large = self.sql.len() > STATEMENT_BYTES_MAX
             && self.sql.len() - row_at > ROW_BYTES_APPENDED_MAX;

@@ -590,7 +590,8 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
     );
 }
 
-/// The body of an update of a part of a row: the before image's columns and cells, and the after image's.
+/// The body of an update of a part of a row: the before image's columns and cells, and the after
+/// image's.
 fn part_body(before: (u8, &[i32]), after: (u8, &[i32])) -> Vec<u8> {
     let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);
     body.pop();

@@ -1,12 +1,13 @@
-//! From single events to chunks of transactions. Pure: events in, at most one message out per event.
+//! From single events to chunks of transactions. Pure: events in, at most one message out per
+//! event.
 //!
 //! Invariants: chunks come in the binlog's order; the parts of a transaction are contiguous; a
 //! transaction that was begun ends with exactly one chunk whose `last` is true, or never does
 //! ([`Assembler::gtid`] tells, so that a reader that lost its source can give up cleanly).
 //!
-//! An XA transaction none of whose tables are taken is no chunk when it is prepared, but counts as done
-//! with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two sends the
-//! prepared half again, so that nobody has to remember it.
+//! An XA transaction none of whose tables are taken is no chunk when it is prepared, but counts as
+//! done with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two
+//! sends the prepared half again, so that nobody has to remember it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,18 +25,20 @@ use crate::decode::{
 /// that producer and consumer hold a part at a time and not the whole.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
-/// From here on, room for a whole part is made: growing step by step copies, and leaves holes in memory.
+/// From here on, room for a whole part is made: growing step by step copies, and leaves holes in
+/// memory.
 const PART_BEGUN: usize = CHUNK_BYTES_MAX / 4;
 
-/// A larger event is not copied but goes into a part of its own, in the memory that it was read into.
+/// A larger event is not copied but goes into a part of its own, in the memory that it was read
+/// into.
 const EVENT_COPIED_MAX: usize = 8 * 1024 * 1024;
 
 /// Events with this header flag may be skipped by readers that don't know them
 /// (`LOG_EVENT_IGNORABLE_F` in MySQL's `binlog_event.h`).
 const IGNORABLE: u16 = 0x80;
 
-/// XA transactions that are prepared and not ended, at most: each is kept in memory, and MySQL itself
-/// is in trouble long before.
+/// XA transactions that are prepared and not ended, at most: each is kept in memory, and MySQL
+/// itself is in trouble long before.
 const PREPARED_MAX: usize = 100_000;
 
 /// A statement in an error message is cut to this many characters.
@@ -108,8 +111,8 @@ impl Assembler {
         &self.after
     }
 
-    /// Takes the next event of the dump, in order and without checksum; `file` and `offset` are where
-    /// it ends.
+    /// Takes the next event of the dump, in order and without checksum; `file` and `offset` are
+    /// where it ends.
     ///
     /// # Errors
     /// What cannot be carried, see [`BatchError`].
@@ -558,8 +561,8 @@ enum Xa {
     Rollback,
 }
 
-/// Reads an XA statement as the server logs it: the verb, and the transaction's id as text. The id of
-/// XA END doesn't matter.
+/// Reads an XA statement as the server logs it: the verb, and the transaction's id as text. The id
+/// of XA END doesn't matter.
 fn xa(sql: &[u8]) -> Option<(Xa, &[u8])> {
     let (xa, rest) = sql.split_at_checked(b"XA ".len())?;
     if !xa.eq_ignore_ascii_case(b"XA ") {
@@ -581,8 +584,9 @@ fn xa(sql: &[u8]) -> Option<(Xa, &[u8])> {
     Some((verb, xid))
 }
 
-/// An `EXECUTE_LOAD_QUERY` event's body as that of a query event: without the fields of its own between
-/// the fixed ones and the status variables (`Execute_load_query_event` in `statement_events.h`).
+/// An `EXECUTE_LOAD_QUERY` event's body as that of a query event: without the fields of its own
+/// between the fixed ones and the status variables (`Execute_load_query_event` in
+/// `statement_events.h`).
 fn load_query(body: &[u8]) -> Vec<u8> {
     const FIXED_BYTES: usize = 13;
     const OWN_BYTES: usize = 13;

@@ -1,4 +1,5 @@
-//! The offset rows: how a commit moves them, and the guard that makes it the owner's commit or none.
+//! The offset rows: how a commit moves them, and the guard that makes it the owner's commit or
+//! none.
 
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::{Gtid, GtidSet};
@@ -15,8 +16,9 @@ use crate::failpoint::Point;
 /// MySQL's error for a [`guard`]: ER_DATA_OUT_OF_RANGE.
 const GUARD_ERROR: u16 = 1690;
 
-/// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica that
-/// commits out of order has as many as it has workers), so this many mean that something is wrong.
+/// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica
+/// that commits out of order has as many as it has workers), so this many mean that something is
+/// wrong.
 pub(super) const INTERVALS_MAX: usize = 10_000;
 
 /// How far one commit moves the offset.
@@ -63,8 +65,8 @@ impl Advance {
     }
 }
 
-/// Moves the offset of one pipeline and sink, within one epoch. Whoever has it may commit; with several
-/// lanes it is handed from one to the next in the source's order.
+/// Moves the offset of one pipeline and sink, within one epoch. Whoever has it may commit; with
+/// several lanes it is handed from one to the next in the source's order.
 pub struct OffsetWriter {
     sink: String,
     key: String,
@@ -87,17 +89,19 @@ pub struct Step {
     gtids: GtidSet,
 }
 
-/// A statement that fails with error 1690 unless the one before it matched exactly `rows` rows: `EXP(1000)` is
-/// out of range, and is computed only then. (A subquery of two rows does the same at five times the cost.)
+/// A statement that fails with error 1690 unless the one before it matched exactly `rows` rows:
+/// `EXP(1000)` is out of range, and is computed only then. (A subquery of two rows does the same at
+/// five times the cost.)
 ///
-/// Another number of rows is no error for an UPDATE, and a COMMIT behind it in the same packet would still
-/// run; the server stops a packet at the first error, so with this in between it does not.
+/// Another number of rows is no error for an UPDATE, and a COMMIT behind it in the same packet
+/// would still run; the server stops a packet at the first error, so with this in between it does
+/// not.
 pub fn guard(rows: usize) -> String {
     format!("SELECT {}", guarded(rows, "1"))
 }
 
-/// An expression with the value of another one, which fails as a [`guard`] does. So the statement that comes
-/// next anyway is the guard.
+/// An expression with the value of another one, which fails as a [`guard`] does. So the statement
+/// that comes next anyway is the guard.
 fn guarded(rows: usize, value: &str) -> String {
     format!("IF(ROW_COUNT() = {rows}, {value}, EXP(1000))")
 }
@@ -128,8 +132,8 @@ impl OffsetWriter {
         self.commit_seq
     }
 
-    /// Writes the position where replication starts, before the first change, and the tables that are to be
-    /// copied.
+    /// Writes the position where replication starts, before the first change, and the tables that
+    /// are to be copied.
     ///
     /// # Errors
     /// As [`OffsetWriter::commit`].
@@ -211,8 +215,8 @@ impl OffsetWriter {
         Ok(is_ours == Some(true))
     }
 
-    /// Whether somebody else has moved the row, by now or by the end of a transaction that holds it. `false` where
-    /// that can't be found out. Outside of a transaction only.
+    /// Whether somebody else has moved the row, by now or by the end of a transaction that holds
+    /// it. `false` where that can't be found out. Outside of a transaction only.
     pub(super) async fn has_moved(&self, session: &mut Session) -> bool {
         let sql = format!(
             "SELECT generation = {} AND epoch = {} AND commit_seq = {} FROM towpath.`offset` \
@@ -223,8 +227,8 @@ impl OffsetWriter {
         matches!(is_ours, Ok(Some(false)))
     }
 
-    /// What is sent to move the offset and commit, and to fail if the statement before it in the packet has
-    /// matched another number of rows than `matched_before`.
+    /// What is sent to move the offset and commit, and to fail if the statement before it in the
+    /// packet has matched another number of rows than `matched_before`.
     ///
     /// # Errors
     /// [`SinkError::TooManyIntervals`].
@@ -257,8 +261,9 @@ impl OffsetWriter {
         self.gtids = step.gtids;
     }
 
-    /// The packet of a commit, and how many statements it holds. The guard of the offset's row travels in the
-    /// statement behind it: ROW_COUNT() is that of the statement before, and each statement saved is latency.
+    /// The packet of a commit, and how many statements it holds. The guard of the offset's row
+    /// travels in the statement behind it: ROW_COUNT() is that of the statement before, and each
+    /// statement saved is latency.
     fn commit_sql(
         &self,
         advance: &Advance,

@@ -1,10 +1,10 @@
 //! Wires the stages of one pipeline: source -> decode -> batch -> queue -> apply -> commit.
 //!
-//! A pipeline lives in epochs. Each begins with a takeover of the sink, which says where to go on, and
-//! ends with a stop or with an error. What passes by itself (a lost connection, a restarted server) is
-//! followed by the next epoch after a pause; everything else ends the pipeline with what to do. Nothing
-//! is carried from one epoch to the next but the epoch's number: the place is in the sink. The right to
-//! begin an epoch comes from an [`Authority`].
+//! A pipeline lives in epochs. Each begins with a takeover of the sink, which says where to go on,
+//! and ends with a stop or with an error. What passes by itself (a lost connection, a restarted
+//! server) is followed by the next epoch after a pause; everything else ends the pipeline with what
+//! to do. Nothing is carried from one epoch to the next but the epoch's number: the place is in the
+//! sink. The right to begin an epoch comes from an [`Authority`].
 
 pub mod authority;
 pub mod pace;
@@ -51,8 +51,8 @@ use snapshot::Copies;
 /// second that the program promises.
 const STOP_MAX: Duration = Duration::from_millis(850);
 
-/// The rest of a transaction that could not be applied is read for at most this long, to see whether it
-/// is damaged.
+/// The rest of a transaction that could not be applied is read for at most this long, to see
+/// whether it is damaged.
 const VERIFY_MAX: Duration = Duration::from_secs(60);
 
 /// A stop that somebody else asks for; `true` once it is asked for.
@@ -111,7 +111,8 @@ pub async fn run(
         };
         let made = controls.progress.view().commits - commits;
         if error.is_of_a_change() && (singly != Some(commits) || made > SINGLY) {
-            // What came before it in its batch was rolled back with it. It is found again behind them.
+            // What came before it in its batch was rolled back with it. It is found again behind
+            // them.
             info!(
                 pipeline = claim.pipeline, sink = claim.sink, code = %error.code(), %error,
                 "a change can't be applied; once more by single transactions, so that all before it is kept"
@@ -234,8 +235,8 @@ async fn epoch(
             Ok(())
         }
     };
-    // A producer that failed closed the queue, and the consumer applied what was in it: without that, a
-    // restart would never get up to an event that can't be carried.
+    // A producer that failed closed the queue, and the consumer applied what was in it: without
+    // that, a restart would never get up to an event that can't be carried.
     match result {
         Err(PipelineError::QueueClosed) => match (&mut producer).await {
             Ok(error) => Err(error),
@@ -453,8 +454,8 @@ fn short_set(set: &GtidSet) -> String {
     text
 }
 
-/// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so that a
-/// new dump ends one that was left behind.
+/// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so
+/// that a new dump ends one that was left behind.
 pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
     let uuid = Uuid::new_v5(
         &Uuid::NAMESPACE_OID,

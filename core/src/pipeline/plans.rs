@@ -1,5 +1,5 @@
-//! Table plans by table id: a table map is matched with the sink's table once, and again only when it
-//! changes.
+//! Table plans by table id: a table map is matched with the sink's table once, and again only when
+//! it changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub(super) struct Plans {
     by_name: HashMap<(String, String), Arc<TablePlan>>,
 }
 
-/// Definitions at the source, for what the binlog leaves out. A connection is made when the first one is
-/// asked for.
+/// Definitions at the source, for what the binlog leaves out. A connection is made when the first
+/// one is asked for.
 struct SourceTables {
     endpoint: Endpoint,
     conn: Option<Conn>,
@@ -83,7 +83,8 @@ impl Plans {
         }
     }
 
-    /// An INSERT that was logged in part left columns to their defaults: the sink's must be the source's.
+    /// An INSERT that was logged in part left columns to their defaults: the sink's must be the
+    /// source's.
     pub(super) async fn check_defaults(
         &mut self,
         rows: &RowsEvent<'_>,
@@ -118,8 +119,8 @@ impl Plans {
         }
     }
 
-    /// Takes a table map event; from now on its table id stands for its plan. Answers whether this plan
-    /// may replace another one of the same table.
+    /// Takes a table map event; from now on its table id stands for its plan. Answers whether this
+    /// plan may replace another one of the same table.
     pub(super) async fn table_map(
         &mut self,
         body: &[u8],

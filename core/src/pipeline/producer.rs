@@ -1,5 +1,5 @@
-//! The producer: reads the source, assembles chunks and queues them. It reconnects by itself as long as
-//! what was queued ends with a whole transaction.
+//! The producer: reads the source, assembles chunks and queues them. It reconnects by itself as
+//! long as what was queued ends with a whole transaction.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,8 @@ pub(super) struct Producer {
     /// Bytes that may be read.
     pub(super) pace: Pace,
     pub(super) progress: Arc<Progress>,
-    /// What was queued last belongs to a transaction that may be damaged: its checksum has not come yet.
+    /// What was queued last belongs to a transaction that may be damaged: its checksum has not come
+    /// yet.
     pub(super) unverified: Arc<AtomicBool>,
     /// The transaction of which parts were queued, but not its end.
     pub(super) inside: Option<Gtid>,

@@ -1,13 +1,13 @@
 //! Transactions without a GTID behind a place, which a dump by GTID passes over without a word.
 //!
-//! They are written while `gtid_mode` isn't ON. Once it is again, a source that is asked by GTID begins
-//! with the last file before which nothing is missing by GTID: whole files of anonymous transactions
-//! lie before that one and are never read. So the binlog is looked at from the file and offset where
-//! the last transaction ended, up to the first transaction: a dump reads on from there by itself, and
-//! the source refuses it if an anonymous one is among what it reads.
+//! They are written while `gtid_mode` isn't ON. Once it is again, a source that is asked by GTID
+//! begins with the last file before which nothing is missing by GTID: whole files of anonymous
+//! transactions lie before that one and are never read. So the binlog is looked at from the file
+//! and offset where the last transaction ended, up to the first transaction: a dump reads on from
+//! there by itself, and the source refuses it if an anonymous one is among what it reads.
 //!
-//! What can't be seen: files that are purged, and positions of another server, which the caller must
-//! not ask about.
+//! What can't be seen: files that are purged, and positions of another server, which the caller
+//! must not ask about.
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Row};
@@ -16,8 +16,8 @@ use towpath_protocol::position::{BinlogPosition, FIRST_EVENT_OFFSET};
 use super::error::SourceError;
 use super::preflight::sql;
 
-/// Events that are asked for in each file: more than stand before the first transaction or, where there
-/// is none, before the end.
+/// Events that are asked for in each file: more than stand before the first transaction or, where
+/// there is none, before the end.
 const EVENTS_MAX: u32 = 8;
 
 /// Files that are looked at: each restart of the server and each change of `gtid_mode` begins one.
@@ -35,8 +35,8 @@ enum First {
     Unknown,
 }
 
-/// Whether the first transaction behind `position`, where one ended on this very server, has a GTID; also
-/// where there is none, and where that can't be seen.
+/// Whether the first transaction behind `position`, where one ended on this very server, has a
+/// GTID; also where there is none, and where that can't be seen.
 ///
 /// # Errors
 /// [`SourceError::Anonymous`], and those of the connection.
@@ -61,7 +61,8 @@ pub async fn check_behind(conn: &mut Conn, position: &BinlogPosition) -> Result<
 }
 
 async fn first(conn: &mut Conn, file: &str, from: u64) -> Result<First, SourceError> {
-    // ER_ERROR_WHEN_EXECUTING_COMMAND, of a file or an offset that isn't there; ER_SPECIFIC_ACCESS_DENIED_ERROR.
+    // ER_ERROR_WHEN_EXECUTING_COMMAND, of a file or an offset that isn't there;
+    // ER_SPECIFIC_ACCESS_DENIED_ERROR.
     const UNKNOWN: [u16; 2] = [1220, 1227];
     let name = file.replace('\\', "\\\\").replace('\'', "''");
     let show = format!("SHOW BINLOG EVENTS IN '{name}' FROM {from} LIMIT {EVENTS_MAX}");
@@ -78,7 +79,8 @@ async fn first(conn: &mut Conn, file: &str, from: u64) -> Result<First, SourceEr
     Ok(first_of(events))
 }
 
-/// By the names that SHOW BINLOG EVENTS has for event types (`Log_event_type_helper` in `log_event.cc`).
+/// By the names that SHOW BINLOG EVENTS has for event types (`Log_event_type_helper` in
+/// `log_event.cc`).
 fn first_of(events: impl Iterator<Item = (String, u64)>) -> First {
     for (kind, offset) in events {
         match kind.as_str() {

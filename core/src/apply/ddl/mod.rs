@@ -4,9 +4,9 @@
 //! statement -> tokens -> read: Change -> decide, by filter and rules: Carry | Pass | Refuse
 //! ```
 //!
-//! Invariants: what isn't understood is never carried; a statement that names tables beside those that
-//! the filter takes is carried only as far as that is plainly right, and refused otherwise; temporary
-//! tables, triggers, routines, events and accounts are never carried.
+//! Invariants: what isn't understood is never carried; a statement that names tables beside those
+//! that the filter takes is carried only as far as that is plainly right, and refused otherwise;
+//! temporary tables, triggers, routines, events and accounts are never carried.
 
 mod tokens;
 mod read;

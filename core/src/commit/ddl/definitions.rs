@@ -66,7 +66,8 @@ impl Definitions {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether these would be the same after a statement that leaves such a trace, and the rows not.
+    /// Whether these would be the same after a statement that leaves such a trace, and the rows
+    /// not.
     pub fn hide(&self, trace: &Trace) -> bool {
         match trace {
             Trace::Definitions => false,
@@ -111,8 +112,8 @@ fn without_auto_increment(definition: &str) -> String {
     out
 }
 
-/// Takes a table's own name out of its definition, where the server writes it and RENAME changes it:
-/// behind CREATE TABLE, and in the names that it gives to foreign keys and checks.
+/// Takes a table's own name out of its definition, where the server writes it and RENAME changes
+/// it: behind CREATE TABLE, and in the names that it gives to foreign keys and checks.
 fn without_own_name(definition: &str, table: &str) -> String {
     let quoted = quote_name(table);
     let prefix = quoted.strip_suffix('`').unwrap_or(&quoted);

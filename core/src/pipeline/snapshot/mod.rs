@@ -8,20 +8,21 @@
 //!
 //! Invariants:
 //! - A chunk is written only while the stream has taken in nothing that the chunk may not have seen
-//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so that each
-//!   row ends in the source's state.
-//! - A chunk is written to a table that is defined as the one that was read, or else when the stream has run
-//!   every statement that came before the read, and no other.
-//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
-//!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way: then
-//!   no row is removed.)
-//! - A table without a key is written as of one moment, at which the stream rests until all is there
-//!   ([`keyless`]): it is strict at once.
-//! - A table's rows are applied strictly again once the stream has passed what the source had executed after
-//!   the last chunk was read.
+//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so
+//!   that each row ends in the source's state.
+//! - A chunk is written to a table that is defined as the one that was read, or else when the
+//!   stream has run every statement that came before the read, and no other.
+//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it:
+//!   what the sink had there is gone. (Not where the sink has columns of its own, or sorts its keys
+//!   in another way: then no row is removed.)
+//! - A table without a key is written as of one moment, at which the stream rests until all is
+//!   there ([`keyless`]): it is strict at once.
+//! - A table's rows are applied strictly again once the stream has passed what the source had
+//!   executed after the last chunk was read.
 //! - Memory: two chunks per reader, and one that is written.
 //!
-//! Keys are compared by MySQL alone. What is stored is `commit::copies`; no other place is read to resume.
+//! Keys are compared by MySQL alone. What is stored is `commit::copies`; no other place is read to
+//! resume.
 
 mod begin;
 mod error;
@@ -385,8 +386,9 @@ impl Copies {
         !self.items.is_empty() && self.writing.is_none()
     }
 
-    /// The next part that can be written, or states that have changed without rows; `None` if all must wait.
-    /// `session` reads the sink's definitions; `is_drained`: all that was taken in is committed.
+    /// The next part that can be written, or states that have changed without rows; `None` if all
+    /// must wait. `session` reads the sink's definitions; `is_drained`: all that was taken in is
+    /// committed.
     pub(super) async fn next_write(
         &mut self,
         session: &mut Session,
@@ -678,8 +680,9 @@ impl Copies {
     }
 }
 
-/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the same names
-/// and of the same types, so that no statement in between can have given a value another meaning.
+/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the
+/// same names and of the same types, so that no statement in between can have given a value another
+/// meaning.
 fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
     let (theirs, ours) = (&source.definition().columns, &target.columns);
     theirs.len() == ours.len()
