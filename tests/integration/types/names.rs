@@ -182,7 +182,7 @@ async fn definitions_asked(conn: &mut Conn) -> Result<u64> {
 /// each INSERT that doesn't need it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_insert_in_part_leaves_the_sinks_own_columns_to_it() -> Result<()> {
-    const INSERTS: u64 = 20;
+    const INSERTS: u64 = 100;
     let pair = Pair::start().await?;
     let schema = ["CREATE TABLE t (id INT PRIMARY KEY, a INT DEFAULT 5, b INT)"];
     let pipeline = pair.pipeline("own", &schema).await?;
