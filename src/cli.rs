@@ -28,15 +28,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run pipelines on this machine until SIGTERM or Ctrl-C.
     ///
-    /// Starts a Server, a Core and a Monitor as child processes with a private data folder; then every
-    /// other command works from another terminal without saying where the directory is. The place of a
-    /// pipeline is kept in its sink: start it again after any crash, on any machine, and it goes on
-    /// where the sink stands.
+    /// Starts a Server, a Core and a Monitor as child processes with a private data folder; then
+    /// every other command works from another terminal without saying where the directory is. The
+    /// place of a pipeline is kept in its sink: start it again after any crash, on any machine, and
+    /// it goes on where the sink stands.
     ///
     /// One pipeline with snapshot = "only" runs in this very process, and ends when all is copied.
     ///
-    /// Exit codes: 0 stopped as asked, 1 an error that needs you, 2 wrong usage; with --standalone also
-    /// 3, superseded by another process of the same pipeline.
+    /// Exit codes: 0 stopped as asked, 1 an error that needs you, 2 wrong usage; with --standalone
+    /// also 3, superseded by another process of the same pipeline.
     Run(Run),
     /// Check everything that a pipeline needs, and say how to mend what is missing.
     ///
@@ -71,12 +71,12 @@ pub(crate) enum Command {
     Tail(Tail),
     /// Compare the sink's rows with the source's, while both are live, and repair what differs.
     ///
-    /// Goes through each table by key ranges, and narrows those that differ to keys. A row counts as
-    /// different when that is proven, with the sink known to be up to date: what is only late is no
-    /// difference. --repair writes the source's rows into the sink beside the running pipeline.
+    /// Goes through each table by key ranges, and narrows those that differ to keys. A row counts
+    /// as different when that is proven, with the sink known to be up to date: what is only late is
+    /// no difference. --repair writes the source's rows into the sink beside the running pipeline.
     ///
-    /// Exit codes: 0 everything is equal or was repaired, 1 something differs, 2 not everything could be
-    /// compared, or wrong usage.
+    /// Exit codes: 0 everything is equal or was repaired, 1 something differs, 2 not everything
+    /// could be compared, or wrong usage.
     Verify(Box<Verify>),
     /// Have a table copied anew into the sink, by the pipeline while it runs.
     ///
@@ -84,23 +84,24 @@ pub(crate) enum Command {
     Resnapshot(Box<Resnapshot>),
     /// Let a sink go back to an older place: what came since is applied again.
     ///
-    /// Shows what comes again, by reading it in the source's binlog, and asks. The pipeline may run: its
-    /// commit that was under way is refused, and it goes on from the older place. Rows that come again are
-    /// applied by key, whatever is there, until the sink holds all that it held.
+    /// Shows what comes again, by reading it in the source's binlog, and asks. The pipeline may
+    /// run: its commit that was under way is refused, and it goes on from the older place. Rows
+    /// that come again are applied by key, whatever is there, until the sink holds all that it
+    /// held.
     ///
     /// Exit codes: 0 done, 1 it's refused, 2 wrong usage.
     Rewind(Box<Rewind>),
     /// Leave transactions out of a sink for good.
     ///
-    /// Shows what they hold, as far as the source's binlog still has it, and asks. Afterwards the rows
-    /// concerned may differ: towpath verify tells.
+    /// Shows what they hold, as far as the source's binlog still has it, and asks. Afterwards the
+    /// rows concerned may differ: towpath verify tells.
     ///
     /// Exit codes: 0 done, 1 it's refused, 2 wrong usage.
     Skip(Box<Skip>),
     /// Take a sink over that belongs to another directory, which is gone.
     ///
-    /// Raises this directory's generation above that of the sink's row. Cores of the other directory can't
-    /// write to the sink any more.
+    /// Raises this directory's generation above that of the sink's row. Cores of the other
+    /// directory can't write to the sink any more.
     ///
     /// Exit codes: 0 done, 1 it's refused, 2 wrong usage.
     Adopt(Box<Adopt>),
@@ -242,8 +243,8 @@ pub(crate) struct Server {
     /// Host the directory, and plan nothing: pipelines that run go on, and nobody takes commands.
     #[arg(long)]
     pub(crate) directory_only: bool,
-    /// Demand a role of every client of the directory, by its certificate where there are no tokens.
-    /// With tokens it's always demanded.
+    /// Demand a role of every client of the directory, by its certificate where there are no
+    /// tokens. With tokens it's always demanded.
     #[arg(long)]
     pub(crate) roles: bool,
     /// Its name among the Servers.
@@ -353,8 +354,8 @@ pub(crate) struct Tail {
 /// A pipeline: a file, or the name of one that is in force.
 #[derive(Debug, Args)]
 pub(crate) struct Pipeline {
-    /// The pipeline file, or the name of a pipeline in the directory. Its variables are taken from this
-    /// process's environment.
+    /// The pipeline file, or the name of a pipeline in the directory. Its variables are taken from
+    /// this process's environment.
     #[arg(value_name = "PIPELINE")]
     pub(crate) pipeline: String,
     /// Which of its sinks; by default the only one.
@@ -400,8 +401,8 @@ pub(crate) struct Resnapshot {
 /// Arguments of `rewind`.
 #[derive(Debug, Args)]
 pub(crate) struct Rewind {
-    /// Where to: a GTID set that is a part of what the sink holds, <file>:<offset> of the source's binlog,
-    /// or an RFC 3339 time.
+    /// Where to: a GTID set that is a part of what the sink holds, <file>:<offset> of the source's
+    /// binlog, or an RFC 3339 time.
     #[arg(long, value_name = "PLACE", value_parser = crate::leave::place)]
     pub(crate) to: StartAt,
     /// Schema changes in between aren't run again: the sink has them.
@@ -443,7 +444,8 @@ pub(crate) struct Adopt {
 /// How to log.
 #[derive(Debug, Args)]
 pub(crate) struct Log {
-    /// What to log: error, warn, info, debug, trace, or a filter such as `towpath_core::commit=debug`.
+    /// What to log: error, warn, info, debug, trace, or a filter such as
+    /// `towpath_core::commit=debug`.
     #[arg(
         long,
         value_name = "FILTER",

@@ -62,7 +62,8 @@ pub(crate) fn hint(code: Code) -> String {
     format!("{} says what to do", code.hint())
 }
 
-/// The chain of causes, without those that the line has already: some of our errors name their causes themselves.
+/// The chain of causes, without those that the line has already: some of our errors name their
+/// causes themselves.
 fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

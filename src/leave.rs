@@ -1,4 +1,5 @@
-//! `towpath rewind`, `skip` and `adopt`: a sink's place is changed by hand, after showing what that means.
+//! `towpath rewind`, `skip` and `adopt`: a sink's place is changed by hand, after showing what that
+//! means.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -26,10 +26,10 @@ const EXIT_SUPERSEDED: u8 = 3;
 
 /// Makes glibc give the memory of large rows back.
 ///
-/// By itself it raises the size from which an allocation has pages of its own each time that such a one is
-/// freed, up to 32 MiB; what is smaller stays with the process, wherever it was left. A part of a large
-/// transaction (`CHUNK_BYTES_MAX`) is not smaller: queued by one thread and dropped by another, such parts
-/// would leave holes that are half of the process.
+/// By itself it raises the size from which an allocation has pages of its own each time that such a
+/// one is freed, up to 32 MiB; what is smaller stays with the process, wherever it was left. A part
+/// of a large transaction (`CHUNK_BYTES_MAX`) is not smaller: queued by one thread and dropped by
+/// another, such parts would leave holes that are half of the process.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(
     unsafe_code,

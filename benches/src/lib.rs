@@ -1,4 +1,7 @@
-//! What several benchmarks need: the same workloads, and what a process costs.
+//! What several benchmarks need: the same servers and workloads, what a process costs, and how
+//! figures are told.
 
+pub mod figures;
 pub mod process;
+pub mod rig;
 pub mod workload;

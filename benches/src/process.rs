@@ -24,7 +24,8 @@ pub fn cpu_of(pid: &str) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// A size in `/proc/PID/status`, KiB: `VmRSS:`, resident now, or `VmHWM:`, the most that was resident.
+/// A size in `/proc/PID/status`, KiB: `VmRSS:`, resident now, or `VmHWM:`, the most that was
+/// resident.
 ///
 /// # Errors
 /// There is no such process, or no such line.

@@ -88,8 +88,8 @@ impl Workload {
         }
     }
 
-    /// The tables that it writes to, with what is compared of each row beside its checksum: the inner
-    /// types of JSON, which a checksum doesn't see.
+    /// The tables that it writes to, with what is compared of each row beside its checksum: the
+    /// inner types of JSON, which a checksum doesn't see.
     pub fn tables(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Workload::W1 => &[
@@ -416,8 +416,8 @@ async fn write_w3(conn: &mut Conn, sizes: &Sizes) -> Result<()> {
     Ok(())
 }
 
-/// Compares what a workload has written: rows by the checksum of their table, and the inner types of JSON,
-/// which that doesn't see.
+/// Compares what a workload has written: rows by the checksum of their table, and the inner types
+/// of JSON, which that doesn't see.
 ///
 /// # Errors
 /// They differ; or those of the servers.

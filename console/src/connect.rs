@@ -31,7 +31,8 @@ pub struct Connect {
     /// TOWPATH_OPERATOR_TOKEN and TOWPATH_ADMIN_TOKEN go first.
     #[arg(long, value_name = "DIR", env = "TOWPATH_TOKENS", global = true)]
     pub tokens: Option<PathBuf>,
-    /// The cluster's authority, a PEM file: the directory speaks TLS, and it has signed its certificate.
+    /// The cluster's authority, a PEM file: the directory speaks TLS, and it has signed its
+    /// certificate.
     #[arg(long, value_name = "FILE", env = "TOWPATH_TLS_CA", global = true)]
     pub tls_ca: Option<PathBuf>,
     /// A certificate of ours, a PEM file, if the directory demands one.

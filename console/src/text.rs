@@ -99,7 +99,8 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// How far a first copy is: `3 of 12 tables, 90 000 of about 400 000 rows (22 %), 15 500 rows/s, 20 s left`.
+/// How far a first copy is: `3 of 12 tables, 90 000 of about 400 000 rows (22 %), 15 500 rows/s, 20
+/// s left`.
 pub(crate) fn copy(copy: &SnapshotProgress) -> String {
     let tables = format!("{} of {} tables copied", copy.tables_done, copy.tables);
     let rows = rows(copy.rows, Some(copy.rows_estimated));

@@ -2,14 +2,11 @@
 //!
 //! Each node by itself is as it once was; two together may be of different moments.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use towpath_coordination::{CoordinationError, Nodes, Session};
 use towpath_protocol::tree::{NodePath, Record, RecordError, Versioned};
-
-/// Nodes that are asked for at the same time.
-const READS_MAX: usize = 32;
 
 /// Nodes by path.
 #[derive(Clone, Debug, Default)]
@@ -25,37 +22,7 @@ impl Tree {
         top: NodePath,
         wanted: impl Fn(&NodePath) -> bool,
     ) -> Result<Self, CoordinationError> {
-        let mut found = Self::default();
-        let mut waiting = VecDeque::from([top]);
-        let mut reads = tokio::task::JoinSet::new();
-        loop {
-            while reads.len() < READS_MAX
-                && let Some(path) = waiting.pop_front()
-            {
-                let session = session.clone();
-                reads.spawn(async move {
-                    let node = session.node(&path).await?;
-                    let children = match &node {
-                        Some((_, stat)) if stat.children > 0 => session.children(&path).await?,
-                        _ => Vec::new(),
-                    };
-                    Ok::<_, CoordinationError>((path, node, children))
-                });
-            }
-            let Some(read) = reads.join_next().await else {
-                return Ok(found);
-            };
-            let (path, node, children) = match read {
-                Ok(read) => read?,
-                // A read panicked: as good as a node that can't be read.
-                Err(_) => continue,
-            };
-            let children = children.iter().filter_map(|child| path.listed(child));
-            waiting.extend(children.filter(&wanted));
-            if let Some((data, _)) = node {
-                found.0.insert(path, data.into());
-            }
-        }
+        Ok(Self::from(&Nodes::read(session, top, wanted).await?))
     }
 
     /// The record in a node; `None` if there is no such node, or one that is only a parent.

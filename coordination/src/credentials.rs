@@ -1,8 +1,9 @@
 //! Tokens: by which a process shows the directory its role.
 //!
-//! A role's token is in the environment variable that [`Role::variable`] names, or in the file of the
-//! role's name in a folder of tokens. More than one, separated by blanks or lines, is for rotating
-//! them: a Server takes each, everybody else shows the first. No error and no `Debug` shows one.
+//! A role's token is in the environment variable that [`Role::variable`] names, or in the file of
+//! the role's name in a folder of tokens. More than one, separated by blanks or lines, is for
+//! rotating them: a Server takes each, everybody else shows the first. No error and no `Debug`
+//! shows one.
 
 use std::fmt;
 use std::io;
@@ -87,7 +88,8 @@ impl fmt::Debug for Secret {
 pub struct Credentials {
     /// Its role.
     pub role: Role,
-    /// Its token; without one a client certificate has to name the role, if the directory has roles.
+    /// Its token; without one a client certificate has to name the role, if the directory has
+    /// roles.
     pub token: Option<Secret>,
 }
 

@@ -344,8 +344,8 @@ impl Campaign {
                 return Err(Loss::Removed);
             };
             if before.name.starts_with(self.election.prefix.name()) && self.is_ours(&path).await? {
-                // Of an earlier candidacy, whose creation was answered too late for anybody to know of
-                // it: nobody else would remove it as long as our session lives.
+                // Of an earlier candidacy, whose creation was answered too late for anybody to know
+                // of it: nobody else would remove it as long as our session lives.
                 tracing::warn!(node = %path, "removing a node of ours that stands before us");
                 session.remove_in(incarnation, &path, None).await?;
                 continue;

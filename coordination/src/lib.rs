@@ -2,8 +2,8 @@
 //!
 //! [`Session`] keeps a session alive and says what it knows of it; everything else stands on it:
 //! who is there ([`registration`]), who may write ([`election`]), who holds what ([`lock`]), what
-//! holds now ([`live_config`], and of a whole subtree [`mirror`]), how far a task is ([`progress`]), and what operators ask
-//! ([`commands`]).
+//! holds now ([`live_config`], and of a whole subtree [`mirror`]), how far a task is
+//! ([`progress`]), and what operators ask ([`commands`]).
 //!
 //! Invariants:
 //! * What a process may do only while it's alone ends at Disconnected, not at Expired: the

@@ -1,9 +1,9 @@
 //! A subtree, kept in memory as it is in the directory.
 //!
-//! One recursive watch tells which nodes changed, and these are read again, several at a time; after a gap in the
-//! watch the whole subtree is. So what is here is never older than what the directory told of
-//! last, and each node by itself is as it once was; two nodes together may be of different
-//! moments.
+//! One recursive watch tells which nodes changed, and these are read again, several at a time;
+//! after a gap in the watch the whole subtree is. So what is here is never older than what the
+//! directory told of last, and each node by itself is as it once was; two nodes together may be of
+//! different moments.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +40,45 @@ pub struct MirroredNode {
 pub struct Nodes(BTreeMap<NodePath, MirroredNode>);
 
 impl Nodes {
+    /// Reads a node and what is below it, but for the children that `wanted` says no to.
+    ///
+    /// # Errors
+    /// The directory doesn't answer, or refuses.
+    pub async fn read(
+        session: &Session,
+        top: NodePath,
+        wanted: impl Fn(&NodePath) -> bool,
+    ) -> Result<Self, CoordinationError> {
+        let mut found = BTreeMap::new();
+        let mut waiting = VecDeque::from([top]);
+        let mut reads = JoinSet::new();
+        loop {
+            while reads.len() < READS_MAX
+                && let Some(path) = waiting.pop_front()
+            {
+                let session = session.clone();
+                reads.spawn(async move {
+                    let node = session.node(&path).await?;
+                    let children = match &node {
+                        Some((_, stat)) if stat.children > 0 => session.children(&path).await?,
+                        _ => Vec::new(),
+                    };
+                    Ok::<_, CoordinationError>((path, node, children))
+                });
+            }
+            let Some(read) = reads.join_next().await else {
+                return Ok(Self(found));
+            };
+            let (path, node, children) = read.map_err(|_| cut_short())??;
+            let below = children.iter().filter_map(|child| path.listed(child));
+            waiting.extend(below.filter(&wanted));
+            if let Some((data, stat)) = node {
+                let data = data.into();
+                found.insert(path, MirroredNode { data, stat });
+            }
+        }
+    }
+
     /// A node.
     pub fn get(&self, path: &NodePath) -> Option<&MirroredNode> {
         self.0.get(path)
@@ -56,7 +95,8 @@ impl Nodes {
 
     /// The names of a node's children, sorted.
     pub fn children<'a>(&'a self, path: &'a NodePath) -> impl Iterator<Item = &'a str> + 'a {
-        // What is below a node follows it, with others between whose step goes on: "a", "a-b", "a/c".
+        // What is below a node follows it, with others between whose step goes on: "a", "a-b",
+        // "a/c".
         self.0
             .range(path..)
             .take_while(move |(node, _)| node.as_str().starts_with(path.as_str()))
@@ -111,8 +151,8 @@ impl Mirror {
         Self::follow_only(session, top, |_| true).await
     }
 
-    /// Likewise, but for nodes that `wants` doesn't: these, with all below them, are neither read nor
-    /// told of.
+    /// Likewise, but for nodes that `wants` doesn't: these, with all below them, are neither read
+    /// nor told of.
     ///
     /// # Errors
     /// [`CoordinationError`], of the first reading.
@@ -269,35 +309,8 @@ impl Follower {
 
     /// Reads the whole subtree. The watch stands already, so what changes meanwhile is told after.
     async fn read_all(&self) -> Result<(), CoordinationError> {
-        let mut found = BTreeMap::new();
-        let mut waiting = VecDeque::from([self.top.clone()]);
-        let mut reads = JoinSet::new();
-        loop {
-            while reads.len() < READS_MAX
-                && let Some(path) = waiting.pop_front()
-            {
-                let session = self.session.clone();
-                reads.spawn(async move {
-                    let node = session.node(&path).await?;
-                    let children = match &node {
-                        Some((_, stat)) if stat.children > 0 => session.children(&path).await?,
-                        _ => Vec::new(),
-                    };
-                    Ok::<_, CoordinationError>((path, node, children))
-                });
-            }
-            let Some(read) = reads.join_next().await else {
-                break;
-            };
-            let (path, node, children) = read.map_err(|_| cut_short())??;
-            let below = children.iter().filter_map(|child| path.listed(child));
-            waiting.extend(below.filter(|path| (self.wants)(path)));
-            if let Some((data, stat)) = node {
-                let data = data.into();
-                found.insert(path, MirroredNode { data, stat });
-            }
-        }
-        *self.shared.nodes() = Nodes(found);
+        let found = Nodes::read(&self.session, self.top.clone(), self.wants).await?;
+        *self.shared.nodes() = found;
         self.publish.send_modify(|changes| *changes += 1);
         Ok(())
     }

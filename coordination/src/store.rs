@@ -225,6 +225,26 @@ impl Session {
         self.remove_in(incarnation, path, version).await
     }
 
+    /// Removes a node if it holds a record that `is_meant`, as it is read now; nothing happens if
+    /// there is none, or another one.
+    ///
+    /// # Errors
+    /// [`CoordinationError::Changed`] if it becomes another one meanwhile.
+    pub async fn remove_record<T: Record>(
+        &self,
+        path: &NodePath,
+        is_meant: impl FnOnce(&T) -> bool,
+    ) -> Result<(), CoordinationError> {
+        let incarnation = self.connected().await?;
+        match self.read_in::<T>(incarnation, path).await? {
+            Some(entry) if is_meant(&entry.value.record) => {
+                self.remove_in(incarnation, path, Some(entry.node_version))
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn remove_in(
         &self,
         incarnation: u64,

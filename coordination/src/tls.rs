@@ -89,7 +89,8 @@ impl Certificates {
         if self.tls.verify_host_name {
             options
         } else {
-            // SAFETY: the authority's signature is still required; asked for by name, `verify_host_name`.
+            // SAFETY: the authority's signature is still required; asked for by name,
+            // `verify_host_name`.
             unsafe { options.with_no_hostname_verification() }
         }
     }

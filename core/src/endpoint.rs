@@ -74,7 +74,8 @@ pub fn sql_opts(endpoint: &Endpoint) -> Result<OptsBuilder, EndpointError> {
         // A URL names a TCP address: never go around it through a local socket.
         .prefer_socket(false)
         .tcp_nodelay(true)
-        // A statement may take long, so an answer has no deadline; a machine that is gone is noticed.
+        // A statement may take long, so an answer has no deadline; a machine that is gone is
+        // noticed.
         .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(tls);
     Ok(builder)
@@ -99,8 +100,8 @@ pub async fn connect(options: OptsBuilder, tls: TlsMode) -> Result<Conn, mysql_a
     }
 }
 
-/// Whether an error of a connection is TLS refusing what the other side shows: trying again doesn't help. (A
-/// record that can't be decrypted, or an alert, is a damaged or ended connection.)
+/// Whether an error of a connection is TLS refusing what the other side shows: trying again doesn't
+/// help. (A record that can't be decrypted, or an alert, is a damaged or ended connection.)
 pub(crate) fn is_certificate_error(error: &std::io::Error) -> bool {
     use rustls::Error;
     error

@@ -1,12 +1,14 @@
-//! Named places at which a test kills, holds or fails a process: `TOWPATH_FAILPOINTS` in its environment.
+//! Named places at which a test kills, holds or fails a process: `TOWPATH_FAILPOINTS` in its
+//! environment.
 //!
 //! ```sh
 //! TOWPATH_FAILPOINTS="commit.after-data=3*off->kill;producer.connected=2*error" towpath run pipeline.toml
 //! ```
 //!
-//! Points are separated by `;`. Each has actions, done one after the other with `->` between them: an
-//! action with `n*` before it is done the first n times that the point is reached and then makes way for
-//! the next one; without a count it is done from then on. Behind the last action nothing is done.
+//! Points are separated by `;`. Each has actions, done one after the other with `->` between them:
+//! an action with `n*` before it is done the first n times that the point is reached and then makes
+//! way for the next one; without a count it is done from then on. Behind the last action nothing is
+//! done.
 //!
 //! | action | what happens |
 //! |---|---|
@@ -16,9 +18,9 @@
 //! | `sleep(MS)` | the task goes on after so many milliseconds |
 //! | `error` | as if the connection in use at this place were lost |
 //!
-//! Invariants: a build without `debug_assertions` has no trace of this, neither code nor names, unless
-//! the feature `failpoints` is on; what the variable says wrong ends the process, since a test with a
-//! misspelt point would pass for nothing. Never a way to configure anything.
+//! Invariants: a build without `debug_assertions` has no trace of this, neither code nor names,
+//! unless the feature `failpoints` is on; what the variable says wrong ends the process, since a
+//! test with a misspelt point would pass for nothing. Never a way to configure anything.
 
 macro_rules! points {
     ($($(#[doc = $doc:literal])+ $point:ident = $name:literal;)+) => {

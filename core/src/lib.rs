@@ -4,6 +4,7 @@
 //! `agent` runs pipelines as the directory says.
 
 pub mod failpoint;
+mod task;
 pub mod endpoint;
 pub mod source;
 pub mod decode;

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use towpath_core::failpoint::Point;
 
-/// The module stands for all of it: names, parser and actions are nowhere else, and the other modules
-/// only call it. It has no dependencies in a release build, or this wouldn't compile.
+/// The module stands for all of it: names, parser and actions are nowhere else, and the other
+/// modules only call it. It has no dependencies in a release build, or this wouldn't compile.
 #[test]
 fn a_release_build_holds_no_failpoint() {
     let dir = std::env::temp_dir().join(format!("towpath-failpoint-{}", std::process::id()));

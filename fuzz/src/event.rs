@@ -1,4 +1,5 @@
-//! Events of a binlog, as they are behind their checksum: framed, decoded, printed, and made into statements.
+//! Events of a binlog, as they are behind their checksum: framed, decoded, printed, and made into
+//! statements.
 
 use towpath_core::apply::ddl::{Statement, decide};
 use towpath_core::apply::mirrored;
@@ -8,8 +9,8 @@ use towpath_core::tail::JsonLines;
 use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::{DdlSpec, TableFilter};
 
-/// Statements and lines may be this much longer than the bytes they are made of: a NULL is a bit, and its text
-/// names the column.
+/// Statements and lines may be this much longer than the bytes they are made of: a NULL is a bit,
+/// and its text names the column.
 const GROWTH_MAX: usize = 4096;
 
 const FILE: &str = "binlog.000001";
@@ -81,7 +82,8 @@ fn query(body: &[u8], filter: &TableFilter, rules: &DdlSpec) {
     }
 }
 
-/// A recorded binlog of all types, in pieces: each statement's events by themselves, then all together.
+/// A recorded binlog of all types, in pieces: each statement's events by themselves, then all
+/// together.
 pub fn seeds() -> Vec<Vec<u8>> {
     let recorded = include_bytes!("../../core/tests/data/types.binlog");
     let mut rest = &recorded[MAGIC_BYTES..];

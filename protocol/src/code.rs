@@ -1,9 +1,10 @@
-//! The codes of errors: short, stable, and each with a page of documentation in `docs/errors`, which is part of
-//! the program (`towpath explain CODE`).
+//! The codes of errors: short, stable, and each with a page of documentation in `docs/errors`,
+//! which is part of the program (`towpath explain CODE`).
 //!
-//! A code stands for a cause and a cure, not for a place in the code: errors that are mended alike share one. The
-//! first two digits say where in the data path it arises. A number is never used for anything else later, not even
-//! after its error is gone. `docs/errors/README.md` says how to add one.
+//! A code stands for a cause and a cure, not for a place in the code: errors that are mended alike
+//! share one. The first two digits say where in the data path it arises. A number is never used for
+//! anything else later, not even after its error is gone. `docs/errors/README.md` says how to add
+//! one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -287,8 +288,8 @@ impl Code {
         format!("towpath explain {self}")
     }
 
-    /// Up to `max` codes that may be meant by a text: those of the nearest numbers, or those whose titles have
-    /// its words.
+    /// Up to `max` codes that may be meant by a text: those of the nearest numbers, or those whose
+    /// titles have its words.
     pub fn nearest(text: &str, max: usize) -> Vec<Code> {
         let mut all: Vec<Code> = Self::all().collect();
         if let Some(number) = number(text) {

@@ -1,5 +1,6 @@
-//! What crosses a Towpath process or is stored: GTIDs and their sets, binlog positions, epochs, error
-//! codes, the pipeline file, and the directory's tree. No I/O beyond reading a pipeline file and its secrets, no tokio, no MySQL.
+//! What crosses a Towpath process or is stored: GTIDs and their sets, binlog positions, epochs,
+//! error codes, the pipeline file, and the directory's tree. No I/O beyond reading a pipeline file
+//! and its secrets, no tokio, no MySQL.
 
 pub mod gtid;
 pub mod position;

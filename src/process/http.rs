@@ -36,8 +36,8 @@ const HANDSHAKES_MAX: usize = 64;
 /// The HTTP port.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Http {
-    /// Where to answer /metrics, /healthz and /readyz; port 0 picks a free one, which the member's node
-    /// in the directory tells.
+    /// Where to answer /metrics, /healthz and /readyz; port 0 picks a free one, which the member's
+    /// node in the directory tells.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     pub(crate) http: SocketAddr,
     /// A token that readers of the HTTP port show: Authorization: Bearer TOKEN.

@@ -14,7 +14,8 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 /// Certificates, PEM files. All processes of a cluster have the same authority.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Tls {
-    /// The cluster's authority: it must have signed the certificate of whoever we speak with. PEM file.
+    /// The cluster's authority: it must have signed the certificate of whoever we speak with. PEM
+    /// file.
     #[arg(long, value_name = "FILE", env = "TOWPATH_TLS_CA")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// This process's certificate and those above it. PEM file.

@@ -10,8 +10,8 @@ use towpath_protocol::tree::Role;
 /// Tokens by which roles are proven.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Tokens {
-    /// The folder of the roles' tokens: files core, monitor, operator, admin. A process needs its own
-    /// role's; a Server takes all that are there, and then demands one of every client.
+    /// The folder of the roles' tokens: files core, monitor, operator, admin. A process needs its
+    /// own role's; a Server takes all that are there, and then demands one of every client.
     /// TOWPATH_CORE_TOKEN and its like go first.
     #[arg(long, value_name = "DIR", env = "TOWPATH_TOKENS")]
     pub(crate) tokens: Option<PathBuf>,

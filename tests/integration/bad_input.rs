@@ -10,9 +10,9 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 use serde_json::Value;
 use towpath_protocol::gtid::GtidSet;
-use towpath_testing::{MysqlServer, TowpathProcess, gtid_executed, wait_until};
+use towpath_testing::{MysqlServer, TcpProxy, TowpathProcess, gtid_executed, wait_until};
 
-use crate::harness::{Pair, Pipeline, SINK, WAIT, rows, same, stop};
+use crate::harness::{Pair, Pipeline, SINK, WAIT, failure, rows, same, stop};
 
 /// One pipeline of a pair, and all that a refusal must leave alone.
 struct Scene {
@@ -93,6 +93,15 @@ impl Scene {
     async fn at_source(&mut self, statement: &str) -> Result<()> {
         let done = self.source.query_drop(statement).await;
         done.with_context(|| statement.to_owned())
+    }
+
+    /// One after the other, as the server wants it.
+    async fn set_gtid_modes(&mut self, modes: &[&str]) -> Result<()> {
+        for mode in modes {
+            self.at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn at_sink(&mut self, statement: &str) -> Result<()> {
@@ -285,11 +294,9 @@ async fn what_the_binlog_holds() -> Result<()> {
     scene.goes_on().await?;
 
     // GTIDs are off, as a whole.
-    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
-        scene
-            .at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
-            .await?;
-    }
+    scene
+        .set_gtid_modes(&["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"])
+        .await?;
     scene
         .refused(
             "TP1209",
@@ -313,22 +320,77 @@ async fn what_the_binlog_holds() -> Result<()> {
         .await?;
     scene.goes_on().await?;
 
+    // Anonymous transactions while nobody looks, which a dump by GTID would leave out without a word.
+    scene
+        .set_gtid_modes(&["ON_PERMISSIVE", "OFF_PERMISSIVE"])
+        .await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (9, 'nine')")
+        .await?;
+    scene.set_gtid_modes(&["ON_PERMISSIVE", "ON"]).await?;
+    scene.at_source("FLUSH BINARY LOGS").await?;
+    scene
+        .refused("TP1304", &["without a GTID", "behind the place binlog."])
+        .await?;
+    let (what, fix) = scene.checked("TP1304").await?;
+    ensure!(what.contains("without a GTID"), "{what}");
+    ensure!(fix.contains("gtid_mode stay ON"), "{fix}");
+    // As the page says: its changes are made on the sink, then the file position is given up.
+    scene.at_sink("INSERT INTO p.t VALUES (9, 'nine')").await?;
+    scene
+        .at_sink(
+            "UPDATE towpath.`offset` SET source_file = NULL, source_offset = NULL \
+             WHERE pipeline = 'p' AND sink = 'replica'",
+        )
+        .await?;
+    scene.goes_on().await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (10, 'ten')")
+        .await?;
+    scene.goes_on().await?;
+
+    // The same while the connection to the source is lost.
+    let proxy = TcpProxy::start(pair.source.port()).await?;
+    let port = std::mem::replace(&mut scene.pipeline.source_port, proxy.port().to_string());
+    let process = scene.pipeline.run()?;
+    process
+        .wait_for_line(|line| line.contains("binlog dump begun"), WAIT)
+        .await?;
+    // Nothing listens there.
+    proxy.retarget(1);
+    proxy.cut();
+    scene
+        .set_gtid_modes(&["ON_PERMISSIVE", "OFF_PERMISSIVE"])
+        .await?;
+    scene
+        .at_source("INSERT INTO p.t VALUES (11, 'eleven')")
+        .await?;
+    scene.set_gtid_modes(&["ON_PERMISSIVE", "ON"]).await?;
+    proxy.retarget(pair.source.port());
+    let said = failure(&process).await?;
+    ensure!(said.contains("error[TP1304]: "), "{said}");
+    scene.pipeline.source_port = port;
+    scene
+        .refused("TP1304", &["behind the place binlog."])
+        .await?;
+    scene
+        .at_sink("INSERT INTO p.t VALUES (11, 'eleven')")
+        .await?;
+    scene
+        .at_sink("UPDATE towpath.`offset` SET source_file = NULL, source_offset = NULL")
+        .await?;
+    scene.goes_on().await?;
+
     // An anonymous transaction in mid-stream, and GTIDs after it.
     let process = scene.pipeline.run()?;
     process
         .wait_for_line(|line| line.contains("binlog dump begun"), WAIT)
         .await?;
-    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE"] {
-        scene
-            .at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
-            .await?;
-    }
+    scene
+        .set_gtid_modes(&["ON_PERMISSIVE", "OFF_PERMISSIVE"])
+        .await?;
     scene.at_source("INSERT INTO p.t VALUES (6, 'six')").await?;
-    for mode in ["ON_PERMISSIVE", "ON"] {
-        scene
-            .at_source(&format!("SET GLOBAL gtid_mode = {mode}"))
-            .await?;
-    }
+    scene.set_gtid_modes(&["ON_PERMISSIVE", "ON"]).await?;
     scene
         .at_source("INSERT INTO p.t VALUES (7, 'seven')")
         .await?;

@@ -11,11 +11,12 @@ use towpath_core::commit::session::Session;
 use towpath_core::commit::takeover::{Claim, Grant, Held, Right, take_over};
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
 use towpath_testing::{MysqlServer, gtid_executed, wait_until};
 
 use crate::commit_proxy::{CommitProxy, Strike};
-use crate::harness::{Pair, SINK, WAIT, number, rows, same, same_table, stop, until_blocked};
+use crate::harness::{
+    Pair, SINK, WAIT, endpoint, number, rows, same, same_table, stop, until_blocked,
+};
 
 /// Rows of an open transaction that takes long enough to roll back to be watched.
 const ROLLED_BACK_ROWS: u64 = 100_000;
@@ -331,14 +332,7 @@ async fn own_as(
     server: &MysqlServer,
     claim: &Claim,
 ) -> Result<(Session, Session, Held), SinkError> {
-    let endpoint = Endpoint {
-        host: "127.0.0.1".into(),
-        port: server.port(),
-        user: "app".into(),
-        password: Secret::new("app"),
-        tls: TlsMode::Disabled,
-        tls_ca: None,
-    };
+    let endpoint = endpoint(server);
     let mut rows = Session::connect(SINK, &endpoint).await?;
     let mut ddl = Session::connect(SINK, &endpoint).await?;
     let held = take_over(claim, &mut rows, &mut ddl).await?;
@@ -652,5 +646,28 @@ async fn a_lost_answer_to_commit_is_neither_repeated_nor_forgotten() -> Result<(
     same(&mut source, &mut sink, "SELECT * FROM lost.log").await?;
     let counted = number(&mut sink, "SELECT COUNT(*) FROM lost.log").await?;
     ensure!(counted == u64::from(n), "{counted} of {n}");
+    stop(&process).await
+}
+
+/// Where data is committed without the offset: a COMMIT that was refused leaves the transaction open, and a BEGIN
+/// would commit it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_commit_is_rolled_back_before_it_is_tried_again() -> Result<()> {
+    let pair = Pair::start().await?;
+    let schema = ["CREATE TABLE log (n INT)"];
+    let mut pipeline = pair.pipeline("refused", &schema).await?;
+    let proxy = CommitProxy::start(pair.sink.port()).await?;
+    pipeline.sink_port = proxy.port().to_string();
+    pipeline.sink_parameters = "?ssl-mode=disabled".into();
+    pipeline.further = "delivery = \"at-least-once\"".into();
+    let (mut source, mut sink) = pair.conns().await?;
+    let process = pipeline.run()?;
+    proxy.arm(Strike::Refuse);
+    source
+        .query_drop("INSERT INTO refused.log VALUES (1), (2)")
+        .await?;
+    pipeline.caught_up(&process, &mut source, &mut sink).await?;
+    ensure!(proxy.has_struck(), "nothing was refused");
+    same(&mut source, &mut sink, "SELECT * FROM refused.log").await?;
     stop(&process).await
 }

@@ -23,7 +23,12 @@ pub(crate) enum Strike {
     /// It arrives; the client's connection is cut at once, the server's stays open, so that the
     /// server goes on with it.
     LeaveInFlight = 3,
+    /// A COMMIT of data alone never arrives; it is refused in the server's name, with a deadlock.
+    Refuse = 4,
 }
+
+/// An ERR packet (ER_LOCK_DEADLOCK) that answers a command.
+const REFUSAL: &[u8] = b"\x1e\0\0\x01\xff\xbd\x04#40001refused by the proxy!";
 
 /// The proxy; dropping it ends it.
 pub(crate) struct CommitProxy {
@@ -80,12 +85,19 @@ async fn forward(client: TcpStream, server: TcpStream, strike: &AtomicU8) -> Res
     server.set_nodelay(true)?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let stroke = tokio::select! {
-        stroke = packets(&mut from_client, &mut to_server, strike) => stroke?,
-        copied = tokio::io::copy(&mut from_server, &mut to_client) => {
-            copied?;
-            return Ok(());
+    let stroke = loop {
+        let stroke = tokio::select! {
+            stroke = packets(&mut from_client, &mut to_server, strike) => stroke?,
+            copied = tokio::io::copy(&mut from_server, &mut to_client) => {
+                copied?;
+                return Ok(());
+            }
+        };
+        if stroke != Strike::Refuse {
+            break stroke;
         }
+        // The client has had all answers before it sends a command.
+        to_client.write_all(REFUSAL).await?;
     };
     match stroke {
         Strike::LoseAnswer => {
@@ -96,7 +108,7 @@ async fn forward(client: TcpStream, server: TcpStream, strike: &AtomicU8) -> Res
             drop((from_client, to_client));
             tokio::io::copy(&mut from_server, &mut tokio::io::sink()).await?;
         }
-        Strike::LoseCommit | Strike::None => {}
+        Strike::LoseCommit | Strike::Refuse | Strike::None => {}
     }
     Ok(())
 }
@@ -118,16 +130,19 @@ async fn packets(
         packet.resize(4 + length, 0);
         from.read_exact(packet.get_mut(4..).unwrap_or_default())
             .await?;
+        let of_data = packet.ends_with(b"\x03COMMIT");
+        let refuses = strike.load(Ordering::SeqCst) == Strike::Refuse as u8;
         let mut stroke = Strike::None;
-        if packet.ends_with(b"; COMMIT") {
+        if (refuses && of_data) || (!refuses && packet.ends_with(b"; COMMIT")) {
             stroke = match strike.swap(Strike::None as u8, Ordering::SeqCst) {
                 1 => Strike::LoseCommit,
                 2 => Strike::LoseAnswer,
                 3 => Strike::LeaveInFlight,
+                4 => Strike::Refuse,
                 _ => Strike::None,
             };
         }
-        if stroke != Strike::LoseCommit {
+        if !matches!(stroke, Strike::LoseCommit | Strike::Refuse) {
             to.write_all(&packet).await?;
         }
         if stroke != Strike::None {

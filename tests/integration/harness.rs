@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 use towpath_core::commit::lock::{Lane, lock_name};
+use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
 use towpath_testing::{MysqlServer, ServerBuilder, TowpathProcess, gtid_executed, wait_until};
 
 /// Bounds every wait: ten times what a busy machine needs.
@@ -233,6 +234,18 @@ pub(crate) struct OffsetRow {
     pub(crate) commit_seq: u64,
     pub(crate) ddl_seq: u64,
     pub(crate) ddl_intent: Option<String>,
+}
+
+/// A sink as the library is told of it.
+pub(crate) fn endpoint(sink: &MysqlServer) -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".into(),
+        port: sink.port(),
+        user: "app".into(),
+        password: Secret::new("app"),
+        tls: TlsMode::Disabled,
+        tls_ca: None,
+    }
 }
 
 /// SIGTERM, and exit code 0.

@@ -186,10 +186,15 @@ async fn change(conn: &mut Conn, worker: u64, seed: &mut u64) -> Result<bool> {
         )],
         _ => vec![format!("DELETE FROM s WHERE b = {a}")],
     };
+    commits(conn, &statements).await
+}
+
+/// Does a transaction; answers whether it committed.
+async fn commits(conn: &mut Conn, statements: &[String]) -> Result<bool> {
     for sql in statements {
-        match conn.query_drop(&sql).await {
+        match conn.query_drop(sql).await {
             Ok(()) => {}
-            // The other worker was there before: a value that exists, a deadlock, a lock wait.
+            // Another worker was there before: a value that exists, a deadlock, a lock wait.
             Err(Error::Server(error)) if matches!(error.code, 1062 | 1213 | 1205) => {
                 conn.query_drop("ROLLBACK").await?;
                 return Ok(false);

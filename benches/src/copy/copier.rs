@@ -3,14 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
-use tempfile::TempDir;
-use towpath_benches::process::{busy, cpu_of, memory_of, pid_of};
+use towpath_benches::process::memory_of;
+use towpath_benches::rig::{Meter, Spent, Standalone};
 use towpath_benches::workload::{DATABASE, Workload, compare};
-use towpath_testing::{MysqlServer, TowpathProcess};
+use towpath_testing::MysqlServer;
 
 /// The longest that a copy may take.
 const RUN_MAX: Duration = Duration::from_secs(1800);
@@ -24,7 +24,8 @@ pub(crate) enum Copier {
     Towpath(PathBuf),
     /// `mysqldump --single-transaction | mysql`. By default the dump turns the target's binlog off.
     Dump {
-        /// With `--set-gtid-purged=OFF`, by which the target writes its binlog as it does for Towpath.
+        /// With `--set-gtid-purged=OFF`, by which the target writes its binlog as it does for
+        /// Towpath.
         binlog: bool,
     },
 }
@@ -42,24 +43,18 @@ impl fmt::Display for Copier {
 /// What a copy took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    pub(crate) wall: Duration,
-    pub(crate) source_cpu: Duration,
-    pub(crate) target_cpu: Duration,
+    pub(crate) spent: Spent,
     /// Of the programs that copy.
     pub(crate) own_cpu: Duration,
     /// The most memory that `towpath` had; not known of the pipe.
     pub(crate) rss_max_kib: u64,
-    /// Cores that were busy with something else.
-    pub(crate) foreign_cores: f64,
 }
 
 impl Copier {
     /// Copies everything, and waits for the end.
     pub(crate) async fn run(&self, source: &MysqlServer, target: &MysqlServer) -> Result<Run> {
-        let (source_pid, target_pid) = (pid_of(source)?, pid_of(target)?);
-        let before = (cpu_of(&source_pid)?, cpu_of(&target_pid)?, busy()?);
         let children_before = cpu_of_children()?;
-        let began = Instant::now();
+        let meter = Meter::start(source, target)?;
         let rss_max_kib = match self {
             Copier::Towpath(program) => {
                 let copy = Copy::start(program, source, target, "only")?;
@@ -70,19 +65,12 @@ impl Copier {
                 0
             }
         };
-        let wall = began.elapsed();
-        let source_cpu = cpu_of(&source_pid)?.saturating_sub(before.0);
-        let target_cpu = cpu_of(&target_pid)?.saturating_sub(before.1);
+        let wall = meter.wall();
         let own_cpu = cpu_of_children()?.saturating_sub(children_before);
-        let ours = source_cpu + target_cpu + own_cpu;
-        let foreign = busy()?.saturating_sub(before.2).saturating_sub(ours);
         Ok(Run {
-            wall,
-            source_cpu,
-            target_cpu,
+            spent: meter.spent(wall, own_cpu)?,
             own_cpu,
             rss_max_kib,
-            foreign_cores: foreign.as_secs_f64() / wall.as_secs_f64(),
         })
     }
 
@@ -96,60 +84,28 @@ impl Copier {
 }
 
 /// `towpath` copying.
-pub(crate) struct Copy {
-    process: TowpathProcess,
-    _folder: TempDir,
-}
+pub(crate) struct Copy(Standalone);
 
 impl Copy {
-    /// Starts it, with a pipeline as anyone would write it: nothing is tuned.
+    /// Starts it.
     pub(crate) fn start(
         program: &Path,
         source: &MysqlServer,
         target: &MysqlServer,
         snapshot: &str,
     ) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("pipeline.toml");
-        fs::write(
-            &file,
-            format!(
-                r#"name = "copy"
-
-[source]
-url = "{}"
-tables = ["{DATABASE}.*"]
-snapshot = "{snapshot}"
-tls = "disabled"
-
-[[sink]]
-name = "replica"
-url = "{}"
-tls = "disabled"
-"#,
-                source.url("repl"),
-                target.url("app")
-            ),
-        )?;
-        let process = TowpathProcess::builder()
-            .program(program)
-            .args(["run", "--standalone"])
-            .arg(&file)
-            .spawn()?;
-        Ok(Self {
-            process,
-            _folder: folder,
-        })
+        let keys = format!("snapshot = \"{snapshot}\"");
+        Standalone::start(program, "copy", source, target, &keys).map(Self)
     }
 
     /// Whether it has ended, as it should.
     pub(crate) fn has_ended(&self) -> Result<bool> {
-        match self.process.exit_status()? {
+        match self.0.process.exit_status()? {
             Some(status) => {
                 ensure!(
                     status.success(),
                     "towpath: {status}; {}",
-                    self.process.tail()
+                    self.0.process.tail()
                 );
                 Ok(true)
             }
@@ -159,7 +115,7 @@ tls = "disabled"
 
     /// Waits until it has ended by itself; answers the most memory that it had, KiB.
     pub(crate) async fn ended(&self) -> Result<u64> {
-        let pid = self.process.pid().to_string();
+        let pid = self.0.process.pid().to_string();
         let mut rss_max_kib = 0;
         let ended = async {
             loop {
@@ -178,7 +134,8 @@ tls = "disabled"
 
 /// The pipe that everyone knows.
 async fn dump(source: &MysqlServer, target: &MysqlServer, binlog: bool) -> Result<()> {
-    // What a restore of a whole database would set aside, too: the dump brings the source's numbers.
+    // What a restore of a whole database would set aside, too: the dump brings the source's
+    // numbers.
     let mut conn = target.conn().await?;
     conn.query_drop("RESET BINARY LOGS AND GTIDS").await?;
     drop(conn);

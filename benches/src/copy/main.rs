@@ -1,14 +1,14 @@
-//! The first copy of a database, Towpath against `mysqldump --single-transaction | mysql`, in one run; and what it
-//! costs whoever writes to the source meanwhile.
+//! The first copy of a database, Towpath against `mysqldump --single-transaction | mysql`, in one
+//! run; and what it costs whoever writes to the source meanwhile.
 //!
-//! A source is filled once: the four tables of W1, the one of W2 and a part of W3. Each run begins with an empty,
-//! durable target (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`, with a binlog) and ends when its program has
-//! ended: the pipe, or `towpath run` with `snapshot = "only"` and a pipeline file in which nothing is tuned. CPU seconds
-//! are those of all processes. After each run all rows are compared, and the inner types of JSON documents, which
-//! mysqldump loses.
+//! A source is filled once: the four tables of W1, the one of W2 and a part of W3. Each run begins
+//! with an empty, durable target (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`, with a
+//! binlog) and ends when its program has ended: the pipe, or `towpath run` with `snapshot = "only"`
+//! and a pipeline file in which nothing is tuned. CPU seconds are those of all processes. After
+//! each run all rows are compared, and the inner types of JSON documents, which mysqldump loses.
 //!
-//! Then one client writes to the source, a row each few milliseconds, for a while by itself and for as long while
-//! Towpath copies, in turn: the time until its COMMIT is answered.
+//! Then one client writes to the source, a row each few milliseconds, for a while by itself and for
+//! as long while Towpath copies, in turn: the time until its COMMIT is answered.
 //!
 //! ```text
 //! cargo build --release
@@ -21,11 +21,13 @@ mod writes;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use mysql_async::prelude::Queryable as _;
+use towpath_benches::figures::{median, span};
+use towpath_benches::rig::{program, server};
 use towpath_benches::workload::{DATABASE, Sizes, Workload};
-use towpath_testing::{MysqlServer, ServerBuilder};
+use towpath_testing::MysqlServer;
 
 use copier::{Copier, Run};
 
@@ -35,7 +37,8 @@ struct Cli {
     /// How often each copies; medians are printed.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long a client writes beside a copy, and without one, in each of two rounds; 0 for not at all.
+    /// How long a client writes beside a copy, and without one, in each of two rounds; 0 for not at
+    /// all.
     #[arg(long, default_value_t = 20)]
     write_seconds: u64,
     /// The program `towpath`; the default is the one beside this.
@@ -48,11 +51,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let program = match cli.program {
-        Some(program) => program,
-        None => towpath_testing::towpath_program()
-            .context("the program is missing: cargo build --release")?,
-    };
+    let program = program(cli.program)?;
     let source = server(1).start().await?;
     let rows = fill(&source, &cli.sizes).await?;
     eprintln!("{rows} rows at the source");
@@ -67,7 +66,7 @@ async fn main() -> Result<()> {
             let target = server(2).start().await?;
             let run = copier.run(&source, &target).await?;
             copier.compare(&source, &target).await?;
-            eprintln!("{copier}: {:.2} s", run.wall.as_secs_f64());
+            eprintln!("{copier}: {:.2} s", wall(&run));
             runs.push(run);
         }
     }
@@ -77,16 +76,6 @@ async fn main() -> Result<()> {
         writes::measure(&program, &source, seconds).await?;
     }
     Ok(())
-}
-
-fn server(id: u32) -> ServerBuilder {
-    MysqlServer::builder()
-        .server_id(id)
-        .durable()
-        .option("max-binlog-size", "1G")
-        .option("max-allowed-packet", "64M")
-        .option("innodb-buffer-pool-size", "512M")
-        .option("innodb-redo-log-capacity", "1G")
 }
 
 /// Fills the source; answers how many rows it has.
@@ -112,35 +101,33 @@ async fn fill(source: &MysqlServer, sizes: &Sizes) -> Result<u64> {
     Ok(rows)
 }
 
-fn median(runs: &[Run], what: impl Fn(&Run) -> Duration) -> f64 {
-    let mut values: Vec<Duration> = runs.iter().map(what).collect();
-    values.sort_unstable();
-    let middle = values.get(values.len() / 2).copied();
-    middle.unwrap_or_default().as_secs_f64()
+fn wall(run: &Run) -> f64 {
+    run.spent.wall.as_secs_f64()
 }
 
 fn print_runs(all: &[(&Copier, Vec<Run>)], rows: u64) {
     let baseline = all
         .iter()
         .find(|(copier, _)| **copier == Copier::Dump { binlog: false })
-        .map_or(0.0, |(_, runs)| median(runs, |run| run.wall));
+        .map_or(0.0, |(_, runs)| median(runs.iter().map(wall)));
     println!(
         "\n| first copy | wall s | min-max | rows/s | times | source CPU s | target CPU s | own CPU s | RSS MiB | others' cores |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for (copier, runs) in all {
-        let seconds = median(runs, |run| run.wall);
-        let walls = || runs.iter().map(|run| run.wall.as_secs_f64());
-        let others = runs.iter().map(|run| run.foreign_cores).fold(0.0, f64::max);
+        let seconds = median(runs.iter().map(wall));
+        let others = runs.iter().map(|run| run.spent.foreign_cores);
+        let others = others.fold(0.0, f64::max);
+        let cpu =
+            |what: fn(&Run) -> Duration| median(runs.iter().map(what).map(|t| t.as_secs_f64()));
         println!(
-            "| {copier} | {seconds:.2} | {:.2}-{:.2} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {others:.2} |",
-            walls().fold(f64::MAX, f64::min),
-            walls().fold(0.0, f64::max),
+            "| {copier} | {seconds:.2} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {others:.2} |",
+            span(runs.iter().map(wall)),
             rows as f64 / seconds,
             baseline / seconds,
-            median(runs, |run| run.source_cpu),
-            median(runs, |run| run.target_cpu),
-            median(runs, |run| run.own_cpu),
+            cpu(|run| run.spent.source_cpu),
+            cpu(|run| run.spent.target_cpu),
+            cpu(|run| run.own_cpu),
             runs.iter().map(|run| run.rss_max_kib).max().unwrap_or(0) as f64 / 1024.0,
         );
     }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use mysql_async::prelude::Queryable as _;
+use towpath_benches::figures::percentiles;
+use towpath_benches::rig::server;
 use towpath_benches::workload::DATABASE;
 use towpath_testing::MysqlServer;
 
 use crate::copier::Copy;
-use crate::server;
 
 /// Two hundred rows a second.
 const EVERY: Duration = Duration::from_millis(5);
@@ -38,19 +39,7 @@ pub(crate) async fn measure(program: &Path, source: &MysqlServer, lasts: Duratio
     ] {
         ensure!(!samples.is_empty(), "nothing was written {name}");
         samples.sort_unstable();
-        let at = |share: f64| {
-            let index = (samples.len() as f64 * share) as usize;
-            let sample = samples.get(index.min(samples.len() - 1));
-            sample.copied().unwrap_or_default().as_secs_f64() * 1e3
-        };
-        println!(
-            "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {} |",
-            at(0.5),
-            at(0.95),
-            at(0.99),
-            at(1.0),
-            samples.len()
-        );
+        println!("| {name} | {} |", percentiles(samples));
     }
     Ok(())
 }

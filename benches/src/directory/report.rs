@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use towpath_benches::figures::median;
+
 use crate::load::{Op, Sample};
 use crate::server::Kind;
 
@@ -51,14 +53,9 @@ impl Measured {
     fn medians(&self, what: impl Fn(&Sample) -> f64) -> Vec<f64> {
         self.samples
             .iter()
-            .map(|(_, samples)| median(samples.iter().map(&what).collect()))
+            .map(|(_, samples)| median(samples.iter().map(&what)))
             .collect()
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn cells(values: &[f64], digits: usize) -> String {
@@ -125,7 +122,7 @@ pub(crate) fn print_servers(nodes: u64, kinds: &[Kind], memory: &[Memory], start
     );
     line("RSS MiB, highest until then", 1, mib(|m| m.peak_kib));
     let ms = |what: fn(&Starts) -> &Vec<Duration>| -> Vec<f64> {
-        let times = |s| what(s).iter().map(|t| micros(*t) / 1e3).collect();
+        let times = |s| what(s).iter().map(|t| micros(*t) / 1e3);
         starts.iter().map(|s| median(times(s))).collect()
     };
     line("start-up ms, empty", 1, ms(|s| &s.empty));

@@ -1,16 +1,14 @@
 //! What carries the source's transactions to the target.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mysql_async::prelude::Queryable as _;
-use tempfile::TempDir;
 use towpath_benches::process::{cpu_of, memory_of};
-use towpath_benches::workload::DATABASE;
-use towpath_testing::{MysqlServer, TowpathProcess, gtid_executed, stored_gtid_set};
+use towpath_benches::rig::Standalone;
+use towpath_testing::{MysqlServer, gtid_executed, stored_gtid_set};
 
 /// The longest that a run may take.
 const RUN_MAX: Duration = Duration::from_secs(600);
@@ -44,10 +42,7 @@ impl fmt::Display for Applier {
 
 /// An applier at work; it is killed when dropped.
 pub(crate) enum Running {
-    Towpath {
-        process: TowpathProcess,
-        _folder: TempDir,
-    },
+    Towpath(Standalone),
     Replica,
 }
 
@@ -83,46 +78,17 @@ impl Applier {
         source: &MysqlServer,
         target: &MysqlServer,
     ) -> Result<Running> {
-        let program = match self {
+        match self {
             Applier::Replica { .. } => {
                 target.conn().await?.query_drop("START REPLICA").await?;
-                return Ok(Running::Replica);
+                Ok(Running::Replica)
             }
-            Applier::Towpath(program) => program,
-        };
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("pipeline.toml");
-        // A pipeline as anyone would write it: nothing is tuned.
-        fs::write(
-            &file,
-            format!(
-                r#"name = "{PIPELINE}"
-
-[source]
-url = "{}"
-tables = ["{DATABASE}.*"]
-start = "earliest"
-snapshot = "never"
-tls = "disabled"
-
-[[sink]]
-name = "replica"
-url = "{}"
-tls = "disabled"
-"#,
-                source.url("repl"),
-                target.url("app")
-            ),
-        )?;
-        let process = TowpathProcess::builder()
-            .program(program)
-            .args(["run", "--standalone"])
-            .arg(&file)
-            .spawn()?;
-        Ok(Running::Towpath {
-            process,
-            _folder: folder,
-        })
+            Applier::Towpath(program) => {
+                let keys = "start = \"earliest\"\nsnapshot = \"never\"";
+                let run = Standalone::start(program, PIPELINE, source, target, keys)?;
+                Ok(Running::Towpath(run))
+            }
+        }
     }
 }
 
@@ -145,7 +111,7 @@ impl Running {
                 }
                 Ok(())
             }
-            Running::Towpath { process, .. } => {
+            Running::Towpath(Standalone { process, .. }) => {
                 let reached = async {
                     loop {
                         if process.exit_status()?.is_some() {
@@ -169,7 +135,7 @@ impl Running {
     /// CPU time of its own process, if it has one.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         match self {
-            Running::Towpath { process, .. } => cpu_of(&process.pid().to_string()),
+            Running::Towpath(Standalone { process, .. }) => cpu_of(&process.pid().to_string()),
             Running::Replica => Ok(Duration::ZERO),
         }
     }
@@ -177,7 +143,9 @@ impl Running {
     /// The most memory that its own process had, KiB.
     pub(crate) fn rss_max_kib(&self) -> Result<u64> {
         match self {
-            Running::Towpath { process, .. } => memory_of(&process.pid().to_string(), "VmHWM:"),
+            Running::Towpath(Standalone { process, .. }) => {
+                memory_of(&process.pid().to_string(), "VmHWM:")
+            }
             Running::Replica => Ok(0),
         }
     }
@@ -185,7 +153,7 @@ impl Running {
     /// Ends it.
     pub(crate) async fn stop(self, target: &MysqlServer) -> Result<()> {
         match self {
-            Running::Towpath { process, .. } => {
+            Running::Towpath(Standalone { process, .. }) => {
                 process.terminate()?;
                 process.wait_exit(STOP_MAX).await?;
             }

@@ -1,43 +1,30 @@
 //! Replays a workload that the source has already written.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
-use towpath_benches::process::{busy, cpu_of, pid_of};
+use towpath_benches::process::cpu_of;
+use towpath_benches::rig::{Meter, Spent, server};
 use towpath_benches::workload::{DATABASE, Sizes, Workload, compare};
-use towpath_testing::{MysqlServer, ServerBuilder};
+use towpath_testing::MysqlServer;
 
 use crate::applier::Applier;
 
 /// What one run took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    pub(crate) wall: Duration,
-    pub(crate) source_cpu: Duration,
-    pub(crate) target_cpu: Duration,
+    pub(crate) spent: Spent,
     /// The applier's own process.
     pub(crate) applier_cpu: Duration,
     pub(crate) rss_max_kib: u64,
-    /// CPU time that all other processes of the machine took meanwhile, as a share of one core.
-    pub(crate) foreign_cores: f64,
     /// Bytes of the binlog.
     pub(crate) bytes: u64,
 }
 
 /// All runs of an applier.
 pub(crate) type Runs = Vec<(Applier, Vec<Run>)>;
-
-fn server(id: u32) -> ServerBuilder {
-    MysqlServer::builder()
-        .server_id(id)
-        .durable()
-        .option("max-binlog-size", "1G")
-        .option("max-allowed-packet", "64M")
-        .option("innodb-buffer-pool-size", "512M")
-        .option("innodb-redo-log-capacity", "1G")
-}
 
 /// A durable server for tests of latency, with nothing in it.
 pub(crate) async fn plain_server(
@@ -87,8 +74,8 @@ pub(crate) async fn measure(
             eprintln!(
                 "{} {applier}: {:.2} s, {:.2} cores of others",
                 workload.name(),
-                run.wall.as_secs_f64(),
-                run.foreign_cores
+                run.spent.wall.as_secs_f64(),
+                run.spent.foreign_cores
             );
             runs.push(run);
         }
@@ -103,28 +90,20 @@ async fn one(
     bytes: u64,
 ) -> Result<Run> {
     applier.prepare(source, target).await?;
-    let (source_pid, target_pid) = (pid_of(source)?, pid_of(target)?);
-    let before = (cpu_of(&source_pid)?, cpu_of(&target_pid)?, busy()?);
     let own_before = cpu_of("self")?;
-    let began = Instant::now();
+    let meter = Meter::start(source, target)?;
     let running = applier.start(source, target).await?;
     running.caught_up(source, target).await?;
-    let wall = began.elapsed();
+    let wall = meter.wall();
     let applier_cpu = running.cpu()?;
-    let source_cpu = cpu_of(&source_pid)?.saturating_sub(before.0);
-    let target_cpu = cpu_of(&target_pid)?.saturating_sub(before.1);
     let own = cpu_of("self")?.saturating_sub(own_before);
-    let ours = source_cpu + target_cpu + applier_cpu + own;
-    let foreign = busy()?.saturating_sub(before.2).saturating_sub(ours);
+    let spent = meter.spent(wall, applier_cpu + own)?;
     let rss_max_kib = running.rss_max_kib()?;
     running.stop(target).await?;
     Ok(Run {
-        wall,
-        source_cpu,
-        target_cpu,
+        spent,
         applier_cpu,
         rss_max_kib,
-        foreign_cores: foreign.as_secs_f64() / wall.as_secs_f64(),
         bytes,
     })
 }

@@ -1,12 +1,12 @@
 //! Catch-up and latency, Towpath against MySQL's own replica, in one run.
 //!
-//! For each workload a source is prepared and its data directory copied; then the workload is written
-//! at the source. Each run begins with a fresh server on that copy and ends when the server has all of
-//! the source's transactions: `START REPLICA` to `WAIT_FOR_EXECUTED_GTID_SET` for MySQL's own replica,
-//! the start of the process to the offset row for Towpath. Source and target are durable
-//! (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`) and have their binlog on. CPU seconds are those
-//! of all processes from that start to that end. After each run all rows are compared with the source's,
-//! and the inner types of JSON documents.
+//! For each workload a source is prepared and its data directory copied; then the workload is
+//! written at the source. Each run begins with a fresh server on that copy and ends when the server
+//! has all of the source's transactions: `START REPLICA` to `WAIT_FOR_EXECUTED_GTID_SET` for
+//! MySQL's own replica, the start of the process to the offset row for Towpath. Source and target
+//! are durable (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`) and have their binlog on. CPU
+//! seconds are those of all processes from that start to that end. After each run all rows are
+//! compared with the source's, and the inner types of JSON documents.
 //!
 //! Latency: a hundred transactions a second at the source, one row each, and a reader at the target
 //! that looks for them as fast as it can. What is told is the time from the answer to the source's
@@ -24,8 +24,9 @@ mod report;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
+use towpath_benches::rig::program;
 use towpath_benches::workload::{Sizes, Workload};
 
 use applier::Applier;
@@ -56,11 +57,7 @@ struct Cli {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     ensure!(cli.rounds > 0, "--rounds must be at least 1");
-    let program = match cli.program {
-        Some(program) => program,
-        None => towpath_testing::towpath_program()
-            .context("the program is missing: cargo build --release")?,
-    };
+    let program = program(cli.program)?;
     let mut appliers = vec![Applier::Towpath(program), Applier::Replica { workers: 4 }];
     if !cli.four_workers_only {
         appliers.push(Applier::Replica { workers: 1 });

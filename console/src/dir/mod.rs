@@ -65,7 +65,8 @@ enum Verb {
     },
     /// Change a node's data.
     ///
-    /// Goes past all checks that the other commands make. What is below /towpath must be a JSON object.
+    /// Goes past all checks that the other commands make. What is below /towpath must be a JSON
+    /// object.
     Set {
         /// The node.
         #[arg(value_parser = NodePath::parse)]

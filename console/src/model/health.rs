@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use towpath_protocol::tree::record::{DesiredState, InstanceState, LifeState, Severity, TaskState};
+use towpath_protocol::tree::record::{DesiredState, LifeState, Severity, TaskState};
 
 use super::{PipelineView, View};
 
@@ -133,20 +133,6 @@ fn life_word(state: &LifeState) -> &str {
         LifeState::Failed => "failed",
         LifeState::Unplaced => "unplaced",
         LifeState::Other(word) => word,
-    }
-}
-
-/// What an instance is ready for, in a word.
-pub(crate) fn state_word(state: &InstanceState) -> &str {
-    match state {
-        InstanceState::Provisioning => "provisioning",
-        InstanceState::Standby => "standby",
-        InstanceState::TakingOver => "taking-over",
-        InstanceState::Running => "running",
-        InstanceState::Paused => "paused",
-        InstanceState::Stopping => "stopping",
-        InstanceState::Failed => "failed",
-        InstanceState::Other(word) => word,
     }
 }
 

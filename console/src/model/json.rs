@@ -8,7 +8,7 @@ use towpath_protocol::tree::record::{
 };
 use towpath_protocol::tree::{AlertId, DataSourceName, MemberId};
 
-use super::{PipelineView, TaskView, View, desired_word, severity_word, state_word, task_word};
+use super::{PipelineView, TaskView, View, desired_word, severity_word, task_word};
 use crate::mask;
 
 /// `status --json`: `pipelines`, worst first, `alerts` that fire, and `troubles` of the cluster.
@@ -87,7 +87,7 @@ fn instance(instance: &Instance) -> Value {
         "core": instance.member.as_str(),
         "pid": instance.pid,
         "host": instance.host,
-        "state": state_word(&instance.state),
+        "state": instance.state.word(),
         "since": instance.since,
     })
 }

@@ -22,7 +22,7 @@ use towpath_protocol::tree::record::{
 use towpath_protocol::tree::{AlertId, DataSourceName, MemberId, TaskName};
 
 pub(crate) use build::is_shown;
-pub(crate) use health::{Health, desired_word, severity_word, state_word, task_word};
+pub(crate) use health::{Health, desired_word, severity_word, task_word};
 
 /// Everything that the reading verbs show, of one moment.
 #[derive(Clone, Debug)]

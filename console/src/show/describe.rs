@@ -10,9 +10,7 @@ use super::history::{Told, history};
 use super::status::{severity_tone, symbol, tone};
 use super::table::NOTHING;
 use crate::mask;
-use crate::model::{
-    PipelineView, TaskView, View, desired_word, severity_word, state_word, task_word,
-};
+use crate::model::{PipelineView, TaskView, View, desired_word, severity_word, task_word};
 use crate::screen::{Paint, Tone};
 use crate::text;
 
@@ -237,7 +235,7 @@ fn describe_task(sheet: &mut Sheet, view: &View, pipeline: &PipelineView, task: 
     }
     for instance in &task.instances {
         let since = text::age(instance.since, view.now);
-        let state = state_word(&instance.state);
+        let state = instance.state.word();
         let place = format!("{}, pid {}", instance.host, instance.pid);
         sheet.line(
             instance.member.as_str(),

@@ -7,7 +7,7 @@ use towpath_protocol::tree::record::{AlertState, Member};
 
 use super::status::{runs_on, seen_by, severity_symbol, severity_tone, standby, symbol, tone};
 use super::table::{Cell, NOTHING, Table};
-use crate::model::{View, desired_word, severity_word, state_word};
+use crate::model::{View, desired_word, severity_word};
 use crate::screen::{Paint, Tone};
 use crate::text;
 
@@ -88,7 +88,7 @@ pub(crate) fn tasks(view: &View, paint: Paint) -> String {
                 table.row([
                     (&name).into(),
                     instance.member.as_str().into(),
-                    state_word(&instance.state).into(),
+                    instance.state.word().into(),
                     text::age(instance.since, view.now).into(),
                     instance.pid.to_string().into(),
                     progress

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use towpath_protocol::tree::record::{Alert, LifeState, Severity};
 
 use super::table::{Cell, NOTHING, Table};
-use crate::model::{Health, PipelineView, View, severity_word, state_word};
+use crate::model::{Health, PipelineView, View, severity_word};
 use crate::screen::{Paint, Tone};
 use crate::text;
 
@@ -220,7 +220,7 @@ pub(super) fn seen_by(alert: &Alert) -> &str {
 pub(super) fn runs_on(pipeline: &PipelineView) -> String {
     let running = pipeline.tasks.iter().filter_map(|task| task.running());
     let mut names: Vec<String> = running
-        .map(|instance| match state_word(&instance.state) {
+        .map(|instance| match instance.state.word() {
             "running" | "paused" => instance.member.to_string(),
             word => format!("{} ({word})", instance.member),
         })
@@ -238,7 +238,7 @@ pub(super) fn standby(pipeline: &PipelineView) -> String {
             if running == Some(&instance.member) {
                 continue;
             }
-            names.push(match state_word(&instance.state) {
+            names.push(match instance.state.word() {
                 "standby" => instance.member.to_string(),
                 word => format!("{} ({word})", instance.member),
             });

@@ -432,8 +432,8 @@ async fn list(session: &Session, json: bool, screen: &mut Screen) -> anyhow::Res
 /// Arguments of `log-level`.
 #[derive(Debug, Args)]
 pub struct LogLevel {
-    /// Log this from now on, everywhere: a level, or a filter such as info,towpath_core=debug. Without
-    /// it, print what holds.
+    /// Log this from now on, everywhere: a level, or a filter such as info,towpath_core=debug.
+    /// Without it, print what holds.
     #[arg(value_parser = filter)]
     filter: Option<String>,
     /// Let each process log again what it was started with.

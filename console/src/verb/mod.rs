@@ -32,9 +32,9 @@ const TAKE_MAX: Duration = Duration::from_secs(10);
 pub enum Verb {
     /// Put pipeline files in force: new pipelines, or new versions of them.
     ///
-    /// Each file is checked first, and what would change is shown. ${NAME} stays as it is: secrets are
-    /// taken from the environment of the Core that runs the pipeline, and never leave it. A version that
-    /// doesn't run is rolled back to the last one that did.
+    /// Each file is checked first, and what would change is shown. ${NAME} stays as it is: secrets
+    /// are taken from the environment of the Core that runs the pipeline, and never leave it. A
+    /// version that doesn't run is rolled back to the last one that did.
     Apply(apply::Apply),
     /// Let stopped or failed pipelines run.
     Start(change::Pipelines),
@@ -46,12 +46,13 @@ pub enum Verb {
     Resume(change::Pipelines),
     /// Let another Core run a pipeline, or one of its tasks.
     ///
-    /// A switchover in order: the present Core stops first, then the other takes over where the sink stands.
+    /// A switchover in order: the present Core stops first, then the other takes over where the
+    /// sink stands.
     Move(change::Move),
     /// Forget pipelines with their history. Asks first.
     ///
-    /// The sinks keep their data and their offset rows: a pipeline of the same name that is applied later
-    /// goes on there.
+    /// The sinks keep their data and their offset rows: a pipeline of the same name that is applied
+    /// later goes on there.
     Delete(change::Delete),
     /// Show what is wrong, on one screen: pipelines, worst first, alerts, lost members.
     Status(look::Status),

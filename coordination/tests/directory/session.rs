@@ -104,7 +104,20 @@ async fn writes_under_a_condition() {
         matches!(error, CoordinationError::Changed { .. }),
         "{error}"
     );
-    session.remove(&path, Some(next)).await.unwrap();
+    // What came in the place of the record that is meant stays.
+    let is = |value: &'static str| move |found: &LogConfig| *found == log(value);
+    session.remove_record(&path, is("a")).await.unwrap();
+    assert_eq!(
+        session
+            .read::<LogConfig>(&path)
+            .await
+            .unwrap()
+            .map(|found| found.node_version),
+        Some(next)
+    );
+    session.remove_record(&path, is("b")).await.unwrap();
+    assert_eq!(session.read::<LogConfig>(&path).await.unwrap(), None);
+    session.remove_record(&path, is("b")).await.unwrap();
     session.remove(&path, None).await.unwrap();
     // A parent without a record counts as absent.
     let parent = path.parent().unwrap();

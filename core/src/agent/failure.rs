@@ -1,5 +1,5 @@
-//! Why a task stopped by itself, with what to do: one exhaustive match for each type of error. What passes by itself (another epoch) never gets here; see
-//! [`PipelineError::course`].
+//! Why a task stopped by itself, with what to do: one exhaustive match for each type of error. What
+//! passes by itself (another epoch) never gets here; see [`PipelineError::course`].
 
 use towpath_protocol::code::{self, Code};
 
@@ -104,8 +104,8 @@ fn sink(error: &SinkError) -> (&'static str, bool) {
     }
 }
 
-/// What the sink's server refused. What isn't known may be a table that is being repaired, so it is worth another
-/// try; what lies in a row, a definition or an account is not.
+/// What the sink's server refused. What isn't known may be a table that is being repaired, so it is
+/// worth another try; what lies in a row, a definition or an account is not.
 fn server(code: Code, transient: bool) -> (&'static str, bool) {
     const DEFINITION: &str = "make the sink's table as the source's is (towpath check compares them), then start the \
          pipeline again";

@@ -45,6 +45,7 @@ pub use resolve::{ResolveError, move_endpoints};
 pub use status::{AgentStatus, StatusBoard, TaskPhase, TaskStatus};
 
 use crate::pipeline::Stop;
+use crate::task::OwnedTask;
 use failure::Reason;
 use plan::{Trees, Wanted};
 use runner::Runner;
@@ -321,8 +322,7 @@ async fn supervise(common: Common, key: TaskKey, wanted: watch::Receiver<Option<
             .as_ref()
             .map_or(0, |wanted| wanted.spec.revision);
         let runner = Runner::new(common.clone(), key.clone(), wanted.clone());
-        let mut task = Supervised(tokio::spawn(runner.run()));
-        let Err(join) = (&mut task.0).await else {
+        let Err(join) = OwnedTask::spawn(runner.run()).await else {
             break;
         };
         let reason = Reason::of_panic(&join.to_string());
@@ -333,15 +333,6 @@ async fn supervise(common: Common, key: TaskKey, wanted: watch::Receiver<Option<
         tokio::time::sleep(RESTART_PAUSE).await;
     }
     common.options.board.remove(&key);
-}
-
-/// A runner's task, which ends with its supervisor.
-struct Supervised(JoinHandle<()>);
-
-impl Drop for Supervised {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Writes a failure, as soon as the directory answers; gives up when the task goes away.

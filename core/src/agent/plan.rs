@@ -131,7 +131,8 @@ pub(super) struct Trees<'a> {
     pub(super) config: &'a Nodes,
 }
 
-/// The tasks of a Core. Of a desired state that only a newer program knows, the one `before` goes on.
+/// The tasks of a Core. Of a desired state that only a newer program knows, the one `before` goes
+/// on.
 pub(super) fn tasks(
     trees: Trees<'_>,
     core: &MemberId,

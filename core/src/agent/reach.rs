@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use towpath_protocol::spec::Endpoint;
 
 use crate::endpoint;
 use crate::pipeline::progress::View;
+use crate::task::OwnedTask;
 
 /// The sink is asked for a sign of life this often.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// A login has this long for it.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A sink that has not answered for this long counts as cut off, and a run that has lost
-/// a server for so long. A standby that has lost the same server says so sooner, whether its connection
-/// broke (it asks every second) or fell silent (it waits two seconds for an answer; the dump's
-/// silence lasts three): what is down for all moves nothing.
+/// a server for so long. A standby that has lost the same server says so sooner, whether its
+/// connection broke (it asks every second) or fell silent (it waits two seconds for an answer; the
+/// dump's silence lasts three): what is down for all moves nothing.
 const SILENT_AFTER: Duration = Duration::from_millis(3500);
 const LOST_AFTER: Duration = Duration::from_millis(1500);
 
 /// Watches a run's servers until it's dropped.
 pub(super) struct Reach {
     answered: watch::Receiver<Instant>,
-    task: JoinHandle<()>,
+    _task: OwnedTask<()>,
     lost_since: Option<Instant>,
 }
 
@@ -38,7 +38,7 @@ impl Reach {
         let (publish, answered) = watch::channel(Instant::now());
         Self {
             answered,
-            task: tokio::spawn(ask(sink, publish)),
+            _task: OwnedTask::spawn(ask(sink, publish)),
             lost_since: None,
         }
     }
@@ -58,12 +58,6 @@ impl Reach {
         };
         let since = *self.lost_since.get_or_insert_with(Instant::now);
         (since.elapsed() > LOST_AFTER).then(|| trouble.clone())
-    }
-}
-
-impl Drop for Reach {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

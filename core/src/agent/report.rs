@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use towpath_coordination::progress::PROGRESS_PACE;
 use towpath_coordination::{Expect, ProgressReporter, Session, SessionState};
 use towpath_protocol::tree::record::{
@@ -19,6 +18,7 @@ use super::TaskKey;
 use crate::commit::copies::CopyState;
 use crate::pipeline::Progress;
 use crate::pipeline::progress::{CopyView, View};
+use crate::task::OwnedTask;
 
 /// Between two writes of the last commit.
 const COMMITTED_PACE: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub(super) struct Report {
     core: MemberId,
     reporter: Option<ProgressReporter>,
     commits: watch::Sender<Option<Committed>>,
-    writer: JoinHandle<()>,
+    writer: OwnedTask<()>,
     commit: NodePath,
     /// Since when it's in the state that was reported last.
     state: Option<(TaskState, Timestamp)>,
@@ -81,7 +81,7 @@ impl Report {
     pub(super) fn begin(session: &Session, key: &TaskKey, core: &MemberId) -> Self {
         let (commits, latest) = watch::channel(None);
         let commit = path::commit(&key.pipeline, &key.task);
-        let writer = tokio::spawn(write_commits(session.clone(), commit.clone(), latest));
+        let writer = OwnedTask::spawn(write_commits(session.clone(), commit.clone(), latest));
         Self {
             session: session.clone(),
             key: key.clone(),
@@ -188,18 +188,12 @@ impl Report {
     }
 
     /// Ends: the progress node goes.
-    pub(super) async fn end(mut self) {
-        self.writer.abort();
-        if let Some(reporter) = self.reporter.take() {
+    pub(super) async fn end(self) {
+        drop(self.writer);
+        if let Some(reporter) = self.reporter {
             // What isn't removed in time goes with the session.
             let _ = tokio::time::timeout(LAST_WRITE_MAX, reporter.end()).await;
         }
-    }
-}
-
-impl Drop for Report {
-    fn drop(&mut self) {
-        self.writer.abort();
     }
 }
 

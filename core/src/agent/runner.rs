@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use towpath_coordination::{Candidate, Election, Standing, Token};
 use towpath_protocol::spec::LimitsSpec;
@@ -26,6 +26,7 @@ use super::resolve::{ResolveError, Resolved, resolve};
 use super::standby::{Readiness, Standby};
 use super::{Common, TaskKey, TaskPhase, write_failure};
 use crate::pipeline::{self, Controls, PipelineError, Progress};
+use crate::task::OwnedTask;
 
 /// How often a run's progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -46,7 +47,7 @@ type Ended = Result<Result<(), PipelineError>, JoinError>;
 
 /// A run of the pipeline, in a task of its own.
 struct Run {
-    task: JoinHandle<Result<(), PipelineError>>,
+    task: OwnedTask<Result<(), PipelineError>>,
     stop: watch::Sender<bool>,
     limits: watch::Sender<LimitsSpec>,
     progress: Arc<Progress>,
@@ -58,12 +59,6 @@ struct Run {
     mended: bool,
 }
 
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Our candidate in the task's election.
 struct Candidacy {
     id: Uuid,
@@ -72,16 +67,7 @@ struct Candidacy {
     /// The token of the win has not been used yet.
     is_fresh: bool,
     /// Says whether the candidate leads, for DDL.
-    _confirmer: Confirmer,
-}
-
-/// Ends with its candidacy.
-struct Confirmer(JoinHandle<()>);
-
-impl Drop for Confirmer {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _confirmer: OwnedTask<()>,
 }
 
 /// A task's runner.
@@ -307,13 +293,13 @@ impl Runner {
             }
         };
         let standings = candidate.standings();
-        let confirmer = tokio::spawn(confirm(standings.clone(), self.confirmed.clone()));
+        let confirmer = OwnedTask::spawn(confirm(standings.clone(), self.confirmed.clone()));
         self.candidacy = Some(Candidacy {
             id,
             candidate,
             standings,
             is_fresh: true,
-            _confirmer: Confirmer(confirmer),
+            _confirmer: confirmer,
         });
         true
     }
@@ -453,10 +439,9 @@ impl Runner {
         };
         let (spec, owner) = (resolved.spec.clone(), self.common.owner());
         let sink = spec.sinks.first().map(|sink| sink.endpoint.clone());
-        let task =
-            tokio::spawn(
-                async move { pipeline::run(&spec, &owner, &mut authority, controls).await },
-            );
+        let task = OwnedTask::spawn(async move {
+            pipeline::run(&spec, &owner, &mut authority, controls).await
+        });
         tracing::info!(
             pipeline = %self.key.pipeline, task = %self.key.task, revision = resolved.revision,
             "leading; taking the sink over"
@@ -487,9 +472,12 @@ impl Runner {
         });
         let progress = Arc::clone(&run.progress);
         let view = progress.view();
-        if wanted.failure.is_some() && view.commits > 0 && !run.mended {
+        if let Some(failure) = &wanted.failure
+            && view.commits > 0
+            && !run.mended
+        {
             run.mended = true;
-            self.forget_failure();
+            self.forget_failure(failure.id);
         }
         let (instance, task) = match view.connected {
             true => (InstanceState::Running, TaskState::Running),
@@ -503,12 +491,14 @@ impl Runner {
         self.report().tell(task, Some(&progress));
     }
 
-    /// A failure of an earlier spec is over, since this one has committed something.
-    fn forget_failure(&self) {
+    /// A failure of an earlier spec is over, since this one has committed something. A newer one
+    /// may have come.
+    fn forget_failure(&self, id: Uuid) {
         let session = self.common.session.clone();
         let node = path::failure(&self.key.pipeline, &self.key.task);
         tokio::spawn(async move {
-            if let Err(error) = session.remove(&node, None).await {
+            let is_that = |failure: &Failure| failure.id == id;
+            if let Err(error) = session.remove_record(&node, is_that).await {
                 tracing::warn!(path = %node, %error, "can't remove a failure that is over");
             }
         });

@@ -8,7 +8,6 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use towpath_protocol::spec::PipelineSpec;
 
@@ -16,6 +15,7 @@ use crate::check::finding::FindingState;
 use crate::commit::preflight::{self, SinkFacts, SourceTraits};
 use crate::endpoint;
 use crate::source::{Needs, SourceFacts};
+use crate::task::OwnedTask;
 
 /// Both servers are asked for a sign of life this often.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -42,17 +42,16 @@ pub(super) enum Readiness {
 pub(super) struct Standby {
     pub(super) spec: PipelineSpec,
     readiness: watch::Receiver<Readiness>,
-    task: JoinHandle<()>,
+    _task: OwnedTask<()>,
 }
 
 impl Standby {
     pub(super) fn keep_ready(spec: PipelineSpec) -> Self {
         let (publish, readiness) = watch::channel(Readiness::Unknown);
-        let task = tokio::spawn(run(spec.clone(), publish));
         Self {
+            _task: OwnedTask::spawn(run(spec.clone(), publish)),
             spec,
             readiness,
-            task,
         }
     }
 
@@ -65,12 +64,6 @@ impl Standby {
         if self.readiness.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

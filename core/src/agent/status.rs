@@ -1,4 +1,5 @@
-//! What a Core's tasks are doing, for whoever asks this process: a cheap snapshot, taken when asked.
+//! What a Core's tasks are doing, for whoever asks this process: a cheap snapshot, taken when
+//! asked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,16 +29,7 @@ impl fmt::Display for TaskPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stopped => "stopped",
-            Self::Standing(state) => match state {
-                InstanceState::Provisioning => "provisioning",
-                InstanceState::Standby => "standby",
-                InstanceState::TakingOver => "taking-over",
-                InstanceState::Running => "running",
-                InstanceState::Paused => "paused",
-                InstanceState::Stopping => "stopping",
-                InstanceState::Failed => "failed",
-                InstanceState::Other(other) => other,
-            },
+            Self::Standing(state) => state.word(),
             Self::Failed => "failed",
             Self::Unresolved => "unresolved",
         })

@@ -11,7 +11,7 @@ use super::ordered::{OrderedChange, Part};
 use super::plan::TablePlan;
 use super::statement::{self, Statement};
 use super::{ApplyError, idempotent, net};
-use crate::decode::{DecodeError, PartialJson, RowsEvent, RowsKind};
+use crate::decode::{DecodeError, PartialJson, RowsEvent, RowsKind, bit};
 
 /// The arena's offsets are 32 bits wide; statements are built long before.
 const ARENA_BYTES_MAX: usize = 1 << 30;
@@ -89,15 +89,10 @@ impl BatchBuilder {
         }
     }
 
-    /// The rows that come next are read from these events. Large ones are shared with them; give none
-    /// once the last has come.
+    /// The rows that come next are read from these events. Large ones are shared with them; give
+    /// none once the last has come.
     pub fn read_from(&mut self, events: Bytes) {
         self.arena.read_from(events);
-    }
-
-    /// Whether no transaction is in it.
-    pub fn is_empty(&self) -> bool {
-        self.batch.transactions.is_empty()
     }
 
     /// Row changes in it, before merging.
@@ -118,8 +113,8 @@ impl BatchBuilder {
         }
     }
 
-    /// Whether rows with these checks can join the batch; if not, it must be taken first, unless it is
-    /// empty.
+    /// Whether rows with these checks can join the batch; if not, it must be taken first, unless it
+    /// is empty.
     pub fn accepts(&self, event: &RowsEvent<'_>, history: History) -> bool {
         self.batch.changes == 0
             || (self.batch.foreign_key_checks == foreign_key_checks(event, history)
@@ -150,14 +145,14 @@ impl BatchBuilder {
         self.batch.unique_checks = !event.flags.relaxed_unique_checks();
         let in_order = partial
             || plan.key_columns == 0
-            // Written in place, a row that takes a unique value from another one would become that other
-            // one, unless that one has come first.
+            // Written in place, a row that takes a unique value from another one would become that
+            // other one, unless that one has come first.
             || (idempotent && plan.extra_columns && plan.unique_mask != 0)
             || (self.batch.foreign_key_checks && plan.target.foreign_keys);
         if partial {
             if idempotent {
-                // Twice applied, a part of a document is not what it was; and a row that isn't there can't
-                // be made from a part.
+                // Twice applied, a part of a document is not what it was; and a row that isn't
+                // there can't be made from a part.
                 return Err(ApplyError::PartialImage {
                     gtid: gtid.to_string(),
                     table: plan.name(),
@@ -295,20 +290,15 @@ fn check_part(
     event: &RowsEvent<'_>,
     gtid: &dyn std::fmt::Display,
 ) -> Result<(), ApplyError> {
-    let has = |bitmap: &[u8], at: usize| {
-        bitmap
-            .get(at / 8)
-            .is_some_and(|byte| byte & (1 << (at % 8)) != 0)
-    };
     let said = if event.kind == RowsKind::Write {
         plan.key()
             .iter()
-            .all(|column| has(event.columns_after, column.source))
+            .all(|column| bit(event.columns_after, column.source))
     } else {
         plan.columns
             .iter()
             .chain(&plan.computed)
-            .any(|column| has(event.columns_before, column.source))
+            .any(|column| bit(event.columns_before, column.source))
     };
     if said {
         return Ok(());
@@ -338,8 +328,8 @@ fn part(event: &RowsEvent<'_>, plan: &TablePlan, json: PartialJson<'_>) -> Part 
     }
 }
 
-/// Whether the sink must check foreign keys, and cascade: not where the source's session didn't, and
-/// not where it logged the rows that it cascaded to, since they would be touched twice.
+/// Whether the sink must check foreign keys, and cascade: not where the source's session didn't,
+/// and not where it logged the rows that it cascaded to, since they would be touched twice.
 ///
 /// And not for a table that is being copied: the row that this one refers to may come later.
 fn foreign_key_checks(event: &RowsEvent<'_>, history: History) -> bool {

@@ -1,6 +1,6 @@
-//! Recorded events, damaged: what is sent under a checksum is refused whole; what gets past it, or was
-//! written wrong, may be refused, too, or become some statements, but never a panic, and never more
-//! memory than in proportion to the bytes.
+//! Recorded events, damaged: what is sent under a checksum is refused whole; what gets past it, or
+//! was written wrong, may be refused, too, or become some statements, but never a panic, and never
+//! more memory than in proportion to the bytes.
 
 use proptest::prelude::*;
 
@@ -99,8 +99,8 @@ proptest! {
         if let Ok(map) = TableMap::parse(&map)
             && let Some(bytes) = statements(&map, event_type, &rows, keyed)
         {
-            // The longest text for a byte of a row: a column's name, a cast and its character set; and a
-            // bit of it can be a NULL, written with its name.
+            // The longest text for a byte of a row: a column's name, a cast and its character set;
+            // and a bit of it can be a NULL, written with its name.
             let names: usize = map.columns.iter().map(|c| c.name.len() + 200).sum();
             prop_assert!(
                 bytes <= (rows.len() + 1) * (names * 8 + 400),

@@ -4,7 +4,8 @@ use towpath_protocol::code::{self, Code};
 
 use crate::decode::DecodeError;
 
-/// A change that has no exact counterpart on the sink. All of these are definite: an operator must act.
+/// A change that has no exact counterpart on the sink. All of these are definite: an operator must
+/// act.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// An event can't be decoded.
@@ -15,7 +16,8 @@ pub enum ApplyError {
         /// What is wrong.
         source: DecodeError,
     },
-    /// The source doesn't log column names, and it can't be known by other means which column is which.
+    /// The source doesn't log column names, and it can't be known by other means which column is
+    /// which.
     #[error(
         "transaction {gtid}, table {table}: its table map has no column names, and {detail}; on the source: \
          SET PERSIST binlog_row_metadata = 'FULL'. What is logged already stays without names: bring the \

@@ -1,13 +1,14 @@
-//! Statements that bring rows to their state after a batch, whatever it was before: for the modes in which
-//! a batch may come twice, or one before it may be missing.
+//! Statements that bring rows to their state after a batch, whatever it was before: for the modes
+//! in which a batch may come twice, or one before it may be missing.
 //!
-//! A row that is there after the batch is written whole, by its key; one that isn't is deleted if it is
-//! there. So a replay ends in the source's state, whichever state it began in, as long as it goes on to
-//! where the sink was before. REPLACE is what makes that hold with further unique keys: a row of an older
-//! state takes its value back from a row of a newer one, which the replay comes to again. Where REPLACE
-//! would delete more than the row (rows that refer to it, columns that only the sink has), INSERT ... ON
-//! DUPLICATE KEY UPDATE writes in place. Without a key nothing says whether a row came before: it may be
-//! there twice. Matched rows prove nothing here and are not checked.
+//! A row that is there after the batch is written whole, by its key; one that isn't is deleted if
+//! it is there. So a replay ends in the source's state, whichever state it began in, as long as it
+//! goes on to where the sink was before. REPLACE is what makes that hold with further unique keys:
+//! a row of an older state takes its value back from a row of a newer one, which the replay comes
+//! to again. Where REPLACE would delete more than the row (rows that refer to it, columns that only
+//! the sink has), INSERT ... ON DUPLICATE KEY UPDATE writes in place. Without a key nothing says
+//! whether a row came before: it may be there twice. Matched rows prove nothing here and are not
+//! checked.
 
 use super::net::{Arena, TableEffect};
 use super::ordered::OrderedChange;

@@ -1,9 +1,10 @@
 //! Values of the binlog as SQL literals that the sink stores as the same value.
 //!
-//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's, unless
-//! it is the connection's, utf8mb4; bytes are `_binary'…'`. Character sets in which a backslash can be the second byte of a character
-//! are written in hexadecimal. JSON whose members have types that text can't carry (DECIMAL, dates,
-//! opaque values) is built by typed expressions, since parsing text would turn a DECIMAL into a DOUBLE.
+//! Text carries its own character set (`_latin1'…'`), so that the sink converts it to the column's,
+//! unless it is the connection's, utf8mb4; bytes are `_binary'…'`. Character sets in which a
+//! backslash can be the second byte of a character are written in hexadecimal. JSON whose members
+//! have types that text can't carry (DECIMAL, dates, opaque values) is built by typed expressions,
+//! since parsing text would turn a DECIMAL into a DOUBLE.
 
 use std::io::Write;
 
@@ -73,8 +74,8 @@ pub fn write_cell(
         Value::Int(n) => {
             out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
         }
-        // Among smaller ones of other rows, a literal of 64 bits makes them all DECIMALs, which a SET
-        // takes for doubles.
+        // Among smaller ones of other rows, a literal of 64 bits makes them all DECIMALs, which a
+        // SET takes for doubles.
         Value::Set(n) if cell.len() == 8 => {
             let _ = write!(out, "CAST({n} AS UNSIGNED)");
         }
@@ -121,8 +122,8 @@ fn not_finite() -> DecodeError {
     DecodeError::malformed("cell", 0, "a floating-point number that is not finite")
 }
 
-/// As [`write_cell`], for a value that an INSERT stores: a column of JSON parses text by itself, which spares
-/// the server an expression per row. Anywhere else text would be text.
+/// As [`write_cell`], for a value that an INSERT stores: a column of JSON parses text by itself,
+/// which spares the server an expression per row. Anywhere else text would be text.
 ///
 /// # Errors
 /// As [`write_cell`].
@@ -299,8 +300,8 @@ mod opaque {
     pub(super) const STRING: u8 = 254;
 }
 
-/// An opaque member keeps the type of the column that it once came from. No cast makes most of these
-/// types, but a column of JSON_TABLE has them.
+/// An opaque member keeps the type of the column that it once came from. No cast makes most of
+/// these types, but a column of JSON_TABLE has them.
 pub(crate) fn write_opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Result<(), DecodeError> {
     let bytes = |out: &mut Vec<u8>| write_quoted(out, "_binary", data);
     match kind {
@@ -333,8 +334,8 @@ pub(crate) fn write_opaque(out: &mut Vec<u8>, kind: u8, data: &[u8]) -> Result<(
     Ok(())
 }
 
-/// A value as a member of the column type `definition`. It must be storable there: an error, never a
-/// NULL or a value that was cut.
+/// A value as a member of the column type `definition`. It must be storable there: an error, never
+/// a NULL or a value that was cut.
 pub(crate) fn write_as_column(
     out: &mut Vec<u8>,
     definition: &str,

@@ -1,5 +1,5 @@
-//! A sink's table as the source's would be, made of a table map alone: what damaged and invented events are
-//! tried on. In tests and fuzzing only.
+//! A sink's table as the source's would be, made of a table map alone: what damaged and invented
+//! events are tried on. In tests and fuzzing only.
 
 use std::sync::Arc;
 

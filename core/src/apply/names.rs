@@ -1,9 +1,10 @@
-//! Names for the columns of a table map that has none (`binlog_row_metadata=MINIMAL`), and defaults of
-//! columns that an image leaves out.
+//! Names for the columns of a table map that has none (`binlog_row_metadata=MINIMAL`), and defaults
+//! of columns that an image leaves out.
 //!
-//! Names are taken by position, and only where three descriptions agree: the table map, the source's
-//! present table, and the sink's table. The last one is at the row's place in history, since DDL is
-//! carried in order: a column that was dropped, added, renamed or moved behind the row differs there.
+//! Names are taken by position, and only where three descriptions agree: the table map, the
+//! source's present table, and the sink's table. The last one is at the row's place in history,
+//! since DDL is carried in order: a column that was dropped, added, renamed or moved behind the row
+//! differs there.
 
 use mysql_common::collations::{Collation, CollationId};
 
@@ -129,34 +130,46 @@ fn temporal(name: &str, fsp: u8) -> String {
     }
 }
 
-/// The first column that `image` leaves out and whose default the source's table doesn't share with the
-/// sink's: its name, the source's default, and the sink's.
-pub fn differing_default(
-    left_out: impl Fn(&str) -> bool,
+/// A column whose default isn't the same at the source and on the sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DifferingDefault {
+    /// Position in the table map.
+    pub at: usize,
+    /// The sink's name for it.
+    pub column: String,
+    /// The source's default.
+    pub source: String,
+    /// The sink's.
+    pub sink: String,
+}
+
+/// The columns of a table map whose default the source's present table doesn't share with the
+/// sink's. Columns that only the sink has are its own affair.
+pub fn differing_defaults(
+    map: &TableMap,
     source: Option<&TargetTable>,
     sink: &TargetTable,
-) -> Option<(String, String, String)> {
-    let said = |default: Option<&String>| default.map_or_else(|| "NULL".to_owned(), Clone::clone);
-    sink.columns
-        .iter()
-        .filter(|column| !column.generated && left_out(&column.name))
-        .find_map(|here| {
-            let there = source.and_then(|source| {
-                let mut columns = source.columns.iter();
-                columns.find(|there| there.name.eq_ignore_ascii_case(&here.name))
-            });
-            match there {
-                Some(there) if there.default == here.default => None,
-                Some(there) => Some((
-                    here.name.clone(),
-                    said(there.default.as_ref()),
-                    said(here.default.as_ref()),
-                )),
-                None => Some((
-                    here.name.clone(),
-                    "(the source has no such column any more)".to_owned(),
-                    said(here.default.as_ref()),
-                )),
+) -> Vec<DifferingDefault> {
+    fn of<'t>(table: &'t TargetTable, column: &Column) -> Option<&'t TargetColumn> {
+        let mut columns = table.columns.iter();
+        columns.find(|there| there.name.eq_ignore_ascii_case(&column.name))
+    }
+    let said = |default: &Option<String>| default.clone().unwrap_or_else(|| "NULL".to_owned());
+    let columns = map.columns.iter().enumerate();
+    columns
+        .filter_map(|(at, column)| {
+            let here = of(sink, column).filter(|here| !here.generated)?;
+            let there = source.and_then(|source| of(source, column));
+            if there.is_some_and(|there| there.default == here.default) {
+                return None;
             }
+            let gone = || "(the source has no such column any more)".to_owned();
+            Some(DifferingDefault {
+                at,
+                column: here.name.clone(),
+                source: there.map_or_else(gone, |there| said(&there.default)),
+                sink: said(&here.default),
+            })
         })
+        .collect()
 }

@@ -1,10 +1,10 @@
 //! The net effect of a batch per key: however often a row was changed, the sink sees one statement.
 //!
 //! Invariants: for each key it is known whether the row was there before the batch (from the first
-//! change: an INSERT says no, an UPDATE or DELETE yes) and whether it is there after it. An insert of a
-//! row that the batch holds for present, or a change of one that it holds for absent, is a
-//! contradiction and an error. A row that updates changed a unique column of is deleted and inserted,
-//! so that values swapped between rows never collide.
+//! change: an INSERT says no, an UPDATE or DELETE yes) and whether it is there after it. An insert
+//! of a row that the batch holds for present, or a change of one that it holds for absent, is a
+//! contradiction and an error. A row that updates changed a unique column of is deleted and
+//! inserted, so that values swapped between rows never collide.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,16 +42,16 @@ pub struct Entry {
     pub image: Image,
 }
 
-/// A row image in the arena: a range of its copies, or with the length [`SHARED`] the number of a shared
-/// one.
+/// A row image in the arena: a range of its copies, or with the length [`SHARED`] the number of a
+/// shared one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
     start: u32,
     length: u32,
 }
 
-/// A row image of at least this many bytes is shared with the events that it came in, not copied. Less
-/// would keep events of many small rows in memory for one of them.
+/// A row image of at least this many bytes is shared with the events that it came in, not copied.
+/// Less would keep events of many small rows in memory for one of them.
 pub const SHARED_BYTES_MIN: usize = 1024 * 1024;
 
 /// In place of a length.
@@ -95,7 +95,8 @@ impl Arena {
         }
     }
 
-    /// Overwrites an image that is no longer needed if the new one fits, else keeps the new one beside.
+    /// Overwrites an image that is no longer needed if the new one fits, else keeps the new one
+    /// beside.
     fn replace(&mut self, old: Image, image: RowImage<'_>) -> Image {
         let bytes = image.as_bytes();
         if old.length == SHARED {
@@ -177,8 +178,8 @@ impl TableEffect {
         self.entries.is_empty()
     }
 
-    /// Forgets which rows were there before the batch: those that are there after it are to be written
-    /// whole, all others deleted.
+    /// Forgets which rows were there before the batch: those that are there after it are to be
+    /// written whole, all others deleted.
     pub fn forget_before(&mut self) {
         for entry in self.entries.values_mut() {
             entry.existed = !entry.present;
@@ -224,8 +225,8 @@ impl TableEffect {
                 entry.transaction = transaction;
                 entry.image = arena.replace(entry.image, row);
                 if entry.existed {
-                    // Deleted and inserted again: an update of every column, unless it would collide
-                    // on another unique key or leave the sink's own columns as they were.
+                    // Deleted and inserted again: an update of every column, unless it would
+                    // collide on another unique key or leave the sink's own columns as they were.
                     entry.replace |= self.plan.unique_mask != 0 || self.plan.extra_columns;
                     self.changed = u64::MAX;
                 }

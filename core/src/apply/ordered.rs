@@ -1,10 +1,11 @@
-//! Changes that must reach the sink row by row in the source's order: of tables whose foreign keys the
-//! sink checks, of tables without a key, and rows of which the source logged only a part.
+//! Changes that must reach the sink row by row in the source's order: of tables whose foreign keys
+//! the sink checks, of tables without a key, and rows of which the source logged only a part.
 //!
-//! A part of a row is never merged with others. What was gathered before it becomes statements first, then
-//! comes the row alone, with the columns that were logged and no other: found by those of its before
-//! image, which the source took for identifying. A key or unique value that moves is right in that form,
-//! too, swaps included: the source checked each row when it changed it, in this order.
+//! A part of a row is never merged with others. What was gathered before it becomes statements
+//! first, then comes the row alone, with the columns that were logged and no other: found by those
+//! of its before image, which the source took for identifying. A key or unique value that moves is
+//! right in that form, too, swaps included: the source checked each row when it changed it, in this
+//! order.
 
 use std::sync::Arc;
 

@@ -34,19 +34,19 @@ pub struct TablePlan {
     /// The key's index on the sink, quoted; statements name it, since the optimizer scans the whole
     /// table where its statistics are older than the rows.
     pub key_index: String,
-    /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a key
-    /// has a computed column.
+    /// Source columns that further unique keys of the sink cover, as a mask; all of them if such a
+    /// key has a computed column.
     pub unique_mask: u64,
-    /// Source columns that every UPDATE must name, as a mask: the sink would set them to the present
-    /// time, also where the source had left them as they were.
+    /// Source columns that every UPDATE must name, as a mask: the sink would set them to the
+    /// present time, also where the source had left them as they were.
     pub stamped_mask: u64,
-    /// Whether UPDATE can join a list of values: every key column is an integer or a string, and the
-    /// server knows `VALUES ROW`.
+    /// Whether UPDATE can join a list of values: every key column is an integer or a string, and
+    /// the server knows `VALUES ROW`.
     pub join_update: bool,
     /// Whether the sink has columns that the source lacks.
     pub extra_columns: bool,
-    /// Columns that the sink computes as the source does: never written, but a row of which only a part
-    /// was logged may be found by them.
+    /// Columns that the sink computes as the source does: never written, but a row of which only a
+    /// part was logged may be found by them.
     pub computed: Vec<PlannedColumn>,
     /// Whether a column is an ENUM, which may hold the empty label of an invalid value.
     pub has_enum: bool,
@@ -98,8 +98,8 @@ impl TablePlan {
     /// Matches a table map with the sink's table by column names.
     ///
     /// # Errors
-    /// [`ApplyError::NoMetadata`]; [`ApplyError::NoColumn`], and [`ApplyError::ColumnDiffers`] for one
-    /// whose type can't hold every value of the source's.
+    /// [`ApplyError::NoMetadata`]; [`ApplyError::NoColumn`], and [`ApplyError::ColumnDiffers`] for
+    /// one whose type can't hold every value of the source's.
     pub fn new(
         map: TableMap,
         target: Arc<TargetTable>,
@@ -273,9 +273,9 @@ impl TablePlan {
         self.stamped_mask & mask_bit(column.source) != 0
     }
 
-    /// Appends the key of a row in a form that sorts as the key does, for integers, and that is equal
-    /// only for equal bytes. Keys that a collation holds for equal are different here: the statements'
-    /// order (DELETE before UPDATE before INSERT) makes that right.
+    /// Appends the key of a row in a form that sorts as the key does, for integers, and that is
+    /// equal only for equal bytes. Keys that a collation holds for equal are different here: the
+    /// statements' order (DELETE before UPDATE before INSERT) makes that right.
     ///
     /// # Errors
     /// The row is damaged.
@@ -434,8 +434,8 @@ pub fn difference(source: &Column, target: &TargetColumn) -> Option<String> {
     }
 }
 
-/// Whether the sink's column refuses some value of the source's whatever its length: NULL, or a character that
-/// its character set hasn't.
+/// Whether the sink's column refuses some value of the source's whatever its length: NULL, or a
+/// character that its character set hasn't.
 fn takes_less(source: &Column, target: &TargetColumn) -> bool {
     let other_charset = match (source.is_text(), target.charset.as_deref()) {
         (true, Some(theirs)) if theirs != "utf8mb4" => {
@@ -461,8 +461,8 @@ fn is_narrower(source: &Column, target: &TargetColumn) -> bool {
     target.bytes_max.is_none_or(|held| held < bytes_max)
 }
 
-/// ENUM and SET go by their numbers, so the labels must be the same ones in the same order; the sink
-/// may have further ones at the end.
+/// ENUM and SET go by their numbers, so the labels must be the same ones in the same order; the
+/// sink may have further ones at the end.
 fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<String> {
     let labels: Vec<String> = source
         .labels
@@ -496,8 +496,8 @@ fn labels_differ(name: &str, source: &Column, target: &TargetColumn) -> Option<S
     if same { None } else { said() }
 }
 
-/// The column as its table map would describe it, as far as `difference` looks; None for a type that
-/// isn't known here.
+/// The column as its table map would describe it, as far as `difference` looks; None for a type
+/// that isn't known here.
 pub fn as_logged(column: &TargetColumn) -> Option<Column> {
     let digits = || {
         column

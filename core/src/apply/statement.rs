@@ -1,8 +1,8 @@
 //! Statements that apply rows, each with the number of rows that it must match.
 //!
-//! DELETE by a list of keys, UPDATE joined with a list of values, INSERT of many rows. The order within a
-//! table is DELETE, UPDATE, INSERT. No REPLACE and no ON DUPLICATE KEY UPDATE: with another unique key
-//! they silently change or delete a different row.
+//! DELETE by a list of keys, UPDATE joined with a list of values, INSERT of many rows. The order
+//! within a table is DELETE, UPDATE, INSERT. No REPLACE and no ON DUPLICATE KEY UPDATE: with
+//! another unique key they silently change or delete a different row.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::net::{Arena, Entry, Image, TableEffect};
 use super::ordered::OrderedChange;
 use super::plan::{PlannedColumn, TablePlan, mask_bit};
 use super::target::quote_name;
-use crate::decode::{Column, ColumnKind, DecodeError, RowImage, Value};
+use crate::decode::{Column, ColumnKind, DecodeError, RowImage, Value, bit};
 
 /// Rows of one INSERT: more per statement is slower, the parser's cost grows faster than the gain.
 const INSERT_ROWS_MAX: usize = 100;
@@ -25,8 +25,9 @@ const KEYS_MAX: usize = 1000;
 /// max_allowed_packet; one row alone may exceed it.
 const STATEMENT_BYTES_MAX: usize = 512 * 1024;
 
-/// A row over this many bytes is a statement by itself.
-const ALONE_BYTES: usize = 512 * 1024;
+/// A row of more bytes goes alone where it would exceed that bound behind others: the sink may take
+/// it, but not with them.
+const ROW_BYTES_APPENDED_MAX: usize = STATEMENT_BYTES_MAX / 8;
 
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl<'a> Builder<'a> {
                 sql.extend_from_slice(b" IN (");
                 self.statement(Operation::Delete, sql)
             });
-            statement.comma();
+            statement.begin_row();
             statement.parenthesis(key.len() > 1, b'(');
             statement.key(self.plan, &cells, entry.transaction)?;
             statement.parenthesis(key.len() > 1, b')');
@@ -250,15 +251,14 @@ impl<'a> Builder<'a> {
             tail.push_str(&format!("t.{} = v.c{}", column.quoted, key.len() + n));
         }
         let tail = format!("{}{tail}", self.join_condition(columns.len()));
+        let head = b"UPDATE (VALUES ";
         let mut open: Option<Statement> = None;
         let mut cells = Cells::new(self.plan);
         for entry in entries {
             cells.read(self, entry.image)?;
-            let statement = open.get_or_insert_with(|| {
-                self.statement(Operation::Update, b"UPDATE (VALUES ".to_vec())
-            });
-            statement.comma();
-            statement.lenient |= cells.invalid_label;
+            let statement =
+                open.get_or_insert_with(|| self.statement(Operation::Update, head.to_vec()));
+            let row = statement.begin_row();
             statement.sql.extend_from_slice(b"ROW(");
             statement.key(self.plan, &cells, entry.transaction)?;
             for column in &columns {
@@ -266,6 +266,8 @@ impl<'a> Builder<'a> {
                 cells.write(&mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
+            finish(&mut statement.part_with(row, head), tail.as_bytes(), out)?;
+            statement.lenient |= cells.invalid_label;
             if statement.is_full(KEYS_MAX) {
                 finish(&mut open, tail.as_bytes(), out)?;
             }
@@ -274,8 +276,9 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The values come first and the key's index is named, so that the table is looked up by it, whatever
-    /// the optimizer thinks of a list whose size it doesn't know and of a table whose statistics are old.
+    /// The values come first and the key's index is named, so that the table is looked up by it,
+    /// whatever the optimizer thinks of a list whose size it doesn't know and of a table whose
+    /// statistics are old.
     fn join_condition(&self, values: usize) -> String {
         let key = self.plan.key();
         let mut text = String::from(") AS v(");
@@ -310,23 +313,22 @@ impl<'a> Builder<'a> {
         entries: impl Iterator<Item = &'e Entry>,
         out: &mut Vec<Statement>,
     ) -> Result<(), DecodeError> {
-        let mut open: Option<Statement> = None;
-        let mut cells = Cells::new(self.plan);
+        let mut entries = entries.peekable();
+        if entries.peek().is_none() {
+            return Ok(());
+        }
         // A column that wasn't logged had its default at the source, and has it here.
         let logged = |column: &&PlannedColumn| bit(self.columns, column.source);
+        let mut head = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
+        write_names(&mut head, self.plan.columns.iter().filter(logged), true);
+        head.extend_from_slice(b" VALUES ");
+        let mut open: Option<Statement> = None;
+        let mut cells = Cells::new(self.plan);
         for entry in entries {
             cells.read(self, entry.image)?;
-            if self.arena.bytes(entry.image).len() > ALONE_BYTES {
-                finish(&mut open, b"", out)?;
-            }
-            let statement = open.get_or_insert_with(|| {
-                let mut sql = format!("INSERT INTO {} ", self.plan.quoted).into_bytes();
-                write_names(&mut sql, self.plan.columns.iter().filter(logged), true);
-                sql.extend_from_slice(b" VALUES ");
-                self.statement(Operation::Insert, sql)
-            });
-            statement.comma();
-            statement.lenient |= cells.invalid_label;
+            let statement =
+                open.get_or_insert_with(|| self.statement(Operation::Insert, head.clone()));
+            let row = statement.begin_row();
             statement.sql.push(b'(');
             statement.key(self.plan, &cells, entry.transaction)?;
             for (n, column) in self.plan.values().iter().filter(logged).enumerate() {
@@ -336,6 +338,8 @@ impl<'a> Builder<'a> {
                 cells.write_inserted(&mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
+            finish(&mut statement.part_with(row, &head), b"", out)?;
+            statement.lenient |= cells.invalid_label;
             if statement.is_full(INSERT_ROWS_MAX) {
                 finish(&mut open, b"", out)?;
             }
@@ -344,7 +348,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// UPDATE or DELETE of one row, found by its key or, without one, by all the columns that were logged.
+    /// UPDATE or DELETE of one row, found by its key or, without one, by all the columns that were
+    /// logged.
     fn one_row(
         &self,
         before: Image,
@@ -382,8 +387,8 @@ impl<'a> Builder<'a> {
             statement.key(self.plan, &cells, transaction)?;
             statement.sql.push(b')');
         } else {
-            // Equal rows there may be several. Where only some columns were logged, these identify the
-            // row: two of them are a difference between source and sink, and must be counted.
+            // Equal rows there may be several. Where only some columns were logged, these identify
+            // the row: two of them are a difference between source and sink, and must be counted.
             let whole = self.plan.columns.iter().all(logged);
             let computed = self.plan.computed.iter().filter(|_| !whole);
             let columns = self.plan.columns.iter().chain(computed);
@@ -404,7 +409,8 @@ impl<'a> Builder<'a> {
         statement.end(out)
     }
 
-    /// Each column that was logged, and those that the sink would otherwise stamp with the present time.
+    /// Each column that was logged, and those that the sink would otherwise stamp with the present
+    /// time.
     fn write_assignments(
         &self,
         sql: &mut Vec<u8>,
@@ -440,8 +446,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A condition that only the very same value meets. The server's own comparison takes values for
-    /// equal that aren't: texts that a collation equates, -0.0 and 0.0, JSON's 1 and 1.0.
+    /// A condition that only the very same value meets. The server's own comparison takes values
+    /// for equal that aren't: texts that a collation equates, -0.0 and 0.0, JSON's 1 and 1.0.
     fn write_same(
         &self,
         sql: &mut Vec<u8>,
@@ -534,10 +540,36 @@ impl Statement {
         self.rows.len() >= rows_max || self.sql.len() >= STATEMENT_BYTES_MAX
     }
 
-    fn comma(&mut self) {
+    /// Puts a comma behind the row before, if there is one; answers where the next row begins.
+    fn begin_row(&mut self) -> usize {
         if !self.rows.is_empty() {
             self.sql.push(b',');
         }
+        self.sql.len()
+    }
+
+    /// Parts with the rows before the one that begins at `row_at`, if that one is large and has
+    /// exceeded the bound behind them: they are answered as a statement of their own, without its
+    /// tail, and the large one stays, behind `head`, in the memory that it was written into.
+    fn part_with(&mut self, row_at: usize, head: &[u8]) -> Option<Statement> {
+        let is_large = self.sql.len() > STATEMENT_BYTES_MAX
+            && self.sql.len() - row_at > ROW_BYTES_APPENDED_MAX;
+        if !is_large || self.rows.len() < 2 {
+            return None;
+        }
+        let mut row = self.rows.pop()?;
+        let before = self.sql.get(..row_at)?.strip_suffix(b",")?.to_vec();
+        self.sql.splice(..row_at, head.iter().copied());
+        let moved = (row_at - head.len()) as u32;
+        row.key = row.key.start - moved..row.key.end - moved;
+        Some(Statement {
+            plan: Arc::clone(&self.plan),
+            operation: self.operation,
+            sql: before,
+            rows: std::mem::replace(&mut self.rows, vec![row]),
+            checked: self.checked,
+            lenient: std::mem::take(&mut self.lenient),
+        })
     }
 
     fn parenthesis(&mut self, wanted: bool, which: u8) {
@@ -672,13 +704,6 @@ impl<'a> Cells<'a> {
         let cell = self.cells.get(column.source).copied().flatten();
         write(out, source, form, cell)
     }
-}
-
-/// Whether a column is in a bitmap.
-fn bit(bitmap: &[u8], column: usize) -> bool {
-    bitmap
-        .get(column / 8)
-        .is_some_and(|byte| byte >> (column % 8) & 1 == 1)
 }
 
 fn write_names<'c>(

@@ -167,7 +167,8 @@ struct KeyPart {
     whole: bool,
 }
 
-/// The key by which rows are found, with its index's name, and the columns of all other unique keys.
+/// The key by which rows are found, with its index's name, and the columns of all other unique
+/// keys.
 fn choose_key(
     indexes: &[(String, Vec<KeyPart>)],
     nullable: &[bool],

@@ -9,6 +9,7 @@ use towpath_protocol::gtid::{Gtid, GtidOrigin};
 use super::ApplyError;
 use super::batch::{BatchBuilder, History};
 use super::literal::{BINARY_COLLATION, Form, write_cell, write_quoted};
+use super::names::differing_defaults;
 use super::net::{Arena, Entry, TableEffect};
 use super::plan::{TablePlan, mask_bit};
 use super::statement::{Operation, Statement, of_effect};
@@ -427,17 +428,6 @@ fn inserts_of_bytes(plan: &Arc<TablePlan>, values: &[&[u8]]) -> Vec<Statement> {
 }
 
 #[test]
-fn a_large_row_is_a_statement_by_itself() {
-    let large = vec![b'x'; 600 * 1024];
-    let plan = plan_of_bytes(true);
-    let sizes: Vec<_> = inserts_of_bytes(&plan, &[b"a", b"b", &large, b"c", b"d"])
-        .iter()
-        .map(|s| (s.rows.len(), s.sql.len() > large.len()))
-        .collect();
-    assert_eq!(sizes, [(2, false), (1, true), (2, false)]);
-}
-
-#[test]
 fn only_mysql_stores_bytes_of_a_literal_without_an_introducer() {
     for (mysql, text) in [
         (true, "INSERT INTO `d`.`t` (`id`,`v`) VALUES (0,'\\0')"),
@@ -514,7 +504,7 @@ fn a_batch_has_one_setting_of_the_checks() {
     let batch = builder.take().unwrap();
     assert!(batch.foreign_key_checks && batch.unique_checks);
     assert_eq!((batch.changes, batch.transactions), (1, vec![gtid(1)]));
-    assert!(builder.is_empty() && builder.accepts(&relaxed, History::Strict));
+    assert!(builder.accepts(&relaxed, History::Strict));
 
     // Where the source logs what its foreign keys cascade to, the sink must not cascade again.
     let logged = rows_body(EventType::WRITE_ROWS, SQL_FOREIGN_KEYS, &[image(1, OLD)]);
@@ -653,7 +643,8 @@ fn rows_stay_in_order_where_the_sink_cascades_and_where_there_is_no_key() {
     );
 }
 
-/// The body of an update of a part of a row: the before image's columns and cells, and the after image's.
+/// The body of an update of a part of a row: the before image's columns and cells, and the after
+/// image's.
 fn part_body(before: (u8, &[i32]), after: (u8, &[i32])) -> Vec<u8> {
     let mut body = rows_body(EventType::WRITE_ROWS, 0, &[]);
     body.pop();
@@ -717,6 +708,110 @@ fn a_part_of_a_row_goes_alone_and_in_order() {
             insert,
         ]
     );
+}
+
+/// Rows of `d.t (id INT, v BLOB)`: each is inserted, or updated.
+fn of_blobs(existed: bool, sizes: &[usize]) -> Vec<Statement> {
+    let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0];
+    body.extend_from_slice(b"\x01d\0\x01t\0");
+    body.extend_from_slice(&[2, INT_COLUMN, 252, 1, 4, 0]);
+    // SIGNEDNESS, DEFAULT_CHARSET (utf8mb4), COLUMN_NAME.
+    body.extend_from_slice(&[1, 1, 0, 2, 1, 45]);
+    body.extend_from_slice(b"\x04\x05\x02id\x01v");
+    let mut table = target();
+    table.columns.truncate(2);
+    table.unique.clear();
+    let blob = &mut table.columns[1];
+    (blob.name, blob.data_type) = ("v".into(), "longtext".into());
+    let map = TableMap::parse(&body).unwrap();
+    let plan = Arc::new(TablePlan::new(map, Arc::new(table), true, "-").unwrap());
+    let mut builder = BatchBuilder::new();
+    builder.begin(&gtid(1));
+    let image = |id: usize, size: usize| {
+        let mut row = vec![0];
+        row.extend((id as u32).to_le_bytes());
+        row.extend((size as u32).to_le_bytes());
+        row.resize(row.len() + size, b'x');
+        row
+    };
+    for (id, size) in sizes.iter().enumerate() {
+        let kind = if existed {
+            EventType::UPDATE_ROWS
+        } else {
+            EventType::WRITE_ROWS
+        };
+        let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 0b11];
+        if existed {
+            body.push(0b11);
+            body.extend(image(id, 1));
+        }
+        body.extend(image(id, *size));
+        let event = RowsEvent::parse(kind, &body).unwrap();
+        builder.rows(&plan, &event, History::Strict).unwrap();
+    }
+    builder.take().unwrap().statements
+}
+
+/// A sink that takes a row alone must not be asked to take it with half a megabyte of others.
+#[test]
+fn a_large_row_goes_alone() {
+    const LARGE: usize = 2 * 1024 * 1024;
+    for existed in [false, true] {
+        let statements = of_blobs(existed, &[100_000, 100_000, LARGE, 100_000, 10]);
+        let rows: Vec<usize> = statements.iter().map(|s| s.rows.len()).collect();
+        assert_eq!(rows, [2, 1, 2], "{existed}");
+        assert!(statements[1].sql.len() < LARGE + 200, "{existed}");
+        for statement in &statements {
+            let text = String::from_utf8_lossy(&statement.sql);
+            let (head, tail) = match existed {
+                true => ("UPDATE (VALUES ROW(", " SET t.`v` = v.c1"),
+                false => ("INSERT INTO `d`.`t` (`id`,`v`) VALUES (", "x')"),
+            };
+            assert!(text.starts_with(head) && text.ends_with(tail), "{existed}");
+            assert!(!text.contains(",,") && !text.contains(",)"), "{existed}");
+        }
+        // Each row's key is where its statement says.
+        let keys = statements
+            .iter()
+            .flat_map(|s| s.rows.iter().map(|row| s.key_text(row)));
+        assert_eq!(
+            keys.collect::<Vec<_>>(),
+            ["0", "1", "2", "3", "4"],
+            "{existed}"
+        );
+        // Small rows go on together up to the bound.
+        let statements = of_blobs(existed, &[60_000; 10]);
+        let rows: Vec<usize> = statements.iter().map(|s| s.rows.len()).collect();
+        assert_eq!(rows, [9, 1], "{existed}");
+    }
+}
+
+/// What the image leaves out counts, not what only the sink has.
+#[test]
+fn defaults_that_differ_are_found() {
+    let with = |default: Option<&str>| {
+        let mut table = target();
+        table.columns[2].default = default.map(str::to_owned);
+        table
+    };
+    let differing = |source: Option<&TargetTable>, sink: &TargetTable| {
+        let found = differing_defaults(&table_map(), source, sink);
+        let found = found.into_iter();
+        found
+            .map(|d| (d.at, d.column, d.source, d.sink))
+            .collect::<Vec<_>>()
+    };
+    let five = with(Some("5"));
+    assert_eq!(differing(Some(&five), &five), []);
+    let said = |source: &str| (2, "v".to_owned(), source.to_owned(), "5".to_owned());
+    assert_eq!(differing(Some(&with(None)), &five), [said("NULL")]);
+    let mut own = five.clone();
+    own.columns.push(target_column("own"));
+    assert_eq!(differing(Some(&five), &own), []);
+    let mut gone = five.clone();
+    gone.columns.truncate(2);
+    let text = "(the source has no such column any more)";
+    assert_eq!(differing(Some(&gone), &five), [said(text)]);
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! From single events to chunks of transactions. Pure: events in, at most one message out per event.
+//! From single events to chunks of transactions. Pure: events in, at most one message out per
+//! event.
 //!
 //! Invariants: chunks come in the binlog's order; the parts of a transaction are contiguous; a
 //! transaction that was begun ends with exactly one chunk whose `last` is true, or never does
-//! ([`Assembler::in_transaction`] tells, so that a reader that lost its source can give up cleanly).
+//! ([`Assembler::gtid`] tells, so that a reader that lost its source can give up cleanly).
 //!
-//! An XA transaction none of whose tables are taken is no chunk when it is prepared, but counts as done
-//! with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two sends the
-//! prepared half again, so that nobody has to remember it.
+//! An XA transaction none of whose tables are taken is no chunk when it is prepared, but counts as
+//! done with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two
+//! sends the prepared half again, so that nobody has to remember it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,18 +25,20 @@ use crate::decode::{
 /// that producer and consumer hold a part at a time and not the whole.
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 
-/// From here on, room for a whole part is made: growing step by step copies, and leaves holes in memory.
+/// From here on, room for a whole part is made: growing step by step copies, and leaves holes in
+/// memory.
 const PART_BEGUN: usize = CHUNK_BYTES_MAX / 4;
 
-/// A larger event is not copied but goes into a part of its own, in the memory that it was read into.
+/// A larger event is not copied but goes into a part of its own, in the memory that it was read
+/// into.
 const EVENT_COPIED_MAX: usize = 8 * 1024 * 1024;
 
 /// Events with this header flag may be skipped by readers that don't know them
 /// (`LOG_EVENT_IGNORABLE_F` in MySQL's `binlog_event.h`).
 const IGNORABLE: u16 = 0x80;
 
-/// XA transactions that are prepared and not ended, at most: each is kept in memory, and MySQL itself
-/// is in trouble long before.
+/// XA transactions that are prepared and not ended, at most: each is kept in memory, and MySQL
+/// itself is in trouble long before.
 const PREPARED_MAX: usize = 100_000;
 
 /// A statement in an error message is cut to this many characters.
@@ -71,6 +74,12 @@ struct Open {
 }
 
 impl Assembler {
+    /// Where a dump starts whose place isn't known by file and offset.
+    pub const NOWHERE: BinlogPosition = BinlogPosition {
+        file: String::new(),
+        offset: 0,
+    };
+
     /// An assembler for a dump that starts at `after`.
     pub fn new(filter: TableFilter, after: BinlogPosition) -> Self {
         Self {
@@ -80,11 +89,6 @@ impl Assembler {
             prepared: HashMap::new(),
             after,
         }
-    }
-
-    /// Whether a transaction has been begun and not ended.
-    pub fn in_transaction(&self) -> bool {
-        self.open.is_some()
     }
 
     /// Whether a part of the open transaction has been handed out already.
@@ -97,13 +101,18 @@ impl Assembler {
         self.open = None;
     }
 
+    /// The dump goes on at another server, in whose binlog nothing has ended yet.
+    pub fn forget_position(&mut self) {
+        self.after = Self::NOWHERE;
+    }
+
     /// Where the last whole transaction ended.
     pub fn position(&self) -> &BinlogPosition {
         &self.after
     }
 
-    /// Takes the next event of the dump, in order and without checksum; `file` and `offset` are where
-    /// it ends.
+    /// Takes the next event of the dump, in order and without checksum; `file` and `offset` are
+    /// where it ends.
     ///
     /// # Errors
     /// What cannot be carried, see [`BatchError`].
@@ -177,7 +186,8 @@ impl Assembler {
                 let open = Self::opened(&mut self.open, header, &place)?;
                 let rows =
                     RowsEvent::parse(header.event_type, body).map_err(|e| place.decode(e))?;
-                let skip = open.skipped.contains(&rows.table_id);
+                let skip = rows.table_id == RowsEvent::NO_TABLE
+                    || open.skipped.contains(&rows.table_id);
                 if rows.flags.statement_end() {
                     open.skipped.clear();
                 }
@@ -268,6 +278,21 @@ impl Assembler {
         }
         if word.eq_ignore_ascii_case(b"SAVEPOINT") || xa(query.sql) == Some((Xa::End, b"")) {
             return Ok(None);
+        }
+        if word.eq_ignore_ascii_case(b"ROLLBACK") {
+            if open.part == 0 && open.events.is_empty() {
+                // Nothing that is taken came before it.
+                let is_end = query.sql.eq_ignore_ascii_case(word);
+                return Ok(if is_end { self.end(place) } else { None });
+            }
+            return Err(place.unsupported(
+                header,
+                Some(&open.gtid),
+                "it was rolled back, wholly or to a savepoint, behind changes that can't be: those of a table \
+                 without transactions, such as MyISAM. Which of its rows are there is not in the binlog: make \
+                 such tables InnoDB, look at its rows with mysqlbinlog, make them on the sink as they are at \
+                 the source, then step over this transaction (towpath skip)",
+            ));
         }
         let vars = query.status_vars().map_err(|e| place.decode(e))?;
         let outside = vars.updated_databases.as_deref().is_some_and(|databases| {
@@ -536,8 +561,8 @@ enum Xa {
     Rollback,
 }
 
-/// Reads an XA statement as the server logs it: the verb, and the transaction's id as text. The id of
-/// XA END doesn't matter.
+/// Reads an XA statement as the server logs it: the verb, and the transaction's id as text. The id
+/// of XA END doesn't matter.
 fn xa(sql: &[u8]) -> Option<(Xa, &[u8])> {
     let (xa, rest) = sql.split_at_checked(b"XA ".len())?;
     if !xa.eq_ignore_ascii_case(b"XA ") {
@@ -559,8 +584,9 @@ fn xa(sql: &[u8]) -> Option<(Xa, &[u8])> {
     Some((verb, xid))
 }
 
-/// An `EXECUTE_LOAD_QUERY` event's body as that of a query event: without the fields of its own between
-/// the fixed ones and the status variables (`Execute_load_query_event` in `statement_events.h`).
+/// An `EXECUTE_LOAD_QUERY` event's body as that of a query event: without the fields of its own
+/// between the fixed ones and the status variables (`Execute_load_query_event` in
+/// `statement_events.h`).
 fn load_query(body: &[u8]) -> Vec<u8> {
     const FIXED_BYTES: usize = 13;
     const OWN_BYTES: usize = 13;

@@ -20,8 +20,8 @@ pub struct Chunk {
     pub part: u32,
     /// Whether the transaction ends with this part.
     pub last: bool,
-    /// The prepared XA transaction that this one ends, none of whose tables are taken: it counts as done
-    /// with this one, not before.
+    /// The prepared XA transaction that this one ends, none of whose tables are taken: it counts as
+    /// done with this one, not before.
     pub ends: Option<Gtid>,
     /// Concatenated events: table maps, rows and queries with their headers, without checksums.
     pub events: Bytes,

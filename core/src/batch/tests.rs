@@ -1,5 +1,6 @@
 //! The framing of transactions, from events as a server sends them.
 
+use towpath_protocol::code;
 use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::TableFilter;
 
@@ -113,7 +114,7 @@ fn a_transaction_is_one_chunk_of_its_rows() {
     let mut feed = Feed::new();
     for ord in 1..=2 {
         feed.begin(ord + 10);
-        assert!(feed.assembler.in_transaction());
+        assert!(feed.assembler.gtid().is_some());
         feed.silent(EventType::ROWS_QUERY, b"x");
         feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
         feed.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
@@ -129,7 +130,7 @@ fn a_transaction_is_one_chunk_of_its_rows() {
             (1_000_000, feed.offset)
         );
         assert_eq!(feed.assembler.position(), &chunk.after);
-        assert!(!feed.assembler.in_transaction());
+        assert_eq!(feed.assembler.gtid(), None);
     }
 }
 
@@ -163,6 +164,58 @@ fn what_the_filter_leaves_out_still_moves_the_offset() {
     // Nothing happened in it at all.
     feed.begin(3);
     assert!(feed.chunk(EventType::QUERY, &query("COMMIT")).last);
+}
+
+/// An event without data, as `Rows_log_event::do_apply_event` knows it.
+#[test]
+fn rows_of_no_table_only_end_their_statement() {
+    let mut feed = Feed::new();
+    feed.begin(1);
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "no"));
+    feed.silent(EventType::TABLE_MAP, &table_map(2, "yes"));
+    feed.silent(EventType::WRITE_ROWS, &rows(1, 0, 5));
+    feed.silent(EventType::WRITE_ROWS, &rows(2, 0, 5));
+    let mut ends = rows(0xff, STATEMENT_END, 0);
+    ends[1..3].fill(0xff);
+    feed.silent(EventType::WRITE_ROWS, &ends);
+    // In the next statement the id stands for another table.
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
+    feed.silent(EventType::DELETE_ROWS, &rows(1, STATEMENT_END, 5));
+    let chunk = feed.chunk(EventType::XID, &[0; 8]);
+    assert_eq!(
+        types(&chunk),
+        [
+            EventType::TABLE_MAP,
+            EventType::WRITE_ROWS,
+            EventType::TABLE_MAP,
+            EventType::DELETE_ROWS
+        ]
+    );
+}
+
+/// A table without transactions keeps what was written before the savepoint was rolled back to.
+#[test]
+fn a_rollback_in_the_binlog_is_no_statement_format() {
+    for sql in ["ROLLBACK TO `s`", "ROLLBACK"] {
+        let mut feed = Feed::new();
+        feed.begin(5);
+        feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
+        feed.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
+        let error = feed.push(EventType::QUERY, &query(sql)).unwrap_err();
+        assert_eq!(error.code(), code::NOT_CARRIED);
+        let said = error.to_string();
+        assert!(
+            said.contains("MyISAM") && !said.contains("binlog_format"),
+            "{said}"
+        );
+    }
+    // Of what isn't taken it may roll back whatever it likes.
+    let mut feed = Feed::new();
+    feed.begin(6);
+    feed.silent(EventType::TABLE_MAP, &table_map(1, "no"));
+    feed.silent(EventType::WRITE_ROWS, &rows(1, STATEMENT_END, 5));
+    feed.silent(EventType::QUERY, &query("ROLLBACK TO `s`"));
+    assert!(feed.chunk(EventType::QUERY, &query("ROLLBACK")).last);
 }
 
 #[test]
@@ -214,7 +267,7 @@ fn a_statement_stands_alone() {
     feed.silent(EventType::GTID, &gtid(1));
     let chunk = feed.chunk(EventType::QUERY, &query("ALTER TABLE yes ADD c INT"));
     assert_eq!((types(&chunk), chunk.last), (vec![EventType::QUERY], true));
-    assert!(!feed.assembler.in_transaction());
+    assert_eq!(feed.assembler.gtid(), None);
 }
 
 #[test]
@@ -224,7 +277,7 @@ fn a_lost_dump_is_forgotten_with_its_transaction() {
     feed.silent(EventType::TABLE_MAP, &table_map(1, "yes"));
     let before = feed.assembler.position().clone();
     feed.assembler.reset();
-    assert!(!feed.assembler.in_transaction());
+    assert_eq!(feed.assembler.gtid(), None);
     assert_eq!(feed.assembler.position(), &before);
     feed.begin(1);
     assert!(feed.chunk(EventType::XID, &[0; 8]).events.is_empty());
@@ -400,7 +453,7 @@ fn an_xa_transaction_that_is_not_taken_counts_as_done_when_it_ends() {
     let (first, second) = ("X'01',X'',1", "X'02',X'62',7");
     feed.xa(1, first, Some("no"));
     feed.silent(EventType::XA_PREPARE, &[0, 1]);
-    assert!(!feed.assembler.in_transaction());
+    assert_eq!(feed.assembler.gtid(), None);
     feed.xa(2, second, None);
     feed.silent(EventType::XA_PREPARE, &[0, 1]);
     feed.begin(3);

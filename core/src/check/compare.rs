@@ -1,7 +1,7 @@
 //! The tables of the source and those of the sink, side by side. Pure.
 //!
-//! What the pipeline itself would refuse is judged by its own rule (`apply::plan::difference`); what
-//! it would accept, but isn't the same, is a warning that names both.
+//! What the pipeline itself would refuse is judged by its own rule (`apply::plan::difference`);
+//! what it would accept, but isn't the same, is a warning that names both.
 
 use crate::apply::ddl::TableName;
 use crate::apply::plan::{as_logged, difference};

@@ -38,8 +38,8 @@ pub struct Finding {
     pub found: String,
     /// What mends it; None where all is well.
     pub fix: Option<Fix>,
-    /// The code of the error that a run would end with, or be held up by; None where all is well, and where
-    /// there is only a risk.
+    /// The code of the error that a run would end with, or be held up by; None where all is well,
+    /// and where there is only a risk.
     pub code: Option<Code>,
 }
 

@@ -1,9 +1,9 @@
 //! Everything that a pipeline needs, looked at before it runs.
 //!
 //! Both servers are asked at once; then pure functions judge: `source::preflight` and
-//! `commit::preflight` each server for itself, `place` where the pipeline would go on, `compare` and
-//! `table_findings` the tables of both. A finding that can't be judged, since what it rests on has
-//! failed, is left out: the operator mends the first and checks again.
+//! `commit::preflight` each server for itself, `place` where the pipeline would go on, `compare`
+//! and `table_findings` the tables of both. A finding that can't be judged, since what it rests on
+//! has failed, is left out: the operator mends the first and checks again.
 //!
 //! Nothing is changed on either server, and nobody is disturbed: the dump that is tried has a
 //! server_id and a UUID of its own, so that a running pipeline keeps its.
@@ -29,7 +29,7 @@ use crate::apply::ddl::TableName;
 use crate::apply::target::TargetColumn;
 use crate::commit::preflight::{self, Offset, SinkFacts, SourceTraits};
 use crate::pipeline::default_server_id;
-use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, start};
+use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, anonymous, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
 pub use login::Side;
@@ -264,6 +264,10 @@ async fn find_place(
             let finding = place::at_source(gtids, facts);
             let has_all = finding.state == FindingState::Ok;
             findings.push(finding);
+            if let (true, Some(position)) = (has_all, place::position(offset, facts)) {
+                let checked = anonymous::check_behind(conn, position).await;
+                findings.push(place::numbered(position, checked));
+            }
             has_all.then(|| gtids.clone())
         }
         None => {
@@ -396,9 +400,9 @@ async fn compare_tables(
     }
 }
 
-/// How the definitions of both servers' tables differ, for people, and whether the copy lacks something by it: a
-/// table, a column, a key, or room for a value. (What only keeps new rows out says nothing of those that are
-/// there.)
+/// How the definitions of both servers' tables differ, for people, and whether the copy lacks
+/// something by it: a table, a column, a key, or room for a value. (What only keeps new rows out
+/// says nothing of those that are there.)
 pub fn definitions(source: &Tables, sink: &Tables) -> Vec<(TableName, String, bool)> {
     let told = |difference| match difference {
         Difference::NoTable { .. } => Some(("the sink has no such table".to_owned(), true)),

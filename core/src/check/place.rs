@@ -2,6 +2,7 @@
 
 use towpath_protocol::code;
 use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::position::BinlogPosition;
 use uuid::Uuid;
 
 use super::finding::{Finding, FindingState, Fix};
@@ -84,6 +85,25 @@ pub(super) fn stored(offset: &Offset) -> Option<&GtidSet> {
     match offset {
         Offset::Stored(stored) => stored.gtids.as_ref(),
         Offset::Absent | Offset::Hidden | Offset::Unreadable(_) => None,
+    }
+}
+
+/// Where that place is in the source's binlog, if it is the source's.
+pub(super) fn position<'a>(offset: &'a Offset, source: &SourceFacts) -> Option<&'a BinlogPosition> {
+    let Offset::Stored(stored) = offset else {
+        return None;
+    };
+    let uuid = Uuid::parse_str(source.server_uuid()).ok()?;
+    let position = stored.position.as_ref();
+    position.filter(|_| stored.source_uuid == Some(uuid))
+}
+
+/// The finding about what a dump by GTID would leave out.
+pub(super) fn numbered(position: &BinlogPosition, checked: Result<(), SourceError>) -> Finding {
+    let what = "what the source has written behind the sink's place has GTIDs";
+    match checked {
+        Ok(()) => Finding::ok(what, format!("as far as can be seen from {position}")),
+        Err(error) => refused(what, &error),
     }
 }
 

@@ -220,7 +220,8 @@ pub(super) async fn with_rows(
             .collect();
         match conn.query::<usize, _>(parts.join(" UNION ALL ")).await {
             Ok(some) => found.extend(some),
-            // ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, and a table dropped meanwhile.
+            // ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, and a table dropped
+            // meanwhile.
             Err(Error::Server(error)) if matches!(error.code, 1142 | 1143 | 1146) => {
                 return Ok(None);
             }

@@ -1,9 +1,10 @@
-//! How far each table's copy is, as the sink has it: written in the commits of the rows that were copied.
+//! How far each table's copy is, as the sink has it: written in the commits of the rows that were
+//! copied.
 //!
-//! A row of `towpath.snapshot` is a table whose rows were copied, are, or will be. Who applies the stream
-//! reads them all at the begin of an epoch and changes them in its own commits alone, under the guard of
-//! the offset. Anybody else changes them together with `commit_seq`, so that the commits of whoever read
-//! them before are refused.
+//! A row of `towpath.snapshot` is a table whose rows were copied, are, or will be. Who applies the
+//! stream reads them all at the begin of an epoch and changes them in its own commits alone, under
+//! the guard of the offset. Anybody else changes them together with `commit_seq`, so that the
+//! commits of whoever read them before are refused.
 
 use towpath_protocol::gtid::GtidSet;
 
@@ -92,7 +93,8 @@ impl TableCopy {
     }
 }
 
-/// The statement that records how far a copy is now; `key_values` are pipeline and sink, as literals.
+/// The statement that records how far a copy is now; `key_values` are pipeline and sink, as
+/// literals.
 pub(super) fn put(copy: &TableCopy, key_values: &str) -> String {
     // What is set in the row: of these only the first moment stays.
     let begun = match copy.state {
@@ -156,8 +158,8 @@ pub(super) async fn list(
     Ok(())
 }
 
-/// `database`, `table`, `state`, `condition`, `key_columns`, `after_key`, `until_key`, `rows_copied`,
-/// `rows_estimated`, `settles_at`.
+/// `database`, `table`, `state`, `condition`, `key_columns`, `after_key`, `until_key`,
+/// `rows_copied`, `rows_estimated`, `settles_at`.
 type Columns = (
     String,
     String,
@@ -171,8 +173,8 @@ type Columns = (
     Option<String>,
 );
 
-/// Reads all copies of a pipeline and sink; `condition` is their WHERE. `Err` of the inner result: what
-/// can't be read, and why.
+/// Reads all copies of a pipeline and sink; `condition` is their WHERE. `Err` of the inner result:
+/// what can't be read, and why.
 pub(super) async fn read(
     session: &mut Session,
     condition: &str,

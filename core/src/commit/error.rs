@@ -435,8 +435,8 @@ pub(crate) fn code_of_driver(error: &mysql_async::Error) -> Code {
     }
 }
 
-/// The code of an error number of a sink's server (MySQL Error Message Reference). What a statement meets that
-/// carries a source's DDL is [`SinkError::DdlRefused`], whatever its number.
+/// The code of an error number of a sink's server (MySQL Error Message Reference). What a statement
+/// meets that carries a source's DDL is [`SinkError::DdlRefused`], whatever its number.
 pub fn code_of_number(number: u16) -> Code {
     match number {
         // ER_HOST_NOT_PRIVILEGED, ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR,
@@ -449,16 +449,17 @@ pub fn code_of_number(number: u16) -> Code {
         // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR,
         // ER_KILL_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR, ER_PROCACCESS_DENIED_ERROR.
         1044 | 1142 | 1143 | 1095 | 1227 | 1370 => code::SINK_PRIVILEGE,
-        // ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE.
+        // ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
+        // ER_READ_ONLY_MODE.
         1290 | 1792 | 1836 => code::SINK_READ_ONLY,
-        // ER_ERROR_ON_WRITE (with "No space left"), ER_DISK_FULL, ER_RECORD_FILE_FULL, and the system's 28
-        // (ENOSPC) and EE_DISK_FULL, EE_WRITE as mysys numbers them.
+        // ER_ERROR_ON_WRITE (with "No space left"), ER_DISK_FULL, ER_RECORD_FILE_FULL, and the
+        // system's 28 (ENOSPC) and EE_DISK_FULL, EE_WRITE as mysys numbers them.
         1026 | 1021 | 1114 | 28 | 20 | 3 => code::SINK_FULL,
         // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK, ER_LOCK_NOWAIT.
         1205 | 1213 | 3572 => code::SINK_LOCKED,
         // ER_CON_COUNT_ERROR, ER_SERVER_SHUTDOWN, ER_NORMAL_SHUTDOWN, ER_TOO_MANY_USER_CONNECTIONS,
-        // ER_USER_LIMIT_REACHED, ER_QUERY_INTERRUPTED, ER_QUERY_TIMEOUT, ER_CONNECTION_KILLED (MariaDB),
-        // ER_CLIENT_INTERACTION_TIMEOUT, ER_SERVER_OFFLINE_MODE.
+        // ER_USER_LIMIT_REACHED, ER_QUERY_INTERRUPTED, ER_QUERY_TIMEOUT, ER_CONNECTION_KILLED
+        // (MariaDB), ER_CLIENT_INTERACTION_TIMEOUT, ER_SERVER_OFFLINE_MODE.
         1040 | 1053 | 1077 | 1203 | 1226 | 1317 | 3024 | 1927 | 4031 | 3032 => code::SINK_BUSY,
         // ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR, ER_BAD_TABLE_ERROR.
         1146 | 1049 | 1051 => code::NO_TABLE,
@@ -481,8 +482,8 @@ pub fn code_of_number(number: u16) -> Code {
         1216 | 1452 | 1217 | 1451 => code::SINK_FOREIGN_KEY,
         // ER_BEFORE_DML_VALIDATION_ERROR, ER_RUN_HOOK_ERROR.
         3098 | 3100 => code::SINK_GROUP,
-        // ER_SIGNAL_EXCEPTION, ER_CANT_UPDATE_USED_TABLE_IN_SF_OR_TRG, ER_CHECK_CONSTRAINT_VIOLATED; MariaDB's
-        // ER_CONSTRAINT_FAILED.
+        // ER_SIGNAL_EXCEPTION, ER_CANT_UPDATE_USED_TABLE_IN_SF_OR_TRG,
+        // ER_CHECK_CONSTRAINT_VIOLATED; MariaDB's ER_CONSTRAINT_FAILED.
         1644 | 1442 | 3819 | 4025 => code::SINK_TRIGGER,
         // ER_NET_PACKET_TOO_LARGE.
         1153 => code::ROW_TOO_LARGE,

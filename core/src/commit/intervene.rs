@@ -1,12 +1,14 @@
-//! What an operator changes at a sink's place, beside the pipeline: in one transaction that nobody overtakes.
+//! What an operator changes at a sink's place, beside the pipeline: in one transaction that nobody
+//! overtakes.
 //!
-//! The offset row is locked first, so nothing of the pipeline commits meanwhile; `commit_seq` goes up by one
-//! last, so that a lane which was under way is refused at its next commit (`SinkError::Fenced`), or sees it when it
-//! has nothing to commit, ends its epoch and reads everything anew. Generation, epoch and locks stay as they are:
-//! whoever runs the pipeline goes on, unless the row was given to another directory.
+//! The offset row is locked first, so nothing of the pipeline commits meanwhile; `commit_seq` goes
+//! up by one last, so that a lane which was under way is refused at its next commit
+//! (`SinkError::Fenced`), or sees it when it has nothing to commit, ends its epoch and reads
+//! everything anew. Generation, epoch and locks stay as they are: whoever runs the pipeline goes
+//! on, unless the row was given to another directory.
 //!
-//! Invariants: `commit_seq` never goes back; nothing is visible before [`Intervention::commit`], and all of it
-//! after; dropped without it, the server rolls back.
+//! Invariants: `commit_seq` never goes back; nothing is visible before [`Intervention::commit`],
+//! and all of it after; dropped without it, the server rolls back.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +56,8 @@ pub struct Owner {
     pub name: String,
 }
 
-/// `commit_seq`, `source_uuid`, `pipeline_uuid`, `cluster`, `generation`, `epoch`, `owner`, `ddl_intent`.
+/// `commit_seq`, `source_uuid`, `pipeline_uuid`, `cluster`, `generation`, `epoch`, `owner`,
+/// `ddl_intent`.
 type Columns = (
     u64,
     Option<String>,
@@ -70,8 +73,9 @@ impl Intervention {
     /// Connects, and locks the offset row: from here on the pipeline commits nothing.
     ///
     /// # Errors
-    /// [`SinkError::NoPlace`] if the pipeline never ran into this sink, and those of the connection; a
-    /// batch that is being written makes this wait, for the session's `innodb_lock_wait_timeout` at most.
+    /// [`SinkError::NoPlace`] if the pipeline never ran into this sink, and those of the
+    /// connection; a batch that is being written makes this wait, for the session's
+    /// `innodb_lock_wait_timeout` at most.
     pub async fn begin(
         pipeline: &str,
         sink: &str,
@@ -176,7 +180,8 @@ impl Intervention {
         self.intent.as_ref()
     }
 
-    /// Whether a process holds the lock of the connection that runs DDL: an intent's statement may be running.
+    /// Whether a process holds the lock of the connection that runs DDL: an intent's statement may
+    /// be running.
     ///
     /// # Errors
     /// Those of the connection.
@@ -193,7 +198,8 @@ impl Intervention {
         self.assignments.push("ddl_intent = NULL".to_owned());
     }
 
-    /// Makes the row that of another directory. Its generation and epoch stay: the next takeover must be above.
+    /// Makes the row that of another directory. Its generation and epoch stay: the next takeover
+    /// must be above.
     pub fn give_to(&mut self, cluster: Uuid) {
         self.assignments.push(format!("cluster = '{cluster}'"));
         self.owner.cluster = Some(cluster.to_string());
@@ -223,7 +229,8 @@ impl Intervention {
             .flat_map(|set| set.origins().map(|(origin, _)| origin))
             .collect();
         for origin in origins {
-            // An origin of which nothing is left keeps a row without intervals: the account needn't delete.
+            // An origin of which nothing is left keeps a row without intervals: the account needn't
+            // delete.
             let intervals = gtids.intervals_text(origin).unwrap_or_default();
             let sql = format!(
                 "INSERT INTO towpath.offset_gtid (pipeline, sink, source_uuid, tag, intervals) VALUES \
@@ -256,9 +263,9 @@ impl Intervention {
         &self.copies
     }
 
-    /// From now on the table's rows are applied by key, whatever is there, until the sink holds `settles_at`.
-    /// A table that settles already goes on to do so until it holds both sets; one that is being copied is left
-    /// as it is, since it settles after that.
+    /// From now on the table's rows are applied by key, whatever is there, until the sink holds
+    /// `settles_at`. A table that settles already goes on to do so until it holds both sets; one
+    /// that is being copied is left as it is, since it settles after that.
     ///
     /// # Errors
     /// Those of the connection.
@@ -342,7 +349,8 @@ impl Intervention {
     }
 }
 
-/// Creates the table of copies in a schema that an older version made. Before the transaction: it would end one.
+/// Creates the table of copies in a schema that an older version made. Before the transaction: it
+/// would end one.
 async fn ensure_tables(session: &mut Session) -> Result<(), SinkError> {
     let found: Option<(u64, Option<u64>)> = session
         .first(

@@ -1,9 +1,10 @@
 //! One connection that applies batches and commits them with the offset.
 //!
 //! Invariants: statements run in their order; a batch is committed only if every statement matched
-//! exactly the rows that it names; the offset is written last, by [`OffsetWriter::commit`]; any error
-//! inside a transaction ends in ROLLBACK before it is reported. A transaction of the source that is
-//! larger than a batch spans several of them: the lane's transaction stays open until its last one.
+//! exactly the rows that it names; the offset is written last, by [`OffsetWriter::commit`]; any
+//! error inside a transaction ends in ROLLBACK before it is reported. A transaction of the source
+//! that is larger than a batch spans several of them: the lane's transaction stays open until its
+//! last one.
 
 use std::time::Duration;
 
@@ -28,8 +29,9 @@ const ONE_PACKET_BYTES_MAX: usize = 64 * 1024;
 /// A batch that met a deadlock or a lock wait is tried this often before the epoch is given up.
 const TRIES_MAX: u32 = 5;
 
-/// A statement over this many bytes is sent in pieces. The client library copies what it sends twice,
-/// keeps the room for it until the connection ends, and a dozen of its buffers grow to that size in turn.
+/// A statement over this many bytes is sent in pieces. The client library copies what it sends
+/// twice, keeps the room for it until the connection ends, and a dozen of its buffers grow to that
+/// size in turn.
 const STATEMENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Bytes of such a piece.
@@ -48,6 +50,8 @@ pub struct Lane {
     packet: Vec<u8>,
     /// Whether a sink transaction is open with an unfinished source transaction in it.
     open: bool,
+    /// Whether the transaction that is open, or was rolled back last, holds an earlier batch.
+    goes_on: bool,
     delivery: Delivery,
 }
 
@@ -66,6 +70,7 @@ impl Lane {
             packet_bytes_max: PACKET_BYTES_MAX.min(server_max),
             packet: Vec::new(),
             open: false,
+            goes_on: false,
             delivery,
         }
     }
@@ -75,8 +80,8 @@ impl Lane {
         &self.offset
     }
 
-    /// Sees, while there is nothing to commit, whether the place was moved by somebody else, or the connection is
-    /// gone. Not inside of a transaction, whose commit will tell.
+    /// Sees, while there is nothing to commit, whether the place was moved by somebody else, or the
+    /// connection is gone. Not inside of a transaction, whose commit will tell.
     ///
     /// # Errors
     /// [`SinkError::Fenced`], and those of the connection.
@@ -87,12 +92,12 @@ impl Lane {
         Err(self.offset.fenced())
     }
 
-    /// Applies a batch and commits it with the offset. A batch that isn't `whole` ends inside a source
-    /// transaction, which goes on in the next batch: the transaction stays open.
+    /// Applies a batch and commits it with the offset. A batch that isn't `whole` ends inside a
+    /// source transaction, which goes on in the next batch: the transaction stays open.
     ///
-    /// How the offset goes with the data is the sink's `delivery`: in one transaction, in one of its own
-    /// behind it, or in one of its own before it. In the last case the offset of a transaction that takes
-    /// several batches comes with the first of them.
+    /// How the offset goes with the data is the sink's `delivery`: in one transaction, in one of
+    /// its own behind it, or in one of its own before it. In the last case the offset of a
+    /// transaction that takes several batches comes with the first of them.
     ///
     /// # Errors
     /// After any error but [`SinkError::Connection`] the transaction was rolled back. After
@@ -137,8 +142,9 @@ impl Lane {
         Ok(())
     }
 
-    /// Writes copied rows and commits them with how far the copy is; always in one transaction, whatever the
-    /// sink's `delivery`. A source transaction must not be open in the lane. `table` is named in errors.
+    /// Writes copied rows and commits them with how far the copy is; always in one transaction,
+    /// whatever the sink's `delivery`. A source transaction must not be open in the lane. `table`
+    /// is named in errors.
     ///
     /// # Errors
     /// As [`Lane::apply`].
@@ -179,8 +185,9 @@ impl Lane {
         }
     }
 
-    /// What a refused batch comes to: an operator's change (`commit::intervene`) may have written rows under it, or
-    /// be about to, and then it is the next epoch's to say whether anything is wrong.
+    /// What a refused batch comes to: an operator's change (`commit::intervene`) may have written
+    /// rows under it, or be about to, and then it is the next epoch's to say whether anything is
+    /// wrong.
     async fn or_fenced(&mut self, error: SinkError) -> SinkError {
         let of_rows = matches!(error, SinkError::Diverged { .. } | SinkError::Server { .. });
         // It was rolled back, so this waits for nobody but who holds the offset row.
@@ -232,6 +239,7 @@ impl Lane {
         advance: Option<&Advance>,
         whole: bool,
     ) -> Result<(), SinkError> {
+        self.goes_on = self.open;
         if !batch.statements.is_empty() {
             self.session.reach(Point::CommitBeforeData).await?;
             self.session
@@ -289,8 +297,9 @@ impl Lane {
         } else if !whole {
             self.session.reach(Point::CommitInside).await?;
         } else if self.open {
+            // One that was refused may have left the transaction open, and a BEGIN would commit it.
+            self.text("commit", b"COMMIT").await?;
             self.open = false;
-            self.session.execute("commit", "COMMIT").await?;
         }
         Ok(())
     }
@@ -307,9 +316,10 @@ impl Lane {
             && !failpoint::is_set(&[Point::CommitAfterData, Point::CommitBeforeOffset])
     }
 
-    /// Applies and commits a small batch in one round trip: behind each statement that can match another
-    /// number of rows than it must stands a guard, and COMMIT is not reached where one fails. Answers
-    /// whether it was committed. If not, it was rolled back, and in several steps it shows what is wrong.
+    /// Applies and commits a small batch in one round trip: behind each statement that can match
+    /// another number of rows than it must stands a guard, and COMMIT is not reached where one
+    /// fails. Answers whether it was committed. If not, it was rolled back, and in several steps it
+    /// shows what is wrong.
     async fn try_in_one(&mut self, batch: &Batch, advance: &Advance) -> Result<bool, SinkError> {
         // The offset's statement is the guard of the last one.
         let last = batch.statements.last().and_then(must_match);
@@ -374,8 +384,8 @@ impl Lane {
         }
     }
 
-    /// Sends a large statement as the text of a prepared one, which the server joins of pieces: so that
-    /// no more than a piece of it is copied here. Answers how many rows it matched.
+    /// Sends a large statement as the text of a prepared one, which the server joins of pieces: so
+    /// that no more than a piece of it is copied here. Answers how many rows it matched.
     async fn pieces(&mut self, statement: &[u8]) -> Result<u64, SinkError> {
         const EXECUTE: &[u8] = b"PREPARE towpath_statement FROM @towpath; SET @towpath = NULL; \
             EXECUTE towpath_statement; DEALLOCATE PREPARE towpath_statement";
@@ -435,8 +445,8 @@ impl Lane {
         })
     }
 
-    /// Sends a packet that holds `statements` of the batch, behind a BEGIN or not, and checks the rows
-    /// that they matched.
+    /// Sends a packet that holds `statements` of the batch, behind a BEGIN or not, and checks the
+    /// rows that they matched.
     async fn send(
         &mut self,
         batch: &Batch,
@@ -519,8 +529,10 @@ impl Lane {
         })
     }
 
-    /// Finds by bisection which rows of a statement are missing (or, of an INSERT, there already), and
-    /// names them with their GTIDs. Looks at committed rows and at those of the open transaction.
+    /// Finds by bisection which rows of a statement are missing (or, of an INSERT, there already),
+    /// and names them with their GTIDs. Looks at committed rows and at those of the open
+    /// transaction; of a DELETE behind changes of its table in the same transaction it can't be
+    /// seen which.
     async fn differing_rows(
         &mut self,
         batch: &Batch,
@@ -530,6 +542,9 @@ impl Lane {
             return Ok(span(batch, statement));
         }
         if statement.operation == Operation::Delete {
+            if self.came_before(batch, statement) {
+                return Ok(span(batch, statement));
+            }
             // The rows that it did match are deleted in the open transaction.
             self.roll_back().await?;
         }
@@ -571,6 +586,14 @@ impl Lane {
             "already there"
         };
         Ok(format!(": {what}: {}", named.join(", ")))
+    }
+
+    /// Whether the sink's transaction may hold earlier changes of a statement's table, which a
+    /// rollback takes back with it.
+    fn came_before(&self, batch: &Batch, statement: &Statement) -> bool {
+        let earlier = batch.statements.iter();
+        let mut earlier = earlier.take_while(|other| !std::ptr::eq(*other, statement));
+        self.goes_on || earlier.any(|other| other.plan.quoted == statement.plan.quoted)
     }
 
     async fn count_present(

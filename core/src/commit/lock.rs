@@ -12,8 +12,9 @@ pub enum Lane {
     Ddl,
 }
 
-/// The lock's name for `GET_LOCK`: at most 64 characters, equal for every process that runs this lane
-/// of this pipeline and sink. Locks are global in a server, so the name carries the pipeline's UUID.
+/// The lock's name for `GET_LOCK`: at most 64 characters, equal for every process that runs this
+/// lane of this pipeline and sink. Locks are global in a server, so the name carries the pipeline's
+/// UUID.
 pub fn lock_name(pipeline: Uuid, sink: &str, lane: Lane) -> String {
     let mut digest = Sha256::new();
     digest.update(pipeline.as_bytes());

@@ -1,4 +1,5 @@
-//! The offset rows: how a commit moves them, and the guard that makes it the owner's commit or none.
+//! The offset rows: how a commit moves them, and the guard that makes it the owner's commit or
+//! none.
 
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::{Gtid, GtidSet};
@@ -15,8 +16,9 @@ use crate::failpoint::Point;
 /// MySQL's error for a [`guard`]: ER_DATA_OUT_OF_RANGE.
 const GUARD_ERROR: u16 = 1690;
 
-/// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica that
-/// commits out of order has as many as it has workers), so this many mean that something is wrong.
+/// Gaps make the stored set, and each commit, larger. A source closes them by itself (a replica
+/// that commits out of order has as many as it has workers), so this many mean that something is
+/// wrong.
 pub(super) const INTERVALS_MAX: usize = 10_000;
 
 /// How far one commit moves the offset.
@@ -63,8 +65,8 @@ impl Advance {
     }
 }
 
-/// Moves the offset of one pipeline and sink, within one epoch. Whoever has it may commit; with several
-/// lanes it is handed from one to the next in the source's order.
+/// Moves the offset of one pipeline and sink, within one epoch. Whoever has it may commit; with
+/// several lanes it is handed from one to the next in the source's order.
 pub struct OffsetWriter {
     sink: String,
     key: String,
@@ -75,7 +77,6 @@ pub struct OffsetWriter {
     generation: Generation,
     epoch: Epoch,
     commit_seq: u64,
-    ddl_seq: u64,
     gtids: GtidSet,
 }
 
@@ -86,20 +87,21 @@ pub struct Step {
     /// How many.
     pub statements: usize,
     gtids: GtidSet,
-    ddl_seq: Option<u64>,
 }
 
-/// A statement that fails with error 1690 unless the one before it matched exactly `rows` rows: `EXP(1000)` is
-/// out of range, and is computed only then. (A subquery of two rows does the same at five times the cost.)
+/// A statement that fails with error 1690 unless the one before it matched exactly `rows` rows:
+/// `EXP(1000)` is out of range, and is computed only then. (A subquery of two rows does the same at
+/// five times the cost.)
 ///
-/// Another number of rows is no error for an UPDATE, and a COMMIT behind it in the same packet would still
-/// run; the server stops a packet at the first error, so with this in between it does not.
+/// Another number of rows is no error for an UPDATE, and a COMMIT behind it in the same packet
+/// would still run; the server stops a packet at the first error, so with this in between it does
+/// not.
 pub fn guard(rows: usize) -> String {
     format!("SELECT {}", guarded(rows, "1"))
 }
 
-/// An expression with the value of another one, which fails as a [`guard`] does. So the statement that comes
-/// next anyway is the guard.
+/// An expression with the value of another one, which fails as a [`guard`] does. So the statement
+/// that comes next anyway is the guard.
 fn guarded(rows: usize, value: &str) -> String {
     format!("IF(ROW_COUNT() = {rows}, {value}, EXP(1000))")
 }
@@ -116,7 +118,6 @@ impl OffsetWriter {
             generation: held.generation,
             epoch: held.epoch,
             commit_seq: held.commit_seq,
-            ddl_seq: held.ddl_seq,
             gtids,
         }
     }
@@ -126,23 +127,13 @@ impl OffsetWriter {
         &self.gtids
     }
 
-    /// Number of the last DDL statement.
-    pub fn ddl_seq(&self) -> u64 {
-        self.ddl_seq
-    }
-
     /// Commits of this sink so far.
     pub fn commit_seq(&self) -> u64 {
         self.commit_seq
     }
 
-    /// The epoch that commits under.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// Writes the position where replication starts, before the first change, and the tables that are to be
-    /// copied.
+    /// Writes the position where replication starts, before the first change, and the tables that
+    /// are to be copied.
     ///
     /// # Errors
     /// As [`OffsetWriter::commit`].
@@ -224,8 +215,8 @@ impl OffsetWriter {
         Ok(is_ours == Some(true))
     }
 
-    /// Whether somebody else has moved the row, by now or by the end of a transaction that holds it. `false` where
-    /// that can't be found out. Outside of a transaction only.
+    /// Whether somebody else has moved the row, by now or by the end of a transaction that holds
+    /// it. `false` where that can't be found out. Outside of a transaction only.
     pub(super) async fn has_moved(&self, session: &mut Session) -> bool {
         let sql = format!(
             "SELECT generation = {} AND epoch = {} AND commit_seq = {} FROM towpath.`offset` \
@@ -236,8 +227,8 @@ impl OffsetWriter {
         matches!(is_ours, Ok(Some(false)))
     }
 
-    /// What is sent to move the offset and commit, and to fail if the statement before it in the packet has
-    /// matched another number of rows than `matched_before`.
+    /// What is sent to move the offset and commit, and to fail if the statement before it in the
+    /// packet has matched another number of rows than `matched_before`.
     ///
     /// # Errors
     /// [`SinkError::TooManyIntervals`].
@@ -256,15 +247,10 @@ impl OffsetWriter {
             });
         }
         let (sql, statements) = self.commit_sql(advance, &gtids, matched_before);
-        let ddl_seq = match &advance.ddl {
-            DdlChange::Intent(intent) => Some(intent.seq),
-            DdlChange::Keep | DdlChange::Done => None,
-        };
         Ok(Step {
             sql,
             statements,
             gtids,
-            ddl_seq,
         })
     }
 
@@ -273,11 +259,11 @@ impl OffsetWriter {
         self.commit_seq += 1;
         self.names_source = true;
         self.gtids = step.gtids;
-        self.ddl_seq = step.ddl_seq.unwrap_or(self.ddl_seq);
     }
 
-    /// The packet of a commit, and how many statements it holds. The guard of the offset's row travels in the
-    /// statement behind it: ROW_COUNT() is that of the statement before, and each statement saved is latency.
+    /// The packet of a commit, and how many statements it holds. The guard of the offset's row
+    /// travels in the statement behind it: ROW_COUNT() is that of the statement before, and each
+    /// statement saved is latency.
     fn commit_sql(
         &self,
         advance: &Advance,
@@ -298,12 +284,17 @@ impl OffsetWriter {
         if !self.names_source {
             sql.push_str(&format!(", source_uuid = '{}'", self.source_uuid));
         }
-        if let Some(position) = &advance.position {
-            sql.push_str(&format!(
+        match &advance.position {
+            Some(position) => sql.push_str(&format!(
                 ", source_file = {}, source_offset = {}",
                 quote(&position.file),
                 position.offset
-            ));
+            )),
+            // What is there is a place in the binlog of another server.
+            None if !self.names_source => {
+                sql.push_str(", source_file = NULL, source_offset = NULL");
+            }
+            None => {}
         }
         if let Some(us) = advance.commit_time_us
             && let Ok(time) = i64::try_from(us)

@@ -8,16 +8,17 @@ pub const TABLES: u64 = 3;
 
 /// Creates what is missing; harmless where everything exists.
 ///
-/// `offset` has one row per pipeline and sink. `commit_seq` counts commits of this sink and belongs to
-/// the compare-and-set alone. `generation` and `epoch` say who may write, `lanes` how many connections
-/// hold named locks. `cluster` is the directory whose epochs these are; NULL until the first takeover
-/// by a Core of one, which stamps it. `source_uuid` is the server UUID of the source that the GTIDs were read from.
-/// `ddl_seq` numbers the DDL statements that were carried; `ddl_intent` is the one in progress (JSON).
+/// `offset` has one row per pipeline and sink. `commit_seq` counts commits of this sink and belongs
+/// to the compare-and-set alone. `generation` and `epoch` say who may write, `lanes` how many
+/// connections hold named locks. `cluster` is the directory whose epochs these are; NULL until the
+/// first takeover by a Core of one, which stamps it. `source_uuid` is the server UUID of the source
+/// that the GTIDs were read from. `ddl_seq` numbers the DDL statements that were carried;
+/// `ddl_intent` is the one in progress (JSON).
 ///
 /// `offset_gtid` has one row per origin (server UUID and tag): the intervals that the sink holds.
 ///
-/// `snapshot` has one row per table whose rows are copied: see [`super::copies`]. Keys are JSON arrays of SQL
-/// literals.
+/// `snapshot` has one row per table whose rows are copied: see [`super::copies`]. Keys are JSON
+/// arrays of SQL literals.
 pub const STATEMENTS: &[&str] = &[
     "CREATE DATABASE IF NOT EXISTS towpath",
     "CREATE TABLE IF NOT EXISTS towpath.`offset` (\

@@ -16,8 +16,8 @@ pub const SQL_MODE: &str =
 /// A row lock is waited for this long before the batch is tried again, seconds.
 const LOCK_WAIT_S: u32 = 10;
 
-/// An idle connection is kept this long, seconds: the longest that MySQL allows. Losing it would end
-/// the epoch for nothing.
+/// An idle connection is kept this long, seconds: the longest that MySQL allows. Losing it would
+/// end the epoch for nothing.
 const WAIT_TIMEOUT_S: u32 = 31_536_000;
 
 /// `sql_select_limit` for no limit; a smaller one would cut our own reads of the offset short.
@@ -139,7 +139,8 @@ impl Session {
             facts.server_uuid = server_uuid;
             facts.gtids = gtid_mode == "ON" && log_bin == 1;
         }
-        // Past this many bytes of predicates the optimizer would scan the whole table for an IN list.
+        // Past this many bytes of predicates the optimizer would scan the whole table for an IN
+        // list.
         if !facts.is_mariadb() {
             self.execute(
                 "fix the optimizer",
@@ -150,9 +151,9 @@ impl Session {
         Ok(facts)
     }
 
-    /// From now on statements are read byte by byte: every literal names its own character set, and names
-    /// are UTF-8 already. The server would otherwise look for characters of several bytes in each literal,
-    /// which more than doubles what an INSERT of large binary values costs it.
+    /// From now on statements are read byte by byte: every literal names its own character set, and
+    /// names are UTF-8 already. The server would otherwise look for characters of several bytes in
+    /// each literal, which more than doubles what an INSERT of large binary values costs it.
     ///
     /// # Errors
     /// As [`Session::execute`].
@@ -244,12 +245,13 @@ impl Session {
             .map_err(|e| SinkError::from_driver(&self.sink, doing, e))
     }
 
-    /// Runs the statements of one packet, separated by semicolons; answers the rows that each matched,
-    /// exactly as many numbers as there are statements. The server stops at the first one that fails.
+    /// Runs the statements of one packet, separated by semicolons; answers the rows that each
+    /// matched, exactly as many numbers as there are statements. The server stops at the first one
+    /// that fails.
     ///
     /// # Errors
-    /// The failing statement's number in the packet and its error; [`SinkError::Answers`] if the server
-    /// answered fewer or more statements than were sent without naming an error.
+    /// The failing statement's number in the packet and its error; [`SinkError::Answers`] if the
+    /// server answered fewer or more statements than were sent without naming an error.
     pub async fn packet(
         &mut self,
         doing: &'static str,

@@ -1,20 +1,21 @@
 //! Taking a sink over: after this, no other connection writes under an older epoch.
 //!
-//! The order matters. Locks first: as long as the predecessor's connection lives, its open transaction
-//! may still commit, and the server grants its lock only when it is gone and rolled back. The epoch
-//! second: from then on a predecessor that comes back (it was frozen, or cut off) fails its
-//! compare-and-set. The position last, `FOR UPDATE`, when nobody can move it any more.
+//! The order matters. Locks first: as long as the predecessor's connection lives, its open
+//! transaction may still commit, and the server grants its lock only when it is gone and rolled
+//! back. The epoch second: from then on a predecessor that comes back (it was frozen, or cut off)
+//! fails its compare-and-set. The position last, `FOR UPDATE`, when nobody can move it any more.
 
 use std::time::{Duration, Instant};
 
 use towpath_protocol::epoch::{Epoch, Generation};
-use towpath_protocol::gtid::{GtidOrigin, GtidSet};
+use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::position::BinlogPosition;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::copies::{self, TableCopy};
 use super::ddl::DdlIntent;
+use super::intervene::gtids_of;
 use super::lock::{Lane, lock_name};
 use super::session::{Session, quote};
 use super::{SinkError, schema};
@@ -98,13 +99,14 @@ struct Fence {
     lanes: u32,
 }
 
-/// Takes the sink over for the lane connection `rows` and the connection `ddl`. Both hold their locks
-/// until they end.
+/// Takes the sink over for the lane connection `rows` and the connection `ddl`. Both hold their
+/// locks until they end.
 ///
 /// # Errors
-/// [`SinkError::Superseded`] if another owner was there since `claim.held`, or what was granted isn't above
-/// the row's, [`SinkError::Cluster`] for a row of another directory, [`SinkError::LockTimeout`],
-/// [`SinkError::OffsetRow`] for a row that can't be read, and those of the connections.
+/// [`SinkError::Superseded`] if another owner was there since `claim.held`, or what was granted
+/// isn't above the row's, [`SinkError::Cluster`] for a row of another directory,
+/// [`SinkError::LockTimeout`], [`SinkError::OffsetRow`] for a row that can't be read, and those of
+/// the connections.
 pub async fn take_over(
     claim: &Claim,
     rows: &mut Session,
@@ -301,8 +303,8 @@ fn superseded(claim: &Claim, fence: &Fence, own: Epoch) -> SinkError {
     }
 }
 
-/// Takes one named lock, ending the connection that holds it. The holder is asked of the server each
-/// time: a remembered connection id could be a stranger's after a restart.
+/// Takes one named lock, ending the connection that holds it. The holder is asked of the server
+/// each time: a remembered connection id could be a stranger's after a restart.
 async fn take_lock(claim: &Claim, session: &mut Session, name: &str) -> Result<(), SinkError> {
     let started = Instant::now();
     let mut killed = None;
@@ -417,16 +419,7 @@ async fn read_held(
         .as_deref()
         .map(|text| parse_uuid(claim, "towpath.offset.source_uuid", text))
         .transpose()?;
-    let mut gtids = GtidSet::new();
-    for (uuid, tag, intervals) in origins {
-        let origin = GtidOrigin {
-            uuid: parse_uuid(claim, "towpath.offset_gtid.source_uuid", &uuid)?,
-            tag,
-        };
-        let part = GtidSet::from_intervals_text(&origin, &intervals)
-            .map_err(|error| unreadable(claim, "towpath.offset_gtid.intervals", error))?;
-        gtids.add_set(&part);
-    }
+    let gtids = gtids_of(&origins).map_err(|why| unreadable(claim, "towpath.offset_gtid", why))?;
     let ddl_intent = ddl_intent
         .as_deref()
         .map(DdlIntent::from_json)

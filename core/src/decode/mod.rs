@@ -48,6 +48,7 @@ pub use json::{
     JsonArray, JsonDiff, JsonDiffOperation, JsonDiffs, JsonDocument, JsonObject, JsonValue,
 };
 pub use query::QueryEvent;
+pub(crate) use reader::bit;
 pub use rotate::RotateEvent;
 pub use rows::{Cells, PartialJson, Row, RowImage, Rows, RowsEvent, RowsFlags, RowsKind};
 pub use rows_query::RowsQueryEvent;

@@ -240,8 +240,8 @@ impl<'a> Rows<'a> {
         Ok(Some(image))
     }
 
-    /// What stands between the images of a row (`unpack_row` in `rpl_record.cc`): the options, and which
-    /// JSON columns are parts.
+    /// What stands between the images of a row (`unpack_row` in `rpl_record.cc`): the options, and
+    /// which JSON columns are parts.
     fn value_options(&mut self) -> Result<PartialJson<'a>, DecodeError> {
         let mut r = Reader::new("value options of a row", self.rest);
         let bits = match r.lenenc()? {

@@ -1,8 +1,8 @@
 //! Giving a sink's place to another directory, when the one that it belonged to is gone.
 //!
-//! Epochs of two directories can't be compared, so the new one's generation must be above the row's: then each of its
-//! epochs is. Who still holds the sink for the former one is refused at its next commit by `commit_seq`, and at its
-//! next takeover by the row's directory.
+//! Epochs of two directories can't be compared, so the new one's generation must be above the
+//! row's: then each of its epochs is. Who still holds the sink for the former one is refused at its
+//! next commit by `commit_seq`, and at its next takeover by the row's directory.
 
 use towpath_protocol::epoch::Generation;
 use towpath_protocol::spec::{PipelineSpec, SinkSpec};

@@ -1,13 +1,15 @@
-//! What takes a sink off the path of its source's transactions, and how it comes back: going back to an older
-//! place ([`rewind`]), leaving transactions out ([`skip`]), giving a place to another directory ([`adopt`]).
+//! What takes a sink off the path of its source's transactions, and how it comes back: going back
+//! to an older place ([`rewind`]), leaving transactions out ([`skip`]), giving a place to another
+//! directory ([`adopt`]).
 //!
-//! All three are one transaction of the sink under its locked offset row ([`crate::commit::intervene`]):
-//! `commit_seq` goes up by one, so a lane that was under way is refused at its next commit, and one that rests sees
-//! it; the next epoch begins at the new place. The pipeline may run meanwhile, or stand still.
+//! All three are one transaction of the sink under its locked offset row
+//! ([`crate::commit::intervene`]): `commit_seq` goes up by one, so a lane that was under way is
+//! refused at its next commit, and one that rests sees it; the next epoch begins at the new place.
+//! The pipeline may run meanwhile, or stand still.
 //!
-//! Invariants: what is given up or comes twice is known before anything is changed, by reading it in the source's
-//! binlog ([`survey`]), and known anew once the row is locked; nothing is written to a source; a place is never moved
-//! to where the pipeline could not go on from.
+//! Invariants: what is given up or comes twice is known before anything is changed, by reading it
+//! in the source's binlog ([`survey`]), and known anew once the row is locked; nothing is written
+//! to a source; a place is never moved to where the pipeline could not go on from.
 
 mod error;
 mod source;

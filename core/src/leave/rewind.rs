@@ -1,10 +1,10 @@
 //! Going back: the sink counts as holding less than it does, and all since is applied to it again.
 //!
 //! What comes again meets rows that have it already: every table of which rows come settles
-//! ([`crate::commit::copies`]) until the present place is reached again, so it is applied by key, whatever is there,
-//! and ends in the source's state. Tables of which none come stay strict. Where that would not end in the source's
-//! state (no key, parts of rows, cascades that aren't logged, rows that a schema change in between took away), it is
-//! refused.
+//! ([`crate::commit::copies`]) until the present place is reached again, so it is applied by key,
+//! whatever is there, and ends in the source's state. Tables of which none come stay strict. Where
+//! that would not end in the source's state (no key, parts of rows, cascades that aren't logged,
+//! rows that a schema change in between took away), it is refused.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,8 @@ pub enum Replay {
     /// It is refused where there are some.
     #[default]
     Refuse,
-    /// They aren't run again: their transactions stay in the place. Possible where they took no rows away.
+    /// They aren't run again: their transactions stay in the place. Possible where they took no
+    /// rows away.
     LeaveOut,
     /// They run again, at a sink whose tables are as they were.
     RunAgain,
@@ -134,8 +135,8 @@ impl<'a> Rewind<'a> {
         self.judge_tables(&facts, &mut session).await?;
         session.disconnect().await;
         check_position(&self.target, &facts)?;
-        // The intent stays: when the stream comes to its statement again, it tells whether that ran. A statement
-        // before it would take its place.
+        // The intent stays: when the stream comes to its statement again, it tells whether that
+        // ran. A statement before it would take its place.
         if let Some(intent) = change.intent()
             && self.runs_again().next().is_some()
         {

@@ -1,7 +1,7 @@
 //! Leaving transactions out: the sink counts as holding them, and they are never applied to it.
 //!
-//! From then on the rows that they changed may differ from the source's. A later change of such a row stops the
-//! pipeline, as any divergence does; comparing tells which rows they are.
+//! From then on the rows that they changed may differ from the source's. A later change of such a
+//! row stops the pipeline, as any divergence does; comparing tells which rows they are.
 
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{PipelineSpec, SinkSpec};
@@ -79,7 +79,8 @@ impl<'a> Skip<'a> {
     /// Makes it. What the pipeline has applied meanwhile isn't left out: see what was held before.
     ///
     /// # Errors
-    /// A schema change among them may be running now, or the sink refused it. Nothing is changed then.
+    /// A schema change among them may be running now, or the sink refused it. Nothing is changed
+    /// then.
     pub async fn make(self) -> Result<Moved, LeaveError> {
         let (pipeline, sink) = (self.spec.name.as_str(), self.sink.name.as_str());
         let mut change = Intervention::begin(pipeline, sink, &self.sink.endpoint).await?;

@@ -58,7 +58,8 @@ impl<'a> Source<'a> {
         Ok(SourceFacts::read(&mut self.conn).await?)
     }
 
-    /// Reads what some transactions hold, as far as that isn't known yet. None of them may be purged.
+    /// Reads what some transactions hold, as far as that isn't known yet. None of them may be
+    /// purged.
     ///
     /// # Errors
     /// The source has not executed all of them, has lost some, or its binlog can't be read.
@@ -110,7 +111,8 @@ impl<'a> Source<'a> {
         surveyor.end();
         let missing = wanted.subtract(&into.read);
         if !missing.is_empty() {
-            // Executed and not purged, and yet not there: a replica that doesn't log what it replicates.
+            // Executed and not purged, and yet not there: a replica that doesn't log what it
+            // replicates.
             let missing = missing.to_string();
             return Err(SourceError::Purged { missing }.into());
         }

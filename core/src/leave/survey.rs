@@ -1,7 +1,8 @@
-//! What transactions of the source hold, by its binlog: which rows of which tables, which schema changes. Pure; the
-//! events are read in [`super::source`].
+//! What transactions of the source hold, by its binlog: which rows of which tables, which schema
+//! changes. Pure; the events are read in [`super::source`].
 //!
-//! Invariants: only what the pipeline takes is counted; a statement that isn't understood counts as a schema change.
+//! Invariants: only what the pipeline takes is counted; a statement that isn't understood counts as
+//! a schema change.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,8 +54,8 @@ impl SchemaChange {
         self.class == DdlClass::Truncate
     }
 
-    /// Whether rows from before it can go into what it left behind: no table that they are of is gone, was emptied,
-    /// or has another name.
+    /// Whether rows from before it can go into what it left behind: no table that they are of is
+    /// gone, was emptied, or has another name.
     pub(super) fn keeps_rows(&self) -> bool {
         matches!(
             self.class,

@@ -1,9 +1,10 @@
-//! The consumer: takes chunks from the queue, merges them into batches and has the lane commit them.
+//! The consumer: takes chunks from the queue, merges them into batches and has the lane commit
+//! them.
 //!
-//! Adaptive without a timer: while the lane works, changes gather; when it is free, what has gathered
-//! goes out. At a low rate that is one transaction per commit, in catch-up it is as many as the bounds
-//! allow. A batch ends between two source transactions; one that is larger than the bounds goes out in
-//! pieces, inside one transaction of the sink.
+//! Adaptive without a timer: while the lane works, changes gather; when it is free, what has
+//! gathered goes out. At a low rate that is one transaction per commit, in catch-up it is as many
+//! as the bounds allow. A batch ends between two source transactions; one that is larger than the
+//! bounds goes out in pieces, inside one transaction of the sink.
 
 mod schema_change;
 
@@ -104,8 +105,8 @@ pub(super) struct Consumer {
     pending: Option<(Chunk, Option<Lease>)>,
     /// Copied rows are what the lane writes, or wrote last: the stream's turn is next.
     copied_last: bool,
-    /// Until a statement that was in progress when the epoch began is done, the sink's tables may be of
-    /// either side of it: nothing is copied.
+    /// Until a statement that was in progress when the epoch began is done, the sink's tables may
+    /// be of either side of it: nothing is copied.
     copies_wait_for: Option<Gtid>,
     /// So many of the next commits hold one source transaction each.
     singly: u64,
@@ -359,7 +360,8 @@ impl Consumer {
             || (self.delivery == Delivery::AtMostOnce && self.piece_sent && !self.inside)
     }
 
-    /// Has the lane apply what has gathered, and commit it unless a source transaction is in the middle.
+    /// Has the lane apply what has gathered, and commit it unless a source transaction is in the
+    /// middle.
     async fn send(&mut self) -> Result<(), PipelineError> {
         let batch = self.builder.take()?;
         for statement in &batch.statements {

@@ -128,8 +128,8 @@ impl PipelineError {
     /// Classifies every error.
     pub fn course(&self) -> Course {
         match self {
-            // The dump's UUID is this pipeline's and sink's own, so the other one is a process of this
-            // pipeline: whoever of the two was superseded learns it from the offset row.
+            // The dump's UUID is this pipeline's and sink's own, so the other one is a process of
+            // this pipeline: whoever of the two was superseded learns it from the offset row.
             PipelineError::Source(SourceError::ServerIdClash) => Course::TakeOverAgain,
             PipelineError::Source(source) => match source.retry().0 {
                 Retry::Again => Course::TakeOverAgain,

@@ -11,7 +11,8 @@ use crate::commit::lane::Lane;
 use crate::commit::offset::Advance;
 use crate::queue::Lease;
 
-/// A lane without work sees this often whether its place is still its own: an operator may have moved it.
+/// A lane without work sees this often whether its place is still its own: an operator may have
+/// moved it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Work for a lane.
@@ -116,7 +117,8 @@ impl LaneTask {
         self.busy
     }
 
-    /// Begins a job; the lane must not be busy. `whole`: the batch ends with a whole source transaction.
+    /// Begins a job; the lane must not be busy. `whole`: the batch ends with a whole source
+    /// transaction.
     pub(super) async fn begin(
         &mut self,
         batch: Batch,
@@ -150,7 +152,8 @@ impl LaneTask {
         let _ = self.jobs.send(job).await;
     }
 
-    /// Waits for the present job, or, without one, until the lane has lost its place. Cancelling it loses nothing.
+    /// Waits for the present job, or, without one, until the lane has lost its place. Cancelling it
+    /// loses nothing.
     pub(super) async fn done(&mut self) -> Result<Done, SinkError> {
         let result = self.done.recv().await;
         self.busy = false;

@@ -1,10 +1,10 @@
 //! Wires the stages of one pipeline: source -> decode -> batch -> queue -> apply -> commit.
 //!
-//! A pipeline lives in epochs. Each begins with a takeover of the sink, which says where to go on, and
-//! ends with a stop or with an error. What passes by itself (a lost connection, a restarted server) is
-//! followed by the next epoch after a pause; everything else ends the pipeline with what to do. Nothing
-//! is carried from one epoch to the next but the epoch's number: the place is in the sink. The right to
-//! begin an epoch comes from an [`Authority`].
+//! A pipeline lives in epochs. Each begins with a takeover of the sink, which says where to go on,
+//! and ends with a stop or with an error. What passes by itself (a lost connection, a restarted
+//! server) is followed by the next epoch after a pause; everything else ends the pipeline with what
+//! to do. Nothing is carried from one epoch to the next but the epoch's number: the place is in the
+//! sink. The right to begin an epoch comes from an [`Authority`].
 
 pub mod authority;
 pub mod pace;
@@ -38,7 +38,10 @@ use crate::commit::offset::OffsetWriter;
 use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held, Right, take_over};
-use crate::source::{Backoff, DumpOptions, SourceError, SourceFacts, check_position, start};
+use crate::source::{
+    Backoff, DumpOptions, SourceError, SourceFacts, anonymous, check_position, start,
+};
+use crate::task::OwnedTask;
 use consumer::{Consumer, SINGLY, Waits};
 use pace::Pace;
 use producer::Producer;
@@ -48,8 +51,8 @@ use snapshot::Copies;
 /// second that the program promises.
 const STOP_MAX: Duration = Duration::from_millis(850);
 
-/// The rest of a transaction that could not be applied is read for at most this long, to see whether it
-/// is damaged.
+/// The rest of a transaction that could not be applied is read for at most this long, to see
+/// whether it is damaged.
 const VERIFY_MAX: Duration = Duration::from_secs(60);
 
 /// A stop that somebody else asks for; `true` once it is asked for.
@@ -108,7 +111,8 @@ pub async fn run(
         };
         let made = controls.progress.view().commits - commits;
         if error.is_of_a_change() && (singly != Some(commits) || made > SINGLY) {
-            // What came before it in its batch was rolled back with it. It is found again behind them.
+            // What came before it in its batch was rolled back with it. It is found again behind
+            // them.
             info!(
                 pipeline = claim.pipeline, sink = claim.sink, code = %error.code(), %error,
                 "a change can't be applied; once more by single transactions, so that all before it is kept"
@@ -157,6 +161,7 @@ struct Begun {
     sink_facts: ServerFacts,
     gtids: GtidSet,
     options: DumpOptions,
+    source_uuid: Uuid,
 }
 
 async fn epoch(
@@ -184,6 +189,7 @@ async fn epoch(
         endpoint: spec.source.endpoint.clone(),
         options: begun.options,
         filter: spec.source.tables.clone(),
+        server_uuid: begun.source_uuid,
         start_position: begun.held.position.clone(),
         gtids: begun.gtids.clone(),
         queue: sender,
@@ -217,7 +223,7 @@ async fn epoch(
         Arc::clone(progress),
     );
     let consumer = if singly { consumer.singly() } else { consumer };
-    let mut producer = tokio::spawn(producer.run());
+    let mut producer = OwnedTask::spawn(producer.run());
     let result = tokio::select! {
         result = consumer.run(stop.clone()) => result,
         // A DDL statement may wait for a lock for hours. It is left as a crash would leave it.
@@ -229,9 +235,9 @@ async fn epoch(
             Ok(())
         }
     };
-    // A producer that failed closed the queue, and the consumer applied what was in it: without that, a
-    // restart would never get up to an event that can't be carried.
-    let result = match result {
+    // A producer that failed closed the queue, and the consumer applied what was in it: without
+    // that, a restart would never get up to an event that can't be carried.
+    match result {
         Err(PipelineError::QueueClosed) => match (&mut producer).await {
             Ok(error) => Err(error),
             Err(join) => Err(PipelineError::Task(join)),
@@ -244,9 +250,7 @@ async fn epoch(
             }
         }
         result => result,
-    };
-    producer.abort();
-    result
+    }
 }
 
 /// Takes the sink over, looks at the source, and finds where to begin.
@@ -325,6 +329,13 @@ async fn begin(
         }
     };
     check_position(&gtids, &facts)?;
+    if held.source_uuid != Some(source_uuid) {
+        // It is a place in the binlog of another server.
+        held.position = None;
+    }
+    if let Some(position) = &held.position {
+        anonymous::check_behind(&mut source, position).await?;
+    }
     let _ = source.disconnect().await;
 
     rows.read_bytes().await?;
@@ -348,6 +359,7 @@ async fn begin(
         sink_facts,
         gtids,
         options,
+        source_uuid,
         held,
     })
 }
@@ -442,8 +454,8 @@ fn short_set(set: &GtidSet) -> String {
     text
 }
 
-/// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so that a
-/// new dump ends one that was left behind.
+/// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so
+/// that a new dump ends one that was left behind.
 pub fn default_server_id(pipeline: &str, sink: &str) -> u32 {
     let uuid = Uuid::new_v5(
         &Uuid::NAMESPACE_OID,

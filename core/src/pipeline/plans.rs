@@ -1,7 +1,7 @@
-//! Table plans by table id: a table map is matched with the sink's table once, and again only when it
-//! changes.
+//! Table plans by table id: a table map is matched with the sink's table once, and again only when
+//! it changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysql_async::Conn;
@@ -10,7 +10,7 @@ use towpath_protocol::spec::Endpoint;
 
 use super::PipelineError;
 use crate::apply::ApplyError;
-use crate::apply::names;
+use crate::apply::names::{self, DifferingDefault};
 use crate::apply::plan::TablePlan;
 use crate::apply::target::TargetTable;
 use crate::commit::SinkError;
@@ -28,15 +28,15 @@ const TABLE_ID_BYTES: usize = 6;
 /// The cache.
 pub(super) struct Plans {
     source: SourceTables,
-    /// Tables whose defaults are the source's.
-    same_defaults: HashSet<(String, String)>,
+    /// Columns whose defaults aren't the source's, of the tables that were asked about.
+    defaults: HashMap<(String, String), Vec<DifferingDefault>>,
     by_id: HashMap<u64, Arc<TablePlan>>,
     by_body: HashMap<Box<[u8]>, Arc<TablePlan>>,
     by_name: HashMap<(String, String), Arc<TablePlan>>,
 }
 
-/// Definitions at the source, for what the binlog leaves out. A connection is made when the first one is
-/// asked for.
+/// Definitions at the source, for what the binlog leaves out. A connection is made when the first
+/// one is asked for.
 struct SourceTables {
     endpoint: Endpoint,
     conn: Option<Conn>,
@@ -76,14 +76,15 @@ impl Plans {
                 endpoint: source,
                 conn: None,
             },
-            same_defaults: HashSet::new(),
+            defaults: HashMap::new(),
             by_id: HashMap::new(),
             by_body: HashMap::new(),
             by_name: HashMap::new(),
         }
     }
 
-    /// An INSERT that was logged in part left columns to their defaults: the sink's must be the source's.
+    /// An INSERT that was logged in part left columns to their defaults: the sink's must be the
+    /// source's.
     pub(super) async fn check_defaults(
         &mut self,
         rows: &RowsEvent<'_>,
@@ -96,36 +97,30 @@ impl Plans {
             return Ok(());
         };
         let name = (plan.map.database.clone(), plan.map.table.clone());
-        if self.same_defaults.contains(&name) {
-            return Ok(());
-        }
-        let source = self.source.read(&name.0, &name.1).await?;
-        let logged = |name: &str| {
-            plan.map.columns.iter().enumerate().any(|(at, column)| {
-                column.name.eq_ignore_ascii_case(name) && rows.has_column_after(at)
-            })
+        let differing = match self.defaults.get(&name) {
+            Some(differing) => differing,
+            None => {
+                let source = self.source.read(&name.0, &name.1).await?;
+                let found = names::differing_defaults(&plan.map, source.as_ref(), &plan.target);
+                self.defaults.entry(name).or_insert(found)
+            }
         };
-        let differing = |all: bool| {
-            names::differing_default(|name| all || !logged(name), source.as_ref(), &plan.target)
-        };
-        if let Some((column, source_default, sink_default)) = differing(false) {
-            return Err(ApplyError::Default {
+        let mut left_out = differing.iter().filter(|d| !rows.has_column_after(d.at));
+        match left_out.next().cloned() {
+            None => Ok(()),
+            Some(differs) => Err(ApplyError::Default {
                 gtid: gtid.to_string(),
                 table: plan.name(),
-                column,
-                source_default,
-                sink_default,
+                column: differs.column,
+                source_default: differs.source,
+                sink_default: differs.sink,
             }
-            .into());
+            .into()),
         }
-        if differing(true).is_none() {
-            self.same_defaults.insert(name);
-        }
-        Ok(())
     }
 
-    /// Takes a table map event; from now on its table id stands for its plan. Answers whether this plan
-    /// may replace another one of the same table.
+    /// Takes a table map event; from now on its table id stands for its plan. Answers whether this
+    /// plan may replace another one of the same table.
     pub(super) async fn table_map(
         &mut self,
         body: &[u8],
@@ -186,8 +181,10 @@ impl Plans {
             // Not the ids: rows of this statement may be on their way under them.
             self.by_body.clear();
             self.by_name.clear();
-            self.same_defaults.clear();
+            self.defaults.clear();
         }
+        // By position in the map that was.
+        self.defaults.remove(&name);
         let replaced = self.by_name.insert(name, Arc::clone(&plan));
         if let Some(replaced) = &replaced {
             self.by_body.retain(|_, plan| !Arc::ptr_eq(plan, replaced));
@@ -212,6 +209,6 @@ impl Plans {
         self.by_id.clear();
         self.by_body.clear();
         self.by_name.clear();
-        self.same_defaults.clear();
+        self.defaults.clear();
     }
 }

@@ -1,5 +1,5 @@
-//! The producer: reads the source, assembles chunks and queues them. It reconnects by itself as long as
-//! what was queued ends with a whole transaction.
+//! The producer: reads the source, assembles chunks and queues them. It reconnects by itself as
+//! long as what was queued ends with a whole transaction.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +9,18 @@ use towpath_protocol::gtid::{Gtid, GtidSet};
 use towpath_protocol::position::BinlogPosition;
 use towpath_protocol::spec::{Endpoint, TableFilter};
 use tracing::warn;
+use uuid::Uuid;
 
 use super::error::PipelineError;
 use super::pace::Pace;
+use super::parse_server_uuid;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
 use crate::failpoint::{self, Point};
 use crate::queue::Sender;
 use crate::source::{
-    Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, check_position,
+    Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, anonymous,
+    check_position,
 };
 
 /// Reads one source for one pipeline.
@@ -25,6 +28,9 @@ pub(super) struct Producer {
     pub(super) endpoint: Endpoint,
     pub(super) options: DumpOptions,
     pub(super) filter: TableFilter,
+    /// The server that is read.
+    pub(super) server_uuid: Uuid,
+    /// A place in its binlog.
     pub(super) start_position: Option<BinlogPosition>,
     /// What was queued, as whole transactions, beside what the sink had.
     pub(super) gtids: GtidSet,
@@ -32,7 +38,8 @@ pub(super) struct Producer {
     /// Bytes that may be read.
     pub(super) pace: Pace,
     pub(super) progress: Arc<Progress>,
-    /// What was queued last belongs to a transaction that may be damaged: its checksum has not come yet.
+    /// What was queued last belongs to a transaction that may be damaged: its checksum has not come
+    /// yet.
     pub(super) unverified: Arc<AtomicBool>,
     /// The transaction of which parts were queued, but not its end.
     pub(super) inside: Option<Gtid>,
@@ -41,10 +48,7 @@ pub(super) struct Producer {
 impl Producer {
     /// Runs until an error that a new connection would not mend.
     pub(super) async fn run(mut self) -> PipelineError {
-        let after = self.start_position.clone().unwrap_or(BinlogPosition {
-            file: String::new(),
-            offset: 0,
-        });
+        let after = self.start_position.clone().unwrap_or(Assembler::NOWHERE);
         let mut assembler = Assembler::new(self.filter.clone(), after);
         let mut backoff = Backoff::new();
         let mut first = true;
@@ -93,7 +97,7 @@ impl Producer {
     ) -> Result<std::convert::Infallible, PipelineError> {
         if !first {
             // The server behind the address may be another one now.
-            self.check_position().await?;
+            self.check_position(assembler).await?;
         }
         let mut stream =
             EventStream::open(&self.endpoint, &self.options, DumpFrom::Gtid(&self.gtids)).await?;
@@ -193,13 +197,21 @@ impl Producer {
         Ok(())
     }
 
-    async fn check_position(&self) -> Result<(), PipelineError> {
+    async fn check_position(&mut self, assembler: &mut Assembler) -> Result<(), PipelineError> {
         let opts = crate::endpoint::sql_opts(&self.endpoint).map_err(PipelineError::Endpoint)?;
         let mut conn = crate::endpoint::connect(opts, self.endpoint.tls)
             .await
             .map_err(|error| SourceError::from_login(&self.endpoint, error))?;
         let facts = SourceFacts::read(&mut conn).await?;
         check_position(&self.gtids, &facts)?;
+        let server_uuid = parse_server_uuid(&facts)?;
+        if self.server_uuid != server_uuid {
+            self.server_uuid = server_uuid;
+            assembler.forget_position();
+        }
+        if *assembler.position() != Assembler::NOWHERE {
+            anonymous::check_behind(&mut conn, assembler.position()).await?;
+        }
         let _ = conn.disconnect().await;
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The in-process queue: a channel whose capacity is counted in bytes.
 //!
-//! Invariant: the cost of all messages sent and not yet received is at most the bound, except that a
-//! single message larger than the bound travels alone. Of messages larger than [`LARGE_BYTES`] there is
-//! one at a time, in the queue or with whoever took it: the next message is not even read before its
-//! [`Lease`] ends.
+//! Invariant: the cost of all messages sent and not yet received is at most the bound, except that
+//! a single message larger than the bound travels alone. Of messages larger than [`LARGE_BYTES`]
+//! there is one at a time, in the queue or with whoever took it: the next message is not even read
+//! before its [`Lease`] ends.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::batch::Message;
 /// Bytes per permit: a semaphore counts in 32 bits, a queue's bound may be larger.
 const PERMIT_BYTES: u64 = 1024;
 
-/// What takes more memory than this is applied before anything else is read: an event, its statement and
-/// what is being read would add up.
+/// What takes more memory than this is applied before anything else is read: an event, its
+/// statement and what is being read would add up.
 pub const LARGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Held while a large message takes memory.
@@ -63,7 +63,8 @@ pub fn memory(bytes_max: u64) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Queues a message, waiting while the queue is full; a large one also until its lease has ended.
+    /// Queues a message, waiting while the queue is full; a large one also until its lease has
+    /// ended.
     ///
     /// # Errors
     /// [`Closed`] when the consumer is gone.
@@ -102,8 +103,8 @@ impl Sender {
 }
 
 impl Receiver {
-    /// The next message, with a lease if it is large; `None` when the producer is gone and the queue is
-    /// empty.
+    /// The next message, with a lease if it is large; `None` when the producer is gone and the
+    /// queue is empty.
     pub async fn recv(&mut self) -> Option<(Message, Option<Lease>)> {
         let queued = self.messages.recv().await?;
         Some((queued.message, queued.lease))

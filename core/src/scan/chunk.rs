@@ -11,11 +11,13 @@ use super::{Key, ScanError, ScanTable};
 pub struct ScanChunk {
     /// How many.
     pub rows: u64,
-    /// The key of the last one: where the next chunk goes on. `None` if there are no rows, or no key.
+    /// The key of the last one: where the next chunk goes on. `None` if there are no rows, or no
+    /// key.
     pub last: Option<Key>,
     /// Bytes of all literals.
     pub bytes: u64,
-    /// Whether nothing comes behind the last row. Where it isn't known yet, the next chunk is empty.
+    /// Whether nothing comes behind the last row. Where it isn't known yet, the next chunk is
+    /// empty.
     pub ended: bool,
     cells: Vec<u8>,
     /// Where each cell ends in `cells`, row by row.
@@ -25,9 +27,9 @@ pub struct ScanChunk {
 }
 
 impl ScanChunk {
-    /// A cell as an SQL literal (`NULL` for NULL); the table's columns are in the order of its definition.
-    /// Two rows of tables with the same definition are the same, to the byte and to the type of each JSON
-    /// member, exactly if their literals are.
+    /// A cell as an SQL literal (`NULL` for NULL); the table's columns are in the order of its
+    /// definition. Two rows of tables with the same definition are the same, to the byte and to the
+    /// type of each JSON member, exactly if their literals are.
     pub fn cell(&self, row: usize, column: usize) -> Option<&[u8]> {
         if column >= self.width {
             return None;

@@ -1,15 +1,17 @@
 //! Makes the tables that the sink lacks, as they are at the source.
 //!
-//! - A definition is the source's own (`SHOW CREATE TABLE`): generated and invisible columns, partitions,
-//!   comments, foreign keys and the counter of AUTO_INCREMENT are kept. An engine without transactions becomes
-//!   InnoDB. Where a file or a tablespace is refused by the sink, the table goes without.
-//! - Triggers and events aren't made: what they did at the source is in the binlog. Neither are views.
+//! - A definition is the source's own (`SHOW CREATE TABLE`): generated and invisible columns,
+//!   partitions, comments, foreign keys and the counter of AUTO_INCREMENT are kept. An engine
+//!   without transactions becomes InnoDB. Where a file or a tablespace is refused by the sink, the
+//!   table goes without.
+//! - Triggers and events aren't made: what they did at the source is in the binlog. Neither are
+//!   views.
 //! - Foreign keys aren't checked meanwhile, so that the order of tables doesn't matter.
-//! - Each statement says IF NOT EXISTS: after a crash it's done again. A table that is there is compared by
-//!   `check`'s own rules instead, and refused if it can't take the source's rows.
+//! - Each statement says IF NOT EXISTS: after a crash it's done again. A table that is there is
+//!   compared by `check`'s own rules instead, and refused if it can't take the source's rows.
 //!
-//! Statements are read and run with the same sql_mode as far as it changes what a text means, and without
-//! NO_ZERO_DATE and its kin, under which the source's own definition could be refused.
+//! Statements are read and run with the same sql_mode as far as it changes what a text means, and
+//! without NO_ZERO_DATE and its kin, under which the source's own definition could be refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,7 +112,8 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// Reads them, in a session made by [`super::prepare`]. A table that is dropped meanwhile is left out.
+    /// Reads them, in a session made by [`super::prepare`]. A table that is dropped meanwhile is
+    /// left out.
     ///
     /// # Errors
     /// [`CreateError::Read`].
@@ -155,8 +158,8 @@ impl Definitions {
         self.statements.keys()
     }
 
-    /// Whether nothing but counters of AUTO_INCREMENT changed between two readings: then what was read is the
-    /// state of any moment between them, whose place in the binlog a copy may start at.
+    /// Whether nothing but counters of AUTO_INCREMENT changed between two readings: then what was
+    /// read is the state of any moment between them, whose place in the binlog a copy may start at.
     pub fn is_same(&self, other: &Self) -> bool {
         let counted_out = |statements: &BTreeMap<TableName, String>| -> Vec<(TableName, String)> {
             statements
@@ -168,8 +171,8 @@ impl Definitions {
             && counted_out(&self.statements) == counted_out(&other.statements)
     }
 
-    /// Creates what the sink lacks, and compares what it has; answers the tables that it made. The session
-    /// is afterwards as it was before, unless an error is answered.
+    /// Creates what the sink lacks, and compares what it has; answers the tables that it made. The
+    /// session is afterwards as it was before, unless an error is answered.
     ///
     /// # Errors
     /// [`CreateError::Sink`], [`CreateError::Refused`], [`CreateError::Differs`].
@@ -240,8 +243,8 @@ impl Definitions {
         }
     }
 
-    /// Makes the session one in which definitions mean what they meant at the source; answers what brings the
-    /// present one back.
+    /// Makes the session one in which definitions mean what they meant at the source; answers what
+    /// brings the present one back.
     async fn enter_session(&self, sink: &mut Conn) -> Result<Vec<String>, CreateError> {
         let failed = CreateError::sink("make the session");
         let present: Option<(String, Option<String>, String, String, u8)> = sink
@@ -360,7 +363,8 @@ fn obstacle(difference: &Difference) -> Option<(String, Code)> {
     }
 }
 
-/// `CREATE TABLE x …` as `CREATE TABLE IF NOT EXISTS x …`; `name` is the quoted one that is printed.
+/// `CREATE TABLE x …` as `CREATE TABLE IF NOT EXISTS x …`; `name` is the quoted one that is
+/// printed.
 fn if_not_exists(statement: &str, verb: &str, name: &str) -> String {
     match statement.strip_prefix(verb) {
         Some(rest) if rest.starts_with(name) => format!("{verb}IF NOT EXISTS {rest}"),
@@ -368,7 +372,8 @@ fn if_not_exists(statement: &str, verb: &str, name: &str) -> String {
     }
 }
 
-/// A definition without some parts: outside of quotes, `part` says how many bytes there are to leave out.
+/// A definition without some parts: outside of quotes, `part` says how many bytes there are to
+/// leave out.
 fn without(definition: &str, part: impl Fn(&str) -> Option<usize>) -> String {
     let mut out = String::with_capacity(definition.len());
     let mut rest = definition;

@@ -1,10 +1,11 @@
 //! JSON documents of a server as literals that keep every member's type.
 //!
-//! A document's text doesn't tell a DECIMAL from a DOUBLE, or a date from a string. So the server lists the
-//! types beside it: that of the document; those of all members of objects, in the order of `$**.*`; those of
-//! all elements of arrays, in the order of `$**[*]`. Both orders go through the
-//! containers from the outside in, each container's own values before what is inside of them (`Json_wrapper::
-//! seek` in `sql-common/json_dom.cc`). A text that doesn't fit its list is an error, never a guess.
+//! A document's text doesn't tell a DECIMAL from a DOUBLE, or a date from a string. So the server
+//! lists the types beside it: that of the document; those of all members of objects, in the order
+//! of `$**.*`; those of all elements of arrays, in the order of `$**[*]`. Both orders go through
+//! the containers from the outside in, each container's own values before what is inside of them
+//! (`Json_wrapper:: seek` in `sql-common/json_dom.cc`). A text that doesn't fit its list is an
+//! error, never a guess.
 
 use std::io::Write;
 
@@ -21,7 +22,8 @@ const DEPTH_MAX: usize = 100;
 /// Between the type of the document, the types of members, and those of elements.
 const SEPARATOR: char = ';';
 
-/// The expression of a document's list of types. The server compares texts slowly, so it gives their names.
+/// The expression of a document's list of types. The server compares texts slowly, so it gives
+/// their names.
 pub(super) fn types(column: &str) -> String {
     let all = |path: &str| {
         // JSON_TABLE makes an SQL NULL of JSON's null.
@@ -68,7 +70,8 @@ fn letters(types: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
     Some((*root.first()?, members, elements))
 }
 
-/// Appends a document as a literal or an expression for a column of JSON; an error says what can't be.
+/// Appends a document as a literal or an expression for a column of JSON; an error says what can't
+/// be.
 pub(super) fn write(out: &mut Vec<u8>, text: &[u8], types: &[u8]) -> Result<(), String> {
     let (root, members, elements) = letters(types).ok_or_else(|| unlike("no types"))?;
     let all = std::iter::once(&root).chain(&members).chain(&elements);
@@ -87,7 +90,8 @@ pub(super) fn write(out: &mut Vec<u8>, text: &[u8], types: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// Whether the text alone gives every type again, as far as can be told without looking at it closely.
+/// Whether the text alone gives every type again, as far as can be told without looking at it
+/// closely.
 fn is_plain<'a>(text: &[u8], letters: impl Iterator<Item = &'a u8>) -> bool {
     // As text a number is an integer of 32 bits, or has a point; longer ones are looked at.
     const DIGITS_MAX: usize = 9;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ScanTable;
 
-/// A row's key: one SQL literal per column of the key, in key order. Each carries what it takes to be
-/// compared as the column's own values are, on any server that has the same table. It is stored as a JSON
-/// array of strings.
+/// A row's key: one SQL literal per column of the key, in key order. Each carries what it takes to
+/// be compared as the column's own values are, on any server that has the same table. It is stored
+/// as a JSON array of strings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Key(Vec<String>);
@@ -30,8 +30,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// The rows behind one key up to another, in the key's own order (its index's, so descending columns
-/// descend).
+/// The rows behind one key up to another, in the key's own order (its index's, so descending
+/// columns descend).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRange {
     /// The rows behind this one; from the first on without it.
@@ -41,8 +41,8 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// The range as an expression over the table's columns, `TRUE` for all rows. A key of another number of
-    /// columns than the table's counts as far as it goes.
+    /// The range as an expression over the table's columns, `TRUE` for all rows. A key of another
+    /// number of columns than the table's counts as far as it goes.
     pub fn predicate(&self, table: &ScanTable) -> String {
         let columns = table.key_names();
         let mut parts = Vec::new();
@@ -59,8 +59,8 @@ impl KeyRange {
     }
 }
 
-/// `(k1 > a) OR (k1 = a AND k2 > b)`: a range of the index to MySQL's optimizer, which a comparison of rows
-/// is not.
+/// `(k1 > a) OR (k1 = a AND k2 > b)`: a range of the index to MySQL's optimizer, which a comparison
+/// of rows is not.
 fn beyond(columns: &[(String, bool)], key: &Key, is_after: bool) -> String {
     let mut all = Vec::new();
     let mut same = String::new();

@@ -1,14 +1,15 @@
-//! Reads a table of a MySQL server in chunks by its key, and writes what was read elsewhere: what copying
-//! and comparing tables share.
+//! Reads a table of a MySQL server in chunks by its key, and writes what was read elsewhere: what
+//! copying and comparing tables share.
 //!
-//! - A chunk is one SELECT, so one read view. Rows come in the key's own order, each exactly once: where a
-//!   chunk ends, the next one goes on behind its last key, and the server compares keys by the column's own
-//!   collation.
-//! - Values become the same literals that the stream writes (`apply::literal`), once, when they are read:
-//!   two rows are the same exactly if their literals are. JSON keeps its inner types ([`json`]).
+//! - A chunk is one SELECT, so one read view. Rows come in the key's own order, each exactly once:
+//!   where a chunk ends, the next one goes on behind its last key, and the server compares keys by
+//!   the column's own collation.
+//! - Values become the same literals that the stream writes (`apply::literal`), once, when they are
+//!   read: two rows are the same exactly if their literals are. JSON keeps its inner types
+//!   ([`json`]).
 //! - Memory: a chunk holds about as many bytes as were asked for, and one row more.
-//! - It never writes to the server that it reads ([`session`]), and never decides when a chunk may be
-//!   written: that is the snapshot's gate.
+//! - It never writes to the server that it reads ([`session`]), and never decides when a chunk may
+//!   be written: that is the snapshot's gate.
 
 pub mod session;
 pub mod key;

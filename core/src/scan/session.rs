@@ -1,12 +1,13 @@
-//! The session in which tables are read: values come as they are stored, whatever the server's settings.
+//! The session in which tables are read: values come as they are stored, whatever the server's
+//! settings.
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::ScanError;
 
-/// Not strict, so that zero and invalid dates can be compared with; no mode that changes what a literal or
-/// an operator means.
+/// Not strict, so that zero and invalid dates can be compared with; no mode that changes what a
+/// literal or an operator means.
 const SQL_MODE: &str = "ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION";
 
 /// A reader that waits for the sink doesn't lose its connection, seconds.
@@ -15,9 +16,9 @@ const PATIENCE_S: u32 = 31_536_000;
 /// The list of a document's types has a byte per member, and documents are smaller than 1 GiB.
 const TYPES_BYTES_MAX: u32 = 1 << 30;
 
-/// Fixes a connection's session for reading: texts come in their columns' character sets, times in UTC, and
-/// the session writes nothing. `ScanTable::read` and all that reads rows need it. The condition of a chunk is
-/// read in this session too.
+/// Fixes a connection's session for reading: texts come in their columns' character sets, times in
+/// UTC, and the session writes nothing. `ScanTable::read` and all that reads rows need it. The
+/// condition of a chunk is read in this session too.
 ///
 /// # Errors
 /// [`ScanError::Sql`].

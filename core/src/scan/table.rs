@@ -14,8 +14,8 @@ use crate::apply::target::{TargetColumn, TargetTable, quote_name};
 /// A SET compares as a double: more labels than it has bits would make different values equal.
 const SET_LABELS_IN_KEY_MAX: usize = 53;
 
-/// `information_schema.tables` knows no average for a new table; then rows are taken to be of this many
-/// bytes until some were read.
+/// `information_schema.tables` knows no average for a new table; then rows are taken to be of this
+/// many bytes until some were read.
 const ROW_BYTES_DEFAULT: u64 = 100;
 
 /// A table that can be read by its key.
@@ -37,7 +37,8 @@ struct KeyPart {
 }
 
 impl ScanTable {
-    /// Reads a table's definition in a session made by [`super::prepare`]; `None` if there is no such table.
+    /// Reads a table's definition in a session made by [`super::prepare`]; `None` if there is no
+    /// such table.
     ///
     /// # Errors
     /// [`ScanError::Sql`]; [`ScanError::Value`] for a column of a type that isn't known here,
@@ -180,10 +181,10 @@ impl ScanTable {
         Ok(Some(Key::new(literals)))
     }
 
-    /// Reads the next rows of a range, in key order, in one read view: those that also meet `condition` (an
-    /// expression in the source's SQL, read in UTC), at most `rows_max`, and about `bytes_max` bytes of
-    /// literals: the row with which they are reached is the last one. Who writes them asks
-    /// [`ScanTable::confirm`] first.
+    /// Reads the next rows of a range, in key order, in one read view: those that also meet
+    /// `condition` (an expression in the source's SQL, read in UTC), at most `rows_max`, and about
+    /// `bytes_max` bytes of literals: the row with which they are reached is the last one. Who
+    /// writes them asks [`ScanTable::confirm`] first.
     ///
     /// # Errors
     /// [`ScanError::NoKey`], [`ScanError::Stale`], [`ScanError::Sql`], [`ScanError::Value`].
@@ -196,7 +197,8 @@ impl ScanTable {
         bytes_max: u64,
     ) -> Result<ScanChunk, ScanError> {
         self.need_key()?;
-        // What comes behind the last row that is taken is read and thrown away: not much of it, please.
+        // What comes behind the last row that is taken is read and thrown away: not much of it,
+        // please.
         let row_bytes = self.row_bytes.load(Ordering::Relaxed).max(1);
         let enough = (2 * (bytes_max / row_bytes)).clamp(1, u64::from(rows_max.max(1)));
         let sql = self.select(range, condition, Some(enough));
@@ -209,8 +211,8 @@ impl ScanTable {
         Ok(chunk)
     }
 
-    /// Reads all rows that meet `condition` in one read view, in key order if there is a key: for a table
-    /// without one. Rows wait at the server until they are asked for.
+    /// Reads all rows that meet `condition` in one read view, in key order if there is a key: for a
+    /// table without one. Rows wait at the server until they are asked for.
     ///
     /// # Errors
     /// Those of [`ScanTable::chunk`].
@@ -223,9 +225,9 @@ impl ScanTable {
         ScanRows::open(self, conn, sql).await
     }
 
-    /// Looks whether the table is still as it was read: if so, then all rows that were read in between were
-    /// of that definition. Another type or character set of a column, or other labels, do not show in the
-    /// rows themselves.
+    /// Looks whether the table is still as it was read: if so, then all rows that were read in
+    /// between were of that definition. Another type or character set of a column, or other labels,
+    /// do not show in the rows themselves.
     ///
     /// # Errors
     /// [`ScanError::Stale`] if it isn't; [`ScanError::Sql`].

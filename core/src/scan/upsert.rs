@@ -1,27 +1,29 @@
 //! Statements that write the rows of a chunk into the sink's table, whatever is there.
 //!
-//! As `apply::idempotent` does, and for its reasons: REPLACE, so that a row takes a unique value back from
-//! another one; INSERT … ON DUPLICATE KEY UPDATE where REPLACE would delete more than the row: columns that
-//! only the sink has, and rows that refer to it. A sink's table without a key gets plain INSERTs.
+//! As `apply::idempotent` does, and for its reasons: REPLACE, so that a row takes a unique value
+//! back from another one; INSERT … ON DUPLICATE KEY UPDATE where REPLACE would delete more than the
+//! row: columns that only the sink has, and rows that refer to it. A sink's table without a key
+//! gets plain INSERTs.
 
 use super::{ScanChunk, ScanError, ScanTable};
 use crate::apply::plan::{as_logged, difference};
 use crate::apply::target::{TargetTable, quote_name};
 
-/// A statement is ended when it exceeds this many bytes, far below any max_allowed_packet; one row alone may
-/// exceed it.
+/// A statement is ended before it exceeds this many bytes, far below any max_allowed_packet; one
+/// row alone may exceed it.
 const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Takes strictness, and nothing else, off one statement: an ENUM's empty label of an invalid value is
-/// refused otherwise.
+/// Takes strictness, and nothing else, off one statement: an ENUM's empty label of an invalid value
+/// is refused otherwise.
 const LENIENT: &str = " /*+ SET_VAR(sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION') */";
 
-/// The statements that write a chunk's rows into `target`, columns matched by name; each about 1 MiB at most,
-/// for a session of the lane's kind (utf8mb4, UTC, `NO_AUTO_VALUE_ON_ZERO`). No rows give no statement. How
-/// many rows they change proves nothing.
+/// The statements that write a chunk's rows into `target`, columns matched by name; each about 1
+/// MiB at most, for a session of the lane's kind (utf8mb4, UTC, `NO_AUTO_VALUE_ON_ZERO`). No rows
+/// give no statement. How many rows they change proves nothing.
 ///
 /// # Errors
-/// [`ScanError::NoColumn`], and [`ScanError::ColumnDiffers`] where the target's column can't hold every value.
+/// [`ScanError::NoColumn`], and [`ScanError::ColumnDiffers`] where the target's column can't hold
+/// every value.
 pub fn upserts(
     chunk: &ScanChunk,
     table: &ScanTable,
@@ -32,9 +34,12 @@ pub fn upserts(
     let mut open: Option<(Vec<u8>, bool)> = None;
     for row in 0..chunk.rows as usize {
         let lenient = plan.has_invalid_label(chunk, row);
+        let cells = plan.columns.iter().filter_map(|at| chunk.cell(row, *at));
+        let bytes: usize = cells.map(<[u8]>::len).sum();
         // A statement is lenient as a whole, so that rows of others stay checked.
-        let is_full =
-            |(sql, was): &(Vec<u8>, bool)| sql.len() > STATEMENT_BYTES_MAX || *was != lenient;
+        let is_full = |(sql, was): &(Vec<u8>, bool)| {
+            sql.len() + bytes > STATEMENT_BYTES_MAX || *was != lenient
+        };
         if open.as_ref().is_some_and(is_full) {
             statements.extend(open.take().map(|(sql, _)| plan.end(sql)));
         }

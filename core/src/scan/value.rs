@@ -18,8 +18,8 @@ pub(super) enum Reading {
     Temporal,
     /// Texts and bytes.
     Text(Form),
-    /// The same in a key: in characters that any text can hold, with an introducer where they stand for
-    /// characters.
+    /// The same in a key: in characters that any text can hold, with an introducer where they stand
+    /// for characters.
     Key {
         /// E.g. `_latin1`.
         introducer: String,

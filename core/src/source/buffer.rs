@@ -113,8 +113,8 @@ impl ReadBuffer {
         self.end = (self.end + len).min(self.data.len());
     }
 
-    /// The memory of a large buffer, in which ranges stay valid; what is not consumed goes on in a new
-    /// one. None if the buffer isn't large.
+    /// The memory of a large buffer, in which ranges stay valid; what is not consumed goes on in a
+    /// new one. None if the buffer isn't large.
     pub(super) fn take_large(&mut self) -> Option<Vec<u8>> {
         let held = self.end - self.start;
         if self.data.len() < LARGE_LEN || held > BASE_LEN {

@@ -462,7 +462,8 @@ fn code_of_number(number: u16) -> Code {
         // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR.
         1044 | 1142 | 1227 => code::SOURCE_PRIVILEGE,
         // ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_SERVER_SHUTDOWN, ER_NORMAL_SHUTDOWN,
-        // ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED, ER_QUERY_INTERRUPTED, ER_SERVER_OFFLINE_MODE.
+        // ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED, ER_QUERY_INTERRUPTED,
+        // ER_SERVER_OFFLINE_MODE.
         1040 | 1041 | 1053 | 1077 | 1203 | 1226 | 1317 | 3032 => code::SOURCE_BUSY,
         _ => code::SOURCE_REFUSED,
     }
@@ -506,7 +507,8 @@ pub(super) fn from_server(
 }
 
 /// ER_SOURCE_FATAL_ERROR_READING_BINLOG carries many causes, told apart only by their text
-/// (`sql/rpl_binlog_sender.cc`, `share/messages_to_error_log.txt`; "master" and "slave" before 8.0.26).
+/// (`sql/rpl_binlog_sender.cc`, `share/messages_to_error_log.txt`; "master" and "slave" before
+/// 8.0.26).
 fn from_dump(message: String, state: &str) -> SourceError {
     let has = |part: &str| message.contains(part);
     if has("purged required binary logs") {
@@ -537,7 +539,8 @@ fn from_dump(message: String, state: &str) -> SourceError {
     }
 }
 
-/// The mode in ER_CANT_USE_AUTO_POSITION_WITH_GTID_MODE_NOT_ON and its kin: `… has GTID_MODE = OFF instead of ON`.
+/// The mode in ER_CANT_USE_AUTO_POSITION_WITH_GTID_MODE_NOT_ON and its kin: `… has GTID_MODE = OFF
+/// instead of ON`.
 fn gtid_mode(message: &str) -> &str {
     let words = message
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

@@ -4,6 +4,7 @@
 //!   in order with their place. Every event is checked before it is handed out; none is skipped,
 //!   and after an error there is no next event on that connection.
 //! - [`SourceFacts`] is what a source says about itself, and which of our preconditions it meets.
+//! - [`anonymous`] finds what a dump by GTID would leave out.
 //! - [`start`] turns the start of a pipeline file into a GTID set.
 //! - [`Backoff`] and [`SourceError::retry`] say when to connect again. Nothing here reconnects by
 //!   itself: the caller knows the position to go on from.
@@ -20,6 +21,7 @@ mod dump;
 mod payload;
 mod stream;
 pub mod preflight;
+pub mod anonymous;
 pub mod start;
 mod reconnect;
 mod error;

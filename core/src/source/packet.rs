@@ -2,9 +2,9 @@
 //! continued by the next packet (MySQL internals, "MySQL Packets"; `sql-common/net_serv.cc`).
 //!
 //! Reading needs no copy and no allocation for a packet: payloads are ranges of one buffer. The
-//! parts of a payload over 16 MiB are joined in place. A reader that needs no whole payload can have
-//! it in pieces, as they come; then the buffer does not grow. Sequence ids are always checked: a gap
-//! means that bytes were lost or that the peer does not speak this protocol.
+//! parts of a payload over 16 MiB are joined in place. A reader that needs no whole payload can
+//! have it in pieces, as they come; then the buffer does not grow. Sequence ids are always checked:
+//! a gap means that bytes were lost or that the peer does not speak this protocol.
 
 use std::ops::Range;
 
@@ -42,8 +42,8 @@ enum State {
     Header,
     /// `len` payload bytes are announced behind the first header; `more`: another part follows.
     Payload { len: usize, more: bool },
-    /// A payload goes out in pieces: `left` bytes of the present part are still to be handed out, and
-    /// `len` bytes are announced so far in all.
+    /// A payload goes out in pieces: `left` bytes of the present part are still to be handed out,
+    /// and `len` bytes are announced so far in all.
     Pieces { left: usize, len: usize, more: bool },
 }
 
@@ -137,8 +137,8 @@ impl PacketReader {
         (len >= len_min && end >= start + HEAD_LEN).then_some(start..end)
     }
 
-    /// The payload that `head` showed goes out in pieces, without its first `skip` bytes, which are in
-    /// its head.
+    /// The payload that `head` showed goes out in pieces, without its first `skip` bytes, which are
+    /// in its head.
     pub(super) fn in_pieces(&mut self, skip: usize) {
         if let State::Payload { len, more } = self.state {
             self.buffer.consume(HEADER_LEN + skip);

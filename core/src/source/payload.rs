@@ -2,9 +2,9 @@
 //! with zstd (MySQL manual, "Binary Log Transaction Compression";
 //! `libs/mysql/binlog/event/codecs/binary.cpp`).
 //!
-//! The inner events come out one by one, while the payload comes in: memory is bounded by the largest
-//! one and zstd's window, whatever the transaction inflates to. A payload that ends early, goes on too
-//! long, or contains anything but whole events is an error; nothing is ever skipped.
+//! The inner events come out one by one, while the payload comes in: memory is bounded by the
+//! largest one and zstd's window, whatever the transaction inflates to. A payload that ends early,
+//! goes on too long, or contains anything but whole events is an error; nothing is ever skipped.
 //!
 //! A large payload is inflated before its event's checksum has come, so what comes out of it may be
 //! anything until then; a length that it claims is never memory before it is bytes.
@@ -76,8 +76,8 @@ impl Inflater {
         })
     }
 
-    /// Begins with the payload event whose body has `body_len` bytes and begins so; returns where in
-    /// it the payload begins.
+    /// Begins with the payload event whose body has `body_len` bytes and begins so; returns where
+    /// in it the payload begins.
     pub(super) fn begin(&mut self, head: &[u8], body_len: usize) -> Result<usize, String> {
         let (mut rest, mut payload_len, mut compression, mut uncompressed_len) =
             (head, None, COMPRESSION_ZSTD, None);
@@ -112,8 +112,8 @@ impl Inflater {
         Ok(start)
     }
 
-    /// What there is next. `input` is what has come of the payload and was not used; it is advanced by
-    /// what is used now, all of it if more is `Awaited`. `whole`: no more will come.
+    /// What there is next. `input` is what has come of the payload and was not used; it is advanced
+    /// by what is used now, all of it if more is `Awaited`. `whole`: no more will come.
     pub(super) fn next(&mut self, input: &mut &[u8], whole: bool) -> Result<Inner, String> {
         loop {
             let held = self.inflated.filled();

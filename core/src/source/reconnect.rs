@@ -66,11 +66,6 @@ impl Backoff {
     pub fn progressed(&mut self) {
         self.failures = 0;
     }
-
-    /// Failures since the last healthy connection.
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
 }
 
 #[cfg(test)]

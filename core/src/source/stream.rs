@@ -4,8 +4,9 @@
 //! - Events come in the order of the binlog, none is left out, and an event is handed out only if
 //!   its checksum (where the source writes them) and its length are right.
 //! - Compressed transactions are flattened: their inner events come out in place of the payload
-//!   event, with that event's end as their end. Out of a large one they come while it comes in, before
-//!   its checksum: [`EventStream::verify`] must be called before its transaction takes effect.
+//!   event, with that event's end as their end. Out of a large one they come while it comes in,
+//!   before its checksum: [`EventStream::verify`] must be called before its transaction takes
+//!   effect.
 //! - After an error there is no next event: the caller connects anew from a position it knows.
 //!
 //! The usual event costs a few comparisons and its CRC32: no allocation, no copy, no await while
@@ -49,8 +50,8 @@ pub const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct StreamEvent<'a> {
     /// Its header, as the source wrote it: `event_size` counts the checksum too.
     pub header: EventHeader,
-    /// What is behind the header, without the checksum; nothing of a large event where a search skips it. Only a FORMAT_DESCRIPTION event still has
-    /// its own, as it is needed to read it.
+    /// What is behind the header, without the checksum; nothing of a large event where a search
+    /// skips it. Only a FORMAT_DESCRIPTION event still has its own, as it is needed to read it.
     pub body: &'a [u8],
     /// Header and body.
     pub bytes: &'a [u8],
@@ -218,8 +219,8 @@ impl EventStream {
         outcome
     }
 
-    /// The event that was handed out last, without its checksum. It is not copied but moved out with the
-    /// memory that it was read into, if that is large, and can't be asked for again.
+    /// The event that was handed out last, without its checksum. It is not copied but moved out
+    /// with the memory that it was read into, if that is large, and can't be asked for again.
     pub fn take(&mut self) -> Bytes {
         let range = std::mem::take(&mut self.current.bytes);
         let (taken, bytes) = match (self.current.inner, &mut self.inflater) {

@@ -30,7 +30,8 @@ use towpath_protocol::spec::{Endpoint, TlsMode};
 
 use super::error::SourceError;
 
-/// The largest file of authorities that is read, in bytes: the bundle of all public ones has 250 kB.
+/// The largest file of authorities that is read, in bytes: the bundle of all public ones has 250
+/// kB.
 pub(crate) const CA_FILE_LEN_MAX: u64 = 4 << 20;
 
 /// Encrypts an open connection as the endpoint asks.

@@ -14,7 +14,8 @@ use super::{JsonLines, TailError};
 use crate::decode::{EventType, GtidEvent, QueryEvent};
 use crate::source::{Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError};
 
-/// Lines are written when this many bytes have gathered, and whenever the source has no more for now.
+/// Lines are written when this many bytes have gathered, and whenever the source has no more for
+/// now.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// Why following a source ended.
@@ -58,8 +59,8 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Writes lines until the end, a stop, or an error. After a reconnect it goes on behind the last
-    /// transaction that was read whole; lines of one that was cut off are written again.
+    /// Writes lines until the end, a stop, or an error. After a reconnect it goes on behind the
+    /// last transaction that was read whole; lines of one that was cut off are written again.
     ///
     /// # Errors
     /// See [`FollowError`].

@@ -18,8 +18,9 @@
 //! - `before`, `after`: the columns that the source logged, absent where there is no such image.
 //!   Columns without a name (`binlog_row_metadata=MINIMAL`) are `@1`, `@2` ... as in `mysqlbinlog`.
 //! - `json_diffs`: by column, the changes of JSON documents that the source logged in place of the
-//!   documents (`binlog_row_value_options=PARTIAL_JSON`): `op` is `replace`, `insert` or `remove`, `path` a
-//!   path in MySQL's syntax; these columns are not in `after`. No change: the document stayed as it was.
+//!   documents (`binlog_row_value_options=PARTIAL_JSON`): `op` is `replace`, `insert` or `remove`,
+//!   `path` a path in MySQL's syntax; these columns are not in `after`. No change: the document
+//!   stayed as it was.
 //!
 //! Values: see [`value`]. The same events give the same bytes. Nothing is allocated per row: a
 //! table's plan is made once and kept as long as its table map's bytes stay the same.

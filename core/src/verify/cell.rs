@@ -1,7 +1,9 @@
-//! How the cells of a row become text that is the same on both servers exactly if the values are. Pure.
+//! How the cells of a row become text that is the same on both servers exactly if the values are.
+//! Pure.
 //!
-//! A server's own comparison is no help: to a collation `a`, `A` and `a ` may be one value, CHECKSUM TABLE takes
-//! a JSON DECIMAL for a DOUBLE, and a FLOAT prints shorter than it is. So each server writes its cells as bytes:
+//! A server's own comparison is no help: to a collation `a`, `A` and `a ` may be one value,
+//! CHECKSUM TABLE takes a JSON DECIMAL for a DOUBLE, and a FLOAT prints shorter than it is. So each
+//! server writes its cells as bytes:
 //!
 //! | type | what is compared |
 //! |---|---|
@@ -13,15 +15,16 @@
 //! | bytes, GEOMETRY, VECTOR | the bytes as stored: a GEOMETRY's begin with its SRID |
 //! | JSON | its text and the type of each member in it |
 //!
-//! Every piece says by itself where it ends (a terminator that can't be in it, a length before it, or a hash of
-//! fixed length), and NULL is a piece of its own: so rows are the same if their pieces' concatenations are.
+//! Every piece says by itself where it ends (a terminator that can't be in it, a length before it,
+//! or a hash of fixed length), and NULL is a piece of its own: so rows are the same if their
+//! pieces' concatenations are.
 //!
 //! Columns that a server computes aren't compared.
 
 use crate::apply::target::{TargetColumn, TargetTable, quote_name};
 
-/// A string column whose values can't be longer than this, in bytes, goes into the row's text as it is; a
-/// longer one as its hash, so that a row's text stays far below any `max_allowed_packet`.
+/// A string column whose values can't be longer than this, in bytes, goes into the row's text as it
+/// is; a longer one as its hash, so that a row's text stays far below any `max_allowed_packet`.
 const PLAIN_BYTES_MAX: u64 = 512;
 
 /// The scale of the most precise DECIMAL is 30, and no DECIMAL has more than 65 digits.
@@ -141,7 +144,8 @@ fn kind(column: &TargetColumn) -> Option<Kind> {
     })
 }
 
-/// The pieces of a column's cells at the source and at the sink; None if the types have nothing in common.
+/// The pieces of a column's cells at the source and at the sink; None if the types have nothing in
+/// common.
 fn pieces(source: &TargetColumn, sink: &TargetColumn) -> Option<(String, String)> {
     let each = |piece: &dyn Fn(&str) -> String| {
         let of = |column: &TargetColumn| piece(&format!("{ALIAS}.{}", quote_name(&column.name)));
@@ -231,7 +235,8 @@ fn bytes(value: &str, plain: bool) -> String {
     }
 }
 
-/// A document: its text, and the types of all that is in it, in the order in which the server finds them.
+/// A document: its text, and the types of all that is in it, in the order in which the server finds
+/// them.
 fn json(column: &str) -> String {
     let types = format!(
         "(SELECT GROUP_CONCAT(JSON_TYPE(m.v) ORDER BY m.n) FROM \

@@ -105,8 +105,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Compares one range; the keys of rows that differ become suspects, and are proven when there are enough of
-    /// them. Answers the source's rows in it.
+    /// Compares one range; the keys of rows that differ become suspects, and are proven when there
+    /// are enough of them. Answers the source's rows in it.
     async fn range(
         &mut self,
         of: &Statements,

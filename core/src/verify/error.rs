@@ -211,8 +211,8 @@ impl VerifyError {
         }
     }
 
-    /// Whether the sink's transaction was a victim of a lock, and may be tried again: a lane that was writing
-    /// waits for the offset row that we hold, and we for its rows.
+    /// Whether the sink's transaction was a victim of a lock, and may be tried again: a lane that
+    /// was writing waits for the offset row that we hold, and we for its rows.
     pub(super) fn is_lock_clash(&self) -> bool {
         // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK.
         matches!(self, Self::Sink(SinkError::Server { code, .. }) if matches!(code, 1205 | 1213))

@@ -1,8 +1,9 @@
-//! What a SELECT names to get a row's key: as SQL literals, which either server compares by the column's own
-//! collation, and as people read it. Pure.
+//! What a SELECT names to get a row's key: as SQL literals, which either server compares by the
+//! column's own collation, and as people read it. Pure.
 //!
-//! Ranges of keys are those of [`crate::scan`]. They are open below and above at the ends of a table, so that
-//! every row of each server is in exactly one of them, also one with a key that the other server lacks.
+//! Ranges of keys are those of [`crate::scan`]. They are open below and above at the ends of a
+//! table, so that every row of each server is in exactly one of them, also one with a key that the
+//! other server lacks.
 
 use crate::apply::target::{TargetColumn, TargetTable, quote_name};
 
@@ -24,8 +25,8 @@ struct KeyColumn {
 }
 
 impl KeyColumns {
-    /// The columns `key` of the source's table, as the source has them and as the sink has them. None if there
-    /// are none, or the sink lacks one.
+    /// The columns `key` of the source's table, as the source has them and as the sink has them.
+    /// None if there are none, or the sink lacks one.
     pub(super) fn of(
         key: &[usize],
         source: &TargetTable,
@@ -90,7 +91,8 @@ impl KeyColumns {
         all.join(", ")
     }
 
-    /// Whether a row has the key of these literals, to the columns' collations; for a statement of one table.
+    /// Whether a row has the key of these literals, to the columns' collations; for a statement of
+    /// one table.
     pub(super) fn is(&self, literals: &[String]) -> String {
         let parts: Vec<String> = self
             .columns

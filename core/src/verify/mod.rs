@@ -4,15 +4,18 @@
 //! table ─ key ranges ─> a hash of all rows, on both ─ differs ─> halves … keys ─> proof ─> difference ─> repair
 //! ```
 //!
-//! - [`cell`] says how a value becomes text that is the same exactly if the value is; [`statement`] what is asked.
-//! - A range whose hashes differ is narrowed to keys ([`compare`]). Under load most of these are only late: a
-//!   key counts as different when that is proven ([`proof`]), from the offset that the sink commits with its rows.
-//! - [`repair`] writes the source's rows into the sink in one transaction under the pipeline's offset.
+//! - [`cell`] says how a value becomes text that is the same exactly if the value is; [`statement`]
+//!   what is asked.
+//! - A range whose hashes differ is narrowed to keys ([`compare`]). Under load most of these are
+//!   only late: a key counts as different when that is proven ([`proof`]), from the offset that the
+//!   sink commits with its rows.
+//! - [`repair`] writes the source's rows into the sink in one transaction under the pipeline's
+//!   offset.
 //!
-//! Invariants: nothing is ever written to a source, and nothing to a sink but by `repair` and [`resnapshot`];
-//! a difference that is told was seen in the same shape several times, with the sink known to be up to date;
-//! what could not be compared is told as such, and is never equal. Tables without a key aren't compared: nothing
-//! says which of their rows belong together.
+//! Invariants: nothing is ever written to a source, and nothing to a sink but by `repair` and
+//! [`resnapshot`]; a difference that is told was seen in the same shape several times, with the
+//! sink known to be up to date; what could not be compared is told as such, and is never equal.
+//! Tables without a key aren't compared: nothing says which of their rows belong together.
 
 mod cell;
 mod key;
@@ -71,10 +74,12 @@ pub struct Progress<'a> {
     pub rows_estimate: Option<u64>,
 }
 
-/// Compares a pipeline's tables, and repairs what differs if that is wanted. With several sinks, the first.
+/// Compares a pipeline's tables, and repairs what differs if that is wanted. With several sinks,
+/// the first.
 ///
 /// # Errors
-/// A server can't be asked at all, or a repair is refused. What is in the way of a single table is in its report.
+/// A server can't be asked at all, or a repair is refused. What is in the way of a single table is
+/// in its report.
 pub async fn verify(
     spec: &PipelineSpec,
     options: &Options,
@@ -139,12 +144,12 @@ pub async fn verify(
     })
 }
 
-/// Has a table copied anew by the running pipeline, or by the next one that runs: all of its rows, or those that
-/// meet `condition`. What the stream brings meanwhile is applied by key.
+/// Has a table copied anew by the running pipeline, or by the next one that runs: all of its rows,
+/// or those that meet `condition`. What the stream brings meanwhile is applied by key.
 ///
 /// # Errors
-/// No such table, or one without a key; a condition that the source doesn't understand; and what the servers
-/// refuse.
+/// No such table, or one without a key; a condition that the source doesn't understand; and what
+/// the servers refuse.
 pub async fn resnapshot(
     spec: &PipelineSpec,
     table: &str,

@@ -1,11 +1,12 @@
 //! When a row that differs is a difference, and not just late. Pure.
 //!
-//! A round reads the row at the source, then what the source has executed (HW), waits until the sink's offset
-//! holds HW, reads the sink's row and the offset in one read view, and reads the source's row again. What the
-//! sink holds is at a known place: rows and offset commit together. If the source's row was the same both
-//! times, and the sink's is another, then it differs, unless it was changed and changed back in between. So this
-//! must be so in several rounds, with the same rows each time; else it is looked at again, and at last told as
-//! in motion. A sink's row that equals either of the source's is right.
+//! A round reads the row at the source, then what the source has executed (HW), waits until the
+//! sink's offset holds HW, reads the sink's row and the offset in one read view, and reads the
+//! source's row again. What the sink holds is at a known place: rows and offset commit together. If
+//! the source's row was the same both times, and the sink's is another, then it differs, unless it
+//! was changed and changed back in between. So this must be so in several rounds, with the same
+//! rows each time; else it is looked at again, and at last told as in motion. A sink's row that
+//! equals either of the source's is right.
 
 use super::server::FoundRow;
 use crate::scan::Key;

@@ -1,9 +1,11 @@
-//! Mending rows that differ: the source's rows, written into the sink under the pipeline's own offset.
+//! Mending rows that differ: the source's rows, written into the sink under the pipeline's own
+//! offset.
 //!
-//! In one transaction of the sink: the offset row is locked, so the sink stands at O and nothing moves. The source
-//! is read at a state c that has all of O; what it has executed after that is HW. The sink's rows are deleted
-//! where their key goes, the source's written, and the table settles until the sink holds HW: from O on the
-//! stream comes again to what the rows of c have already, and is applied by key, whatever is there, until then.
+//! In one transaction of the sink: the offset row is locked, so the sink stands at O and nothing
+//! moves. The source is read at a state c that has all of O; what it has executed after that is HW.
+//! The sink's rows are deleted where their key goes, the source's written, and the table settles
+//! until the sink holds HW: from O on the stream comes again to what the rows of c have already,
+//! and is applied by key, whatever is there, until then.
 
 use std::time::Duration;
 

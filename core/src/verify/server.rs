@@ -20,8 +20,8 @@ use crate::{commit::SinkError, endpoint};
 /// How often the sink's offset is looked at while it is waited for.
 const OFFSET_PAUSE: Duration = Duration::from_millis(50);
 
-/// Rows that are looked up by key in one statement: each has its own SELECT in it, with all of the table's
-/// columns.
+/// Rows that are looked up by key in one statement: each has its own SELECT in it, with all of the
+/// table's columns.
 const LOOKUPS_PER_STATEMENT_MAX: usize = 20;
 
 /// A row's key and the hash of all that is compared of it.
@@ -150,7 +150,8 @@ impl Server {
             .collect()
     }
 
-    /// The rows of some keys, by each key: none, or one. (More than one if a sink has no such unique key.)
+    /// The rows of some keys, by each key: none, or one. (More than one if a sink has no such
+    /// unique key.)
     pub(super) async fn look_up(
         &mut self,
         of: &Statements,

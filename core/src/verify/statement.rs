@@ -5,9 +5,9 @@ use super::key::KeyColumns;
 use crate::check::Side;
 use crate::scan::{Key, KeyRange, ScanTable};
 
-/// What the rows of a range come to: the same on both servers if the rows are. Each row has a hash of 256 bits,
-/// of which 64 are folded by XOR and 60 others added up: a difference of any number of rows goes unseen with a
-/// chance of about one in 2^124.
+/// What the rows of a range come to: the same on both servers if the rows are. Each row has a hash
+/// of 256 bits, of which 64 are folded by XOR and 60 others added up: a difference of any number of
+/// rows goes unseen with a chance of about one in 2^124.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RangeDigest {
     pub(super) rows: u64,
@@ -128,8 +128,8 @@ impl Statements {
         )
     }
 
-    /// The rows of some keys, each with its key's number, from `first` on, key, key for people, and a hash per
-    /// cell.
+    /// The rows of some keys, each with its key's number, from `first` on, key, key for people, and
+    /// a hash per cell.
     pub(super) fn look_up(&self, side: Side, first: usize, keys: &[&Key]) -> String {
         let cells: String = self
             .pieces(side)

@@ -50,7 +50,7 @@ impl Front {
                     }
                 }
             }
-            Waiting::Write { conn } => {
+            Waiting::Write { conn, .. } => {
                 core.answer_write(self.limits.outbox_bytes_max, conn, request, zxid, outcome);
                 core.drain(self.limits.outbox_bytes_max, conn);
             }
@@ -64,8 +64,9 @@ impl Front {
 }
 
 impl Core {
-    /// A connection's writes are applied in the order it sent them, and what came before the
-    /// first of them has been answered; so what is answered here is the head of the queue.
+    /// A connection's writes are applied in the order it sent them, those of the connection that
+    /// had its session before it first, and what came before the first of them has been answered;
+    /// so what is answered here is the head of the queue.
     fn answer_write(
         &mut self,
         outbox_bytes_max: usize,
@@ -79,6 +80,7 @@ impl Core {
         };
         let xid = match conn.queue.pop_front() {
             Some(Item::Write { request: head, xid }) if head == request => xid,
+            Some(Item::Former { request: head }) if head == request => return,
             // Its writes were not applied in its order: what it would be told is unknown.
             _ => return self.drop_conn(id),
         };

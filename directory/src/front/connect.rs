@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 
-use super::{Conn, ConnId, Core, Front, Outbox, Waiting};
+use super::{Conn, ConnId, Core, Front, Item, Outbox, Waiting};
 use crate::state::Kind;
 use crate::tree::acl::Id;
 use crate::wire::reply;
@@ -112,6 +112,7 @@ impl Front {
                     &session.password,
                     connect.has_read_only,
                 );
+                core.wait_for_former(id, connect.session);
             }
             _ => {
                 if let Some(conn) = core.conns.get(&id) {
@@ -175,5 +176,25 @@ impl Core {
             reply::connect(out, timeout_ms, session, password, has_read_only)
         });
         conn.outbox.room.notify_one();
+    }
+
+    /// Puts a session's writes that are on their way to the log, whichever connection sent them, in
+    /// front of all that its new connection asks.
+    fn wait_for_former(&mut self, id: ConnId, session: i64) {
+        let mut former = Vec::new();
+        for (request, (waiting, _)) in &mut self.waiting {
+            if let Waiting::Write { conn, session: of } = waiting
+                && *of == session
+            {
+                *conn = id;
+                former.push(*request);
+            }
+        }
+        // As they were proposed, which is the order in which they are applied.
+        former.sort_unstable();
+        if let Some(conn) = self.conns.get_mut(&id) {
+            let items = former.into_iter().map(|request| Item::Former { request });
+            conn.queue.extend(items);
+        }
     }
 }

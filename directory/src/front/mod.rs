@@ -4,7 +4,9 @@
 //! * a connection's requests are answered in the order they came, reads behind its own writes;
 //! * a watch event goes out before the answer of the write that caused it, and before any answer
 //!   that already shows the change;
-//! * a session has one connection: resuming it closes the former one;
+//! * a session has one connection: resuming it closes the former one, and is answered behind the
+//!   writes of it that are on their way to the log, so that a client which looks what became of
+//!   them sees all there will ever be;
 //! * whatever happens to a write's proposal, it's answered once it's applied, or the connection
 //!   is dropped, which tells a client that the outcome is unknown. SESSIONMOVED is never sent:
 //!   some clients take it for the end of the session.
@@ -15,6 +17,8 @@
 mod outbox;
 mod answer;
 mod connect;
+#[cfg(test)]
+mod resume_test;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -139,14 +143,25 @@ struct Conn {
 
 #[derive(Debug)]
 enum Item {
-    Write { request: i64, xid: i32 },
-    Read { xid: i32, read: Read, bytes: usize },
+    Write {
+        request: i64,
+        xid: i32,
+    },
+    /// A write of the session's former connection: what comes behind it waits, nobody is answered.
+    Former {
+        request: i64,
+    },
+    Read {
+        xid: i32,
+        read: Read,
+        bytes: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
     Open { conn: ConnId, has_read_only: bool },
-    Write { conn: ConnId },
+    Write { conn: ConnId, session: i64 },
     Close { conn: ConnId },
     Expire { session: i64 },
     Reap,
@@ -236,7 +251,8 @@ impl Front {
                     opcode,
                     body,
                 };
-                let request = core.propose(self.life, Waiting::Write { conn: id }, kind);
+                let waiting = Waiting::Write { conn: id, session };
+                let request = core.propose(self.life, waiting, kind);
                 core.enqueue(id, Item::Write { request, xid });
             }
             Request::Close => {
@@ -386,7 +402,7 @@ impl Front {
     pub fn proposal_failed(&self, request: i64) {
         let mut core = self.core();
         match core.take_waiting(request) {
-            Some(Waiting::Open { conn, .. } | Waiting::Write { conn }) => core.drop_conn(conn),
+            Some(Waiting::Open { conn, .. } | Waiting::Write { conn, .. }) => core.drop_conn(conn),
             Some(Waiting::Close { conn }) => {
                 let session = core.conns.get(&conn).and_then(|conn| conn.session);
                 core.drop_conn(conn);

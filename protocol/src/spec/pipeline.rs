@@ -78,8 +78,8 @@ pub enum SnapshotMode {
 pub struct SnapshotSpec {
     /// Tables that are copied at the same time, each with a connection to the source: 1 to 16.
     pub tables_at_once: u8,
-    /// How long reading or writing one chunk shall take, in milliseconds: 20 to 10,000. The stream waits for
-    /// about as long.
+    /// How long reading or writing one chunk shall take, in milliseconds: 20 to 10,000. The stream
+    /// waits for about as long.
     pub chunk_ms: u64,
     /// Most rows that are copied each second; `None` is as fast as it can.
     pub rows_per_second_max: Option<u64>,
@@ -90,7 +90,8 @@ pub struct SnapshotSpec {
 }
 
 impl Default for SnapshotSpec {
-    /// Two tables at once, in chunks of a quarter of a second, unless the stream is half a minute behind.
+    /// Two tables at once, in chunks of a quarter of a second, unless the stream is half a minute
+    /// behind.
     fn default() -> Self {
         Self {
             tables_at_once: 2,

@@ -1,13 +1,13 @@
 //! Who may do what in the tree: the one place that says so.
 //!
-//! [`rights`] is about a node itself: to make *this* node, to set *its* data, to remove *it*. Access
-//! lists of the ZooKeeper protocol can't say that: there the parent gives the right to make and remove
-//! any of its children, and a task's `assignment` (the Server's) has the same parent as its `epoch`
-//! (the Core's). So the directory asks this function, whoever made a node and however old it is, and
-//! shows its answer as the node's access list.
+//! [`rights`] is about a node itself: to make *this* node, to set *its* data, to remove *it*.
+//! Access lists of the ZooKeeper protocol can't say that: there the parent gives the right to make
+//! and remove any of its children, and a task's `assignment` (the Server's) has the same parent as
+//! its `epoch` (the Core's). So the directory asks this function, whoever made a node and however
+//! old it is, and shows its answer as the node's access list.
 //!
-//! Everybody who has a role may read everything: no secret is in the tree. It's pure: a path that is
-//! none gives nothing but reading, and the directory refuses it anyway.
+//! Everybody who has a role may read everything: no secret is in the tree. It's pure: a path that
+//! is none gives nothing but reading, and the directory refuses it anyway.
 
 use std::fmt;
 use std::str::FromStr;

@@ -235,7 +235,8 @@ pub async fn finish(mirror: &Mirror, begun: Begun, wait: Duration) -> Reply {
                 };
             }
             Reached::NotYet(why) => {
-                // In a busy cluster there is always a change: it's no reason to wait beyond the end.
+                // In a busy cluster there is always a change: it's no reason to wait beyond the
+                // end.
                 let in_time = Instant::now() < deadline;
                 if in_time && matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                     continue;

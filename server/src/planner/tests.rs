@@ -495,7 +495,8 @@ proptest! {
         let second = plan(&view, GRACE);
         for id in second.changes.keys() {
             let former = view.tasks[id].assigned.as_ref().unwrap();
-            // What asks to be moved back may go to a Core that had nothing, if it shares its own by now.
+            // What asks to be moved back may go to a Core that had nothing, if it shares its own by
+            // now.
             let may_move = view.tasks[id].placement.fail_back;
             prop_assert!(may_move || former.cores.contains(&victim), "{} had to stay", id);
         }

@@ -20,10 +20,9 @@ use towpath_core::apply::ddl::{ObjectName, TableName};
 use towpath_core::commit::ddl::{DdlIntent, Definitions};
 use towpath_core::commit::lock::Lane;
 use towpath_core::commit::session::Session;
-use towpath_protocol::spec::{Endpoint, Secret, TlsMode};
 use towpath_testing::{gtid_executed, wait_until};
 
-use crate::harness::{Pair, SINK, WAIT, number, same, same_table, stop, until};
+use crate::harness::{Pair, SINK, WAIT, endpoint, number, same, same_table, stop, until};
 
 /// Tables that are made, changed and dropped while the program is killed.
 const ROUNDS: u32 = 6;
@@ -276,15 +275,7 @@ fn way_past(said: &str) -> Result<&str> {
 
 /// A connection as the program makes it.
 async fn session(pair: &Pair) -> Result<Session> {
-    let endpoint = Endpoint {
-        host: "127.0.0.1".into(),
-        port: pair.sink.port(),
-        user: "app".into(),
-        password: Secret::new("app"),
-        tls: TlsMode::Disabled,
-        tls_ca: None,
-    };
-    Ok(Session::connect(SINK, &endpoint).await?)
+    Ok(Session::connect(SINK, &endpoint(&pair.sink)).await?)
 }
 
 /// A record of intent that a crash left, before and after its statement ran.

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use towpath_testing::{TowpathProcess, wait_until};
 
-use super::copies;
+use super::{commits, copies};
 use crate::harness::{Pair, Pipeline, same, stop};
 
 /// Rows of the long form, if `TOWPATH_COPY_ROWS` doesn't say.
@@ -356,7 +356,7 @@ impl Load {
                     ticks.tick().await;
                     let statements = changes.next();
                     let began = Instant::now();
-                    if change(&mut conn, &statements).await? {
+                    if commits(&mut conn, &statements).await? {
                         felt.push((began, began.elapsed()));
                     }
                 }
@@ -485,22 +485,6 @@ impl Changes {
             }
         }
     }
-}
-
-/// Does a transaction; answers whether it committed.
-async fn change(conn: &mut Conn, statements: &[String]) -> Result<bool> {
-    for sql in statements {
-        match conn.query_drop(sql).await {
-            Ok(()) => {}
-            // Another worker was there before: a value that exists, a deadlock, a lock wait.
-            Err(Error::Server(error)) if matches!(error.code, 1062 | 1213 | 1205) => {
-                conn.query_drop("ROLLBACK").await?;
-                return Ok(false);
-            }
-            Err(error) => return Err(error).with_context(|| sql.clone()),
-        }
-    }
-    Ok(true)
 }
 
 /// Tells what the writers felt; answers how many transactions that was.

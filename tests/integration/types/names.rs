@@ -2,6 +2,7 @@
 //! stopped where a column could be taken for another one.
 
 use anyhow::{Context as _, Result, ensure};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use crate::harness::{Pair, number, same, same_table, stop};
@@ -167,4 +168,41 @@ async fn an_insert_in_part_wants_the_sources_defaults() -> Result<()> {
         .await?;
     pipeline.run_until_caught_up(&mut source, &mut sink).await?;
     same_table(&mut source, &mut sink, "part.t").await
+}
+
+/// So often a server has run prepared statements, by which definitions are read.
+async fn definitions_asked(conn: &mut Conn) -> Result<u64> {
+    let row: Option<(String, u64)> = conn
+        .query_first("SHOW GLOBAL STATUS LIKE 'Com_stmt_execute'")
+        .await?;
+    Ok(row.context("no such counter")?.1)
+}
+
+/// A column that only the sink has isn't left out by an INSERT; and a default that differs is asked for once, not for
+/// each INSERT that doesn't need it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_insert_in_part_leaves_the_sinks_own_columns_to_it() -> Result<()> {
+    const INSERTS: u64 = 100;
+    let pair = Pair::start().await?;
+    let schema = ["CREATE TABLE t (id INT PRIMARY KEY, a INT DEFAULT 5, b INT)"];
+    let pipeline = pair.pipeline("own", &schema).await?;
+    let (mut source, mut sink) = pair.conns().await?;
+    sink.query_drop("ALTER TABLE own.t ALTER a SET DEFAULT 6, ADD own INT DEFAULT 7")
+        .await?;
+    source
+        .query_drop("USE own; SET SESSION binlog_row_image = 'MINIMAL'")
+        .await?;
+    for id in 0..INSERTS {
+        source
+            .query_drop(format!("INSERT INTO t (id, a) VALUES ({id}, 1)"))
+            .await?;
+    }
+    let before = definitions_asked(&mut source).await?;
+    pipeline.run_until_caught_up(&mut source, &mut sink).await?;
+    let asked = definitions_asked(&mut source).await? - before;
+    ensure!(asked < INSERTS, "the source was asked {asked} times");
+    same(&mut source, &mut sink, "SELECT id, a, b FROM own.t").await?;
+    let own = number(&mut sink, "SELECT COUNT(*) FROM own.t WHERE own = 7").await?;
+    ensure!(own == INSERTS, "{own} rows have the sink's default");
+    Ok(())
 }

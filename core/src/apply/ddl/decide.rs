@@ -51,7 +51,8 @@ impl Judge<'_> {
         self.filter.matches(&name.database, &name.table)
     }
 
-    /// What the rules of these classes say, if that isn't `apply`. Several, for a statement of several.
+    /// What the rules of these classes say, if that isn't `apply`. Several, for a statement of
+    /// several.
     fn ruled(&self, classes: &[DdlClass]) -> Option<Decision> {
         let with = |wanted| {
             classes
@@ -204,7 +205,8 @@ impl Judge<'_> {
             return self.crosses(&names);
         }
         let all = pairs.len();
-        // Pairs on either side of the filter have no name in common: they don't depend on each other.
+        // Pairs on either side of the filter have no name in common: they don't depend on each
+        // other.
         let pairs: Vec<_> = pairs
             .into_iter()
             .filter(|(from, _)| self.takes(from))

@@ -4,9 +4,9 @@
 //! statement -> tokens -> read: Change -> decide, by filter and rules: Carry | Pass | Refuse
 //! ```
 //!
-//! Invariants: what isn't understood is never carried; a statement that names tables beside those that
-//! the filter takes is carried only as far as that is plainly right, and refused otherwise; temporary
-//! tables, triggers, routines, events and accounts are never carried.
+//! Invariants: what isn't understood is never carried; a statement that names tables beside those
+//! that the filter takes is carried only as far as that is plainly right, and refused otherwise;
+//! temporary tables, triggers, routines, events and accounts are never carried.
 
 mod tokens;
 mod read;
@@ -20,6 +20,8 @@ use towpath_protocol::spec::DdlClass;
 
 pub use decide::decide;
 
+use super::target::quote_name;
+
 /// A table's or view's name, qualified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
@@ -32,11 +34,7 @@ pub struct TableName {
 impl TableName {
     /// Quoted for a statement.
     pub fn quoted(&self) -> String {
-        format!(
-            "{}.{}",
-            quoted_name(&self.database),
-            quoted_name(&self.table)
-        )
+        format!("{}.{}", quote_name(&self.database), quote_name(&self.table))
     }
 }
 
@@ -44,11 +42,6 @@ impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.database, self.table)
     }
-}
-
-/// A name in backticks.
-pub(crate) fn quoted_name(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 /// Something that a statement defines or drops.

@@ -1,5 +1,5 @@
-//! From a statement's tokens to what it changes. No grammar: only as much is read as replication must
-//! know, and what isn't sure is [`Change::Unknown`].
+//! From a statement's tokens to what it changes. No grammar: only as much is read as replication
+//! must know, and what isn't sure is [`Change::Unknown`].
 
 use super::tokens::{Token, tokenize};
 use super::{Statement, TableName};
@@ -288,8 +288,8 @@ fn program(words: &mut Words<'_>, kind: &str) -> Option<Change> {
     })
 }
 
-/// Reads the clauses of an ALTER TABLE. RENAME and PARTITION are reserved words: outside of quotes and
-/// parentheses they are nothing else. The other words count only where they begin a clause.
+/// Reads the clauses of an ALTER TABLE. RENAME and PARTITION are reserved words: outside of quotes
+/// and parentheses they are nothing else. The other words count only where they begin a clause.
 fn clauses(words: &mut Words<'_>) -> Option<Clauses> {
     let mut found = Clauses::default();
     let mut depth = 0_u32;

@@ -1,8 +1,9 @@
 //! A statement's words, names, strings and symbols, as MySQL's lexer (`sql_lex.cc`) cuts them.
 //!
-//! Comments and optimizer hints are dropped; the content of `/*! */` counts, since the server writes
-//! such a comment to its binlog only if it executed it (others lose their `!`). What `"` and `\` mean
-//! follows the session's sql_mode. Nothing here fails: what doesn't end, ends with the text.
+//! Comments and optimizer hints are dropped; the content of `/*! */` counts, since the server
+//! writes such a comment to its binlog only if it executed it (others lose their `!`). What `"` and
+//! `\` mean follows the session's sql_mode. Nothing here fails: what doesn't end, ends with the
+//! text.
 
 /// `MODE_ANSI_QUOTES` of sql_mode.
 const ANSI_QUOTES: u64 = 1 << 2;

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use mysql_async::Row;
 use sha2::{Digest, Sha256};
 
-use crate::apply::ddl::{ObjectName, TableName, Trace, quoted_name};
+use crate::apply::ddl::{ObjectName, TableName, Trace};
+use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::session::Session;
 
@@ -33,7 +34,7 @@ impl Definitions {
             let sql = match object {
                 ObjectName::Table(table) => format!("SHOW CREATE TABLE {}", table.quoted()),
                 ObjectName::Database(name) => {
-                    format!("SHOW CREATE DATABASE {}", quoted_name(name))
+                    format!("SHOW CREATE DATABASE {}", quote_name(name))
                 }
             };
             // A table has two columns here, a view four.
@@ -65,7 +66,8 @@ impl Definitions {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether these would be the same after a statement that leaves such a trace, and the rows not.
+    /// Whether these would be the same after a statement that leaves such a trace, and the rows
+    /// not.
     pub fn hide(&self, trace: &Trace) -> bool {
         match trace {
             Trace::Definitions => false,
@@ -110,10 +112,10 @@ fn without_auto_increment(definition: &str) -> String {
     out
 }
 
-/// Takes a table's own name out of its definition, where the server writes it and RENAME changes it:
-/// behind CREATE TABLE, and in the names that it gives to foreign keys and checks.
+/// Takes a table's own name out of its definition, where the server writes it and RENAME changes
+/// it: behind CREATE TABLE, and in the names that it gives to foreign keys and checks.
 fn without_own_name(definition: &str, table: &str) -> String {
-    let quoted = quoted_name(table);
+    let quoted = quote_name(table);
     let prefix = quoted.strip_suffix('`').unwrap_or(&quoted);
     definition
         .replacen(&format!("TABLE {quoted}"), "TABLE", 1)

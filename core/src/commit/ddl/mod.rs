@@ -1,12 +1,12 @@
 //! DDL: statements that commit by themselves, carried exactly once all the same.
 //!
-//! Before a statement runs, its intent is committed to the offset row. On a sink with GTIDs it then runs
-//! under a GTID of its own, `<pipeline uuid>:<n>`: the server skips a GTID that it has executed, so
-//! running the statement again after a crash does nothing, whoever runs it. Elsewhere the definitions of
-//! what it names are fingerprinted before; if they have changed since the intent, it ran (MySQL's DDL is
-//! atomic since 8.0). If they have not, it didn't, or running it again at once does nothing (TRUNCATE:
-//! no row can have come since). The exceptions are a swap of equal tables and EXCHANGE PARTITION: there
-//! the operator is asked, and answers in the intent.
+//! Before a statement runs, its intent is committed to the offset row. On a sink with GTIDs it then
+//! runs under a GTID of its own, `<pipeline uuid>:<n>`: the server skips a GTID that it has
+//! executed, so running the statement again after a crash does nothing, whoever runs it. Elsewhere
+//! the definitions of what it names are fingerprinted before; if they have changed since the
+//! intent, it ran (MySQL's DDL is atomic since 8.0). If they have not, it didn't, or running it
+//! again at once does nothing (TRUNCATE: no row can have come since). The exceptions are a swap of
+//! equal tables and EXCHANGE PARTITION: there the operator is asked, and answers in the intent.
 
 mod intent;
 mod definitions;
@@ -49,9 +49,9 @@ pub struct DdlStatement<'a> {
     pub pipeline: &'a str,
 }
 
-/// The number of a new statement: above the last one's, and above all that the sink's server has run for this
-/// pipeline. It remembers those also after the offset row was restored to an older state, where a number that is
-/// used again would be taken for a statement that ran.
+/// The number of a new statement: above the last one's, and above all that the sink's server has
+/// run for this pipeline. It remembers those also after the offset row was restored to an older
+/// state, where a number that is used again would be taken for a statement that ran.
 ///
 /// # Errors
 /// Those of the connection.

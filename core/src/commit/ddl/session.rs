@@ -1,19 +1,25 @@
 //! The session of the source in which a statement ran, made again on the sink.
 //!
-//! Status variables that an event lacks had their default, so each is set for each statement: nothing is
-//! left of the statement before. Not restored: `collation_database`, which only LOAD DATA reads; the
-//! definer (`invoker`), which the source writes out in views; `enable_cascade_triggers` and
-//! `table_map_for_update`, which are about rows; and what isn't in the binlog at all, such as
-//! `default_storage_engine`, `innodb_strict_mode` and `innodb_default_row_format`: have those alike.
+//! What any statement may depend on is set for each: where an event lacks it, it had its default.
+//! Some variables come only with the statements that depend on them
+//! (`explicit_defaults_for_timestamp`, the character sets, `default_collation_for_utf8mb4`,
+//! `sql_require_primary_key`, `default_table_encryption`): those are set where the event has them,
+//! and stay until the next one.
+//!
+//! Not restored: `collation_database`, which only LOAD DATA reads; the definer (`invoker`), which
+//! the source writes out in views; `enable_cascade_triggers` and `table_map_for_update`, which are
+//! about rows; and what isn't in the binlog at all, such as `default_storage_engine`,
+//! `innodb_strict_mode` and `innodb_default_row_format`: have those alike.
 
 use super::DdlStatement;
-use crate::apply::ddl::{ObjectName, quoted_name};
+use crate::apply::ddl::ObjectName;
+use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::session::{SQL_MODE, Session, quote};
 use crate::decode::Charset;
 
-/// The bits of sql_mode that MySQL 8 and later know (`MODE_ALLOWED_MASK` in `system_variables.h`): a
-/// source of an earlier version may send NO_AUTO_CREATE_USER and its kin.
+/// The bits of sql_mode that MySQL 8 and later know (`MODE_ALLOWED_MASK` in `system_variables.h`):
+/// a source of an earlier version may send NO_AUTO_CREATE_USER and its kin.
 const SQL_MODE_KNOWN: u64 = 0x1_efff_ffff & !0x3_ff00;
 
 /// Collation ids of utf8mb4: what we write ourselves is in it.
@@ -50,14 +56,14 @@ pub(super) async fn restore_session(
     if ddl.database.is_empty() {
         return Ok(());
     }
-    let quoted = quoted_name(ddl.database);
+    let quoted = quote_name(ddl.database);
     match session
         .execute("use the DDL's database", &format!("USE {quoted}"))
         .await
     {
         Ok(_) => Ok(()),
-        // A default database that isn't replicated need not exist, if every name is qualified. A name
-        // that isn't must not be found in the database of the statement before.
+        // A default database that isn't replicated need not exist, if every name is qualified. A
+        // name that isn't must not be found in the database of the statement before.
         Err(SinkError::Server { code: 1049, .. }) if !names_default_database(ddl) => {
             session
                 .execute("use no database", "USE information_schema")
@@ -74,8 +80,8 @@ fn names_default_database(ddl: &DdlStatement<'_>) -> bool {
         .any(|object| matches!(object, ObjectName::Table(table) if table.database == ddl.database))
 }
 
-/// The statements that restore a session; sources: "Query_event" in MySQL's source documentation, and
-/// what mysqlbinlog prints.
+/// The statements that restore a session; sources: "Query_event" in MySQL's source documentation,
+/// and what mysqlbinlog prints.
 fn session_statements(ddl: &DdlStatement<'_>) -> Vec<String> {
     const OPTION_AUTO_IS_NULL: u32 = 1 << 14;
     const OPTION_NO_FOREIGN_KEY_CHECKS: u32 = 1 << 26;

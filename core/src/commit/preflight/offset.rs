@@ -3,11 +3,12 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
-use towpath_protocol::gtid::{GtidOrigin, GtidSet};
+use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::position::BinlogPosition;
 use uuid::Uuid;
 
 use crate::commit::ddl::DdlIntent;
+use crate::commit::intervene::gtids_of;
 use crate::commit::lock::{Lane, lock_name};
 use crate::commit::session::quote;
 
@@ -137,16 +138,7 @@ fn parse_offset(
     let file: Option<String> = column(row, 5, "source_file")?;
     let offset: Option<u64> = column(row, 6, "source_offset")?;
     let intent: Option<String> = column(row, 7, "ddl_intent")?;
-    let mut gtids = GtidSet::new();
-    for (of, tag, intervals) in origins {
-        let origin = GtidOrigin {
-            uuid: uuid("offset_gtid.source_uuid", of)?,
-            tag: tag.clone(),
-        };
-        let part = GtidSet::from_intervals_text(&origin, intervals)
-            .map_err(|error| format!("offset_gtid.intervals: {error}"))?;
-        gtids.add_set(&part);
-    }
+    let gtids = gtids_of(origins).map_err(|why| format!("offset_gtid: {why}"))?;
     Ok(StoredOffset {
         pipeline_uuid: uuid("pipeline_uuid", &column::<String>(row, 0, "pipeline_uuid")?)?,
         epoch: column(row, 2, "epoch")?,

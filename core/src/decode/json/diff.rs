@@ -34,8 +34,8 @@ impl JsonDiff<'_> {
     }
 }
 
-/// The changes of a document in the order in which they were made; none for a document that stayed as
-/// it was.
+/// The changes of a document in the order in which they were made; none for a document that stayed
+/// as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonDiffs<'a> {
     bytes: &'a [u8],

@@ -6,12 +6,8 @@ const POINT_MAX: i32 = 15;
 
 /// Appends `value` as the server prints it (`my_gcvt`, then `.0` where there is neither point nor
 /// exponent): the shortest digits that give the same value back; written out from 1e-15 to below
-/// 1e15, else with an exponent. JSON has no infinity and no NaN; they give `null`.
+/// 1e15, else with an exponent. `value` is finite, as [`JsonValue::Double`](super::JsonValue) is.
 pub(super) fn write_double(value: f64, out: &mut Vec<u8>) {
-    if !value.is_finite() {
-        out.extend_from_slice(b"null");
-        return;
-    }
     let mut buffer = ryu::Buffer::new();
     let shortest = buffer.format_finite(value);
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));

@@ -16,7 +16,7 @@ pub enum JsonValue<'a> {
     Int(i64),
     /// An integer that was stored as unsigned.
     UInt(u64),
-    /// A floating-point number.
+    /// A floating-point number; a finite one.
     Double(f64),
     /// A string, in utf8mb4.
     String(&'a [u8]),
@@ -97,7 +97,11 @@ impl<'a> JsonValue<'a> {
             code::UINT32 => JsonValue::UInt(u64::from(r.u32()?)),
             code::INT64 => JsonValue::Int(r.u64()? as i64),
             code::UINT64 => JsonValue::UInt(r.u64()?),
-            code::DOUBLE => JsonValue::Double(f64::from_bits(r.u64()?)),
+            code::DOUBLE => match f64::from_bits(r.u64()?) {
+                finite if finite.is_finite() => JsonValue::Double(finite),
+                // JSON has no text for it, and MySQL stores none.
+                other => return Err(r.malformed(format_args!("the number {other}"))),
+            },
             code::STRING => JsonValue::String(variable_bytes(&mut r)?),
             code::OPAQUE => {
                 let kind = r.u8()?;

@@ -2,6 +2,7 @@
 //! bytes. proptest prints the seed and the smallest failing case.
 
 use proptest::prelude::*;
+use towpath_protocol::code;
 
 use super::recorded;
 use crate::decode::{
@@ -176,6 +177,20 @@ thread_local! {
             .into_iter()
             .map(|name| (name, recorded::table(name).0))
             .collect();
+}
+
+#[test]
+fn a_number_that_json_has_no_text_for_is_an_error() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut bytes = vec![11];
+        bytes.extend(number.to_le_bytes());
+        let mut out = Vec::new();
+        let error = JsonDocument::new(&bytes).write_compact(&mut out);
+        let error = error.unwrap_err();
+        assert_eq!(error.code(), code::DAMAGED, "{error}");
+        assert!(error.to_string().contains("number"), "{error}");
+        assert!(out.is_empty());
+    }
 }
 
 /// Two entries of each array lead to the same next array: 2^90 values in 1 KiB.

@@ -1,8 +1,8 @@
 //! Statements in the binlog: what `apply::ddl` decides about them is done here, between the rows.
 //!
-//! A statement that is carried is a barrier: all that came before is committed, then its intent, then it
-//! runs, then its GTID is committed with the intent's end. `CREATE TABLE ... SELECT` ends with its rows:
-//! they, the GTID and the intent's end are one commit.
+//! A statement that is carried is a barrier: all that came before is committed, then its intent,
+//! then it runs, then its GTID is committed with the intent's end. `CREATE TABLE ... SELECT` ends
+//! with its rows: they, the GTID and the intent's end are one commit.
 
 use std::borrow::Cow;
 
@@ -126,8 +126,8 @@ impl Consumer {
         }
         self.ddl.reach(Point::DdlBeforeIntent).await?;
         let (intent, resumed) = match self.ddl_intent.take() {
-            // Once it is answered that it has not run, the answer is spent: it runs now, under an intent of
-            // its own, and whether that has run is another question.
+            // Once it is answered that it has not run, the answer is spent: it runs now, under an
+            // intent of its own, and whether that has run is another question.
             Some(intent)
                 if intent.gtid == statement.gtid && intent.answer != Some(Answer::NotRun) =>
             {
@@ -240,8 +240,8 @@ impl Consumer {
         confirmed
     }
 
-    /// How an operator goes on behind a transaction that was dealt with by hand. It names all that the
-    /// sink holds, so nothing may be on its way.
+    /// How an operator goes on behind a transaction that was dealt with by hand. It names all that
+    /// the sink holds, so nothing may be on its way.
     fn way_past(&self, gtid: &Gtid) -> String {
         let mut gtids = self.progress.view().gtids;
         let is_known = gtids.origins().any(|(origin, _)| *origin == gtid.origin);
@@ -265,8 +265,8 @@ impl Consumer {
         )
     }
 
-    /// A statement's text, by the character set of the client that sent it: names in it decide what is
-    /// replicated, and in some character sets a quote can be the second byte of a letter.
+    /// A statement's text, by the character set of the client that sent it: names in it decide what
+    /// is replicated, and in some character sets a quote can be the second byte of a letter.
     async fn statement_text<'a>(
         &mut self,
         sql: &'a [u8],

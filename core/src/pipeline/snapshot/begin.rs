@@ -35,11 +35,12 @@ pub(in crate::pipeline) struct Beginning {
     pub(in crate::pipeline) copies: Vec<TableCopy>,
 }
 
-/// Finds where a first copy begins, makes the tables that the sink lacks as they were then, and lists what is to
-/// be copied.
+/// Finds where a first copy begins, makes the tables that the sink lacks as they were then, and
+/// lists what is to be copied.
 ///
-/// The stream brings every schema change behind its beginning, and none before: so the definitions must be those
-/// of that very moment. They are read before it and after it, until nothing has changed in between.
+/// The stream brings every schema change behind its beginning, and none before: so the definitions
+/// must be those of that very moment. They are read before it and after it, until nothing has
+/// changed in between.
 pub(in crate::pipeline) async fn begin(
     spec: &PipelineSpec,
     source: &mut Conn,
@@ -69,7 +70,8 @@ pub(in crate::pipeline) async fn begin(
     Err(CopyError::Altered.into())
 }
 
-/// The tables that the filter takes, to be copied. Where the sink has them, they must be without rows.
+/// The tables that the filter takes, to be copied. Where the sink has them, they must be without
+/// rows.
 async fn tables_to_copy(
     spec: &PipelineSpec,
     facts: &SourceFacts,
@@ -186,8 +188,8 @@ async fn may_lock(spec: &PipelineSpec, database: &str, table: &str) -> Result<()
     }
 }
 
-/// Whether the rows that foreign keys change or delete are in the binlog: in MySQL 9.6 and later, unless InnoDB
-/// does it by itself.
+/// Whether the rows that foreign keys change or delete are in the binlog: in MySQL 9.6 and later,
+/// unless InnoDB does it by itself.
 pub(crate) fn logs_cascades(facts: &SourceFacts) -> bool {
     let mut parts = facts
         .version()

@@ -1,11 +1,12 @@
 //! The gate: the stream doesn't overtake a chunk that was read and isn't on the sink yet.
 //!
-//! A chunk that was read at the source's state `c` may be written as long as the sink holds nothing beyond
-//! `c`: the stream then comes to everything behind it once more, and leads each row to where the source has
-//! it. So a read has two steps. First it *holds* the gate and learns what was taken in: nothing more is,
-//! until the source says that all of this is visible there (a transaction is streamed before it is).
-//! `gtid_executed` at that moment, the low water, is what the read will see at least: from now on its
-//! transactions may be taken in, and no others, until the chunk is committed or given up.
+//! A chunk that was read at the source's state `c` may be written as long as the sink holds nothing
+//! beyond `c`: the stream then comes to everything behind it once more, and leads each row to where
+//! the source has it. So a read has two steps. First it *holds* the gate and learns what was taken
+//! in: nothing more is, until the source says that all of this is visible there (a transaction is
+//! streamed before it is). `gtid_executed` at that moment, the low water, is what the read will see
+//! at least: from now on its transactions may be taken in, and no others, until the chunk is
+//! committed or given up.
 //!
 //! Pure. Invariant: whatever is taken in is in the low water of each open read, or came before it.
 
@@ -78,8 +79,8 @@ impl Gate {
         self.taken.contains(gtid)
     }
 
-    /// A read begins: nothing is taken in until it knows its low water, which must be a superset of the
-    /// answered set.
+    /// A read begins: nothing is taken in until it knows its low water, which must be a superset of
+    /// the answered set.
     pub(super) fn hold(&mut self, reader: u64) -> (Ticket, GtidSet) {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
@@ -102,7 +103,8 @@ impl Gate {
         }
     }
 
-    /// Whether the stream is where the read was: all of its low water was taken in, and nothing else can be.
+    /// Whether the stream is where the read was: all of its low water was taken in, and nothing
+    /// else can be.
     pub(super) fn is_level(&self, ticket: Ticket) -> bool {
         let read = self.reads.get(&ticket);
         let low_water = read.and_then(|read| read.low_water.as_ref());
@@ -212,8 +214,9 @@ mod tests {
     }
 
     proptest! {
-        /// A source that writes its binlog, and shows what it wrote a little later; a stream that comes in
-        /// between; three readers. No chunk is ever written to a sink that is beyond what it has seen.
+        /// A source that writes its binlog, and shows what it wrote a little later; a stream that
+        /// comes in between; three readers. No chunk is ever written to a sink that is beyond what
+        /// it has seen.
         #[test]
         fn no_chunk_is_overtaken(steps in steps()) {
             let mut gate = Gate::new(GtidSet::new());

@@ -1,14 +1,15 @@
 //! A table without a key: copied as of exactly one GTID set.
 //!
-//! The stream can't find such a table's rows again, so no change of it may be applied twice, and none left out.
-//! A read view shows transactions a little before `gtid_executed` has them, so comparing sets around it proves
-//! nothing. What does: a transaction that wrote to a table holds the table's metadata lock until it is in
-//! `gtid_executed`. So the table is locked against writes (`LOCK TABLES … READ`) for the moment in which another
-//! connection opens its read view and reads `gtid_executed`. No writer is half way then, and what the view has of
-//! this table is what these transactions left.
+//! The stream can't find such a table's rows again, so no change of it may be applied twice, and
+//! none left out. A read view shows transactions a little before `gtid_executed` has them, so
+//! comparing sets around it proves nothing. What does: a transaction that wrote to a table holds
+//! the table's metadata lock until it is in `gtid_executed`. So the table is locked against writes
+//! (`LOCK TABLES … READ`) for the moment in which another connection opens its read view and reads
+//! `gtid_executed`. No writer is half way then, and what the view has of this table is what these
+//! transactions left.
 //!
-//! The stream goes on to that very set, has all of it committed, and rests there until every row is on the sink:
-//! from then on it is strict at once. Begun anew, the copy empties the table first.
+//! The stream goes on to that very set, has all of it committed, and rests there until every row is
+//! on the sink: from then on it is strict at once. Begun anew, the copy empties the table first.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,8 +30,8 @@ use crate::source::SourceError;
 /// What is stored for the columns of no key.
 pub(super) const NO_COLUMNS: &str = "[]";
 
-/// While the lock is waited for, new writers of the table wait behind it. A transaction that takes longer is
-/// not waited for: the copy tries again after a pause. Seconds.
+/// While the lock is waited for, new writers of the table wait behind it. A transaction that takes
+/// longer is not waited for: the copy tries again after a pause. Seconds.
 const LOCK_WAIT_S: u32 = 2;
 
 /// Whether a table may be copied without a key.
@@ -39,7 +40,8 @@ pub(super) fn is_allowed(settings: &SnapshotSpec, database: &str, table: &str) -
     allowed.is_some_and(|filter| filter.matches(database, table))
 }
 
-/// Locks a table against writes for as long as the connection lives; `None` if there is no such table.
+/// Locks a table against writes for as long as the connection lives; `None` if there is no such
+/// table.
 ///
 /// # Errors
 /// [`CopyError::Lock`], and those of the connection.

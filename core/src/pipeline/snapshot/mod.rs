@@ -8,20 +8,21 @@
 //!
 //! Invariants:
 //! - A chunk is written only while the stream has taken in nothing that the chunk may not have seen
-//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so that each
-//!   row ends in the source's state.
-//! - A chunk is written to a table that is defined as the one that was read, or else when the stream has run
-//!   every statement that came before the read, and no other.
-//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
-//!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way: then
-//!   no row is removed.)
-//! - A table without a key is written as of one moment, at which the stream rests until all is there
-//!   ([`keyless`]): it is strict at once.
-//! - A table's rows are applied strictly again once the stream has passed what the source had executed after
-//!   the last chunk was read.
+//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so
+//!   that each row ends in the source's state.
+//! - A chunk is written to a table that is defined as the one that was read, or else when the
+//!   stream has run every statement that came before the read, and no other.
+//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it:
+//!   what the sink had there is gone. (Not where the sink has columns of its own, or sorts its keys
+//!   in another way: then no row is removed.)
+//! - A table without a key is written as of one moment, at which the stream rests until all is
+//!   there ([`keyless`]): it is strict at once.
+//! - A table's rows are applied strictly again once the stream has passed what the source had
+//!   executed after the last chunk was read.
 //! - Memory: two chunks per reader, and one that is written.
 //!
-//! Keys are compared by MySQL alone. What is stored is `commit::copies`; no other place is read to resume.
+//! Keys are compared by MySQL alone. What is stored is `commit::copies`; no other place is read to
+//! resume.
 
 mod begin;
 mod error;
@@ -38,7 +39,6 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::task::AbortHandle;
 use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode};
 use tracing::{info, warn};
@@ -60,6 +60,7 @@ use crate::commit::SinkError;
 use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
 use crate::scan::{KeyRange, ScanTable, upserts};
+use crate::task::OwnedTask;
 
 /// Progress is told no more often: there may be thousands of tables.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -71,17 +72,11 @@ const LOST_PAUSE: Duration = Duration::from_secs(1);
 struct Running {
     id: u64,
     table: usize,
-    task: AbortHandle,
+    _task: OwnedTask<()>,
     write_ns: Arc<AtomicU64>,
     began: Instant,
     /// Rows that were copied before it began.
     rows_before: u64,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// What waits for its turn to be written, in the order in which each reader said it.
@@ -270,7 +265,7 @@ impl Copies {
             write_ns,
             began: Instant::now(),
             rows_before,
-            task: tokio::spawn(reader.run()).abort_handle(),
+            _task: OwnedTask::spawn(reader.run()),
         });
     }
 
@@ -391,8 +386,9 @@ impl Copies {
         !self.items.is_empty() && self.writing.is_none()
     }
 
-    /// The next part that can be written, or states that have changed without rows; `None` if all must wait.
-    /// `session` reads the sink's definitions; `is_drained`: all that was taken in is committed.
+    /// The next part that can be written, or states that have changed without rows; `None` if all
+    /// must wait. `session` reads the sink's definitions; `is_drained`: all that was taken in is
+    /// committed.
     pub(super) async fn next_write(
         &mut self,
         session: &mut Session,
@@ -684,8 +680,9 @@ impl Copies {
     }
 }
 
-/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the same names
-/// and of the same types, so that no statement in between can have given a value another meaning.
+/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the
+/// same names and of the same types, so that no statement in between can have given a value another
+/// meaning.
 fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
     let (theirs, ours) = (&source.definition().columns, &target.columns);
     theirs.len() == ours.len()

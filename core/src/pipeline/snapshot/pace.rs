@@ -11,8 +11,8 @@ const ROWS_MIN: u32 = 50;
 /// More are held back by the bound on bytes, unless rows are tiny.
 const ROWS_MAX: u32 = 200_000;
 
-/// Rows of the next chunk, after one of `rows` (asked for: `asked`) that took `took`. One step is at most twice
-/// or half of the one before: a single slow answer says little.
+/// Rows of the next chunk, after one of `rows` (asked for: `asked`) that took `took`. One step is
+/// at most twice or half of the one before: a single slow answer says little.
 pub(super) fn next_rows(asked: u32, rows: u64, took: Duration, target: Duration) -> u32 {
     if rows == 0 {
         return asked;

@@ -1,10 +1,10 @@
 //! Reads one table of the source, chunk by chunk, for the gate's consumer to write.
 //!
 //! A chunk is read in a transaction of its own. First of all that locks the table's definition (any
-//! statement on it does, until the transaction ends), then it holds the gate and learns the low water, and
-//! only then it looks at rows. So every DDL statement on the table that came before the read is in the low
-//! water, and none comes between the definition that is read and the rows. Nothing is remembered here: who
-//! begins anew begins behind the last key that was committed.
+//! statement on it does, until the transaction ends), then it holds the gate and learns the low
+//! water, and only then it looks at rows. So every DDL statement on the table that came before the
+//! read is in the low water, and none comes between the definition that is read and the rows.
+//! Nothing is remembered here: who begins anew begins behind the last key that was committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +35,8 @@ pub(super) const CHUNK_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Chunks of one reader that were read and aren't committed, at most.
 const CHUNKS_AHEAD: usize = 2;
 
-/// The source shows what it has sent within this time: a semisynchronous one waits for as long for its
-/// replicas (`rpl_semi_sync_source_timeout`).
+/// The source shows what it has sent within this time: a semisynchronous one waits for as long for
+/// its replicas (`rpl_semi_sync_source_timeout`).
 const VISIBLE_MAX: Duration = Duration::from_secs(15);
 
 /// One wait for it at the server, seconds.
@@ -53,8 +53,8 @@ pub(super) enum Said {
     LowWater(Ticket, GtidSet),
     /// What it read.
     Part(Part),
-    /// All is read; `executed` is what the source had then. `exact`: what was read is the table as of exactly
-    /// that.
+    /// All is read; `executed` is what the source had then. `exact`: what was read is the table as
+    /// of exactly that.
     End { executed: GtidSet, exact: bool },
     /// The table isn't there; `executed` has the statement that dropped or renamed it.
     Gone { executed: GtidSet },
@@ -276,8 +276,8 @@ impl Reader {
         Ok(permit)
     }
 
-    /// Begins a transaction, locks the definition, has the gate, and reads the definition unless it is the
-    /// one known. `key_columns` are those that the copy began with.
+    /// Begins a transaction, locks the definition, has the gate, and reads the definition unless it
+    /// is the one known. `key_columns` are those that the copy began with.
     async fn look(
         &self,
         conn: &mut Conn,
@@ -349,8 +349,8 @@ impl Reader {
         Ok(ticket)
     }
 
-    /// Holds the gate, and waits until the source shows all that was taken in; answers what it shows. Nothing
-    /// is taken in until the low water is said.
+    /// Holds the gate, and waits until the source shows all that was taken in; answers what it
+    /// shows. Nothing is taken in until the low water is said.
     pub(super) async fn hold(&self, conn: &mut Conn) -> Result<(Ticket, GtidSet), PipelineError> {
         let (answer, answered) = oneshot::channel();
         self.say(Said::Hold(answer));

@@ -10,9 +10,10 @@ use crate::commit::session::Session;
 use crate::pipeline::PipelineError;
 
 impl Copies {
-    /// A statement has run on the sink; answers the states that change with it. A table of which a copy is
-    /// under way begins anew where its rows may be others now, and ends where it is gone. TRUNCATE and what
-    /// changes columns need nothing: what was read before is written before, and the rest is read again.
+    /// A statement has run on the sink; answers the states that change with it. A table of which a
+    /// copy is under way begins anew where its rows may be others now, and ends where it is gone.
+    /// TRUNCATE and what changes columns need nothing: what was read before is written before, and
+    /// the rest is read again.
     ///
     /// # Errors
     /// Those of the sink's connection.
@@ -119,8 +120,8 @@ impl Copies {
         states
     }
 
-    /// A table's place in the list, made if there is none. All places change with that, so readers, which
-    /// know theirs, begin again from what is committed.
+    /// A table's place in the list, made if there is none. All places change with that, so readers,
+    /// which know theirs, begin again from what is committed.
     fn enter(&mut self, name: &TableName) -> usize {
         match self.find(&name.database, &name.table) {
             Ok(at) => at,

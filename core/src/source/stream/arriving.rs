@@ -1,5 +1,5 @@
-//! A large event that is used while it comes in: what is known of it, and its checksum as far as it is
-//! computed.
+//! A large event that is used while it comes in: what is known of it, and its checksum as far as it
+//! is computed.
 //!
 //! Invariant: until [`Arriving::end`] has returned Ok, nothing that was read of the event is to be
 //! trusted. It never holds the event's bytes.

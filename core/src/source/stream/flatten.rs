@@ -1,13 +1,13 @@
 //! Compressed transactions, flattened: a payload event goes in, its events come out.
 //!
-//! A large payload is inflated while it comes in. Its checksum stands at its end, so what is wrong with
-//! it before that is told only once the checksum was right: a damaged event is a damaged event, whatever
-//! it seems to hold.
+//! A large payload is inflated while it comes in. Its checksum stands at its end, so what is wrong
+//! with it before that is told only once the checksum was right: a damaged event is a damaged
+//! event, whatever it seems to hold.
 
 use super::*;
 
-/// A payload event at least this long is inflated while it comes in; a shorter one, once its checksum is
-/// found right. In bytes.
+/// A payload event at least this long is inflated while it comes in; a shorter one, once its
+/// checksum is found right. In bytes.
 pub(super) const ARRIVING_LEN_MIN: usize = 1024 * 1024;
 
 /// With what a source ends the first half of a `CREATE TABLE ... SELECT`.
@@ -23,8 +23,8 @@ pub(super) struct Payload {
 }
 
 impl EventStream {
-    /// Whether the event that was handed out last came out of a compressed transaction whose checksum has
-    /// not come yet.
+    /// Whether the event that was handed out last came out of a compressed transaction whose
+    /// checksum has not come yet.
     ///
     /// What is made of such events must have no effect that lasts before [`EventStream::verify`].
     pub fn is_unverified(&self) -> bool {
@@ -32,9 +32,9 @@ impl EventStream {
         payload.is_some_and(|payload| payload.arriving.is_some())
     }
 
-    /// Reads on to the end of the compressed transaction that the last event came out of, and checks its
-    /// checksum. To be called when the transaction's own end was handed out and before it takes effect;
-    /// nothing to do if `is_unverified` is false.
+    /// Reads on to the end of the compressed transaction that the last event came out of, and
+    /// checks its checksum. To be called when the transaction's own end was handed out and before
+    /// it takes effect; nothing to do if `is_unverified` is false.
     ///
     /// # Errors
     /// As `next`; the checksum is wrong, or there are events left.
@@ -49,8 +49,8 @@ impl EventStream {
         Ok(())
     }
 
-    /// Why what came out of a compressed transaction made no sense, if that's because the transaction is
-    /// damaged or can't be read on; None if the source has sent it so.
+    /// Why what came out of a compressed transaction made no sense, if that's because the
+    /// transaction is damaged or can't be read on; None if the source has sent it so.
     pub async fn damage(&mut self) -> Option<SourceError> {
         if !self.is_unverified() {
             return None;
@@ -173,8 +173,8 @@ impl EventStream {
             .map(|inflater| inflater.bytes(bytes.clone()));
         let (header, body) =
             EventHeader::parse(event.unwrap_or_default()).map_err(|error| error.to_string())?;
-        // DDL takes effect before its transaction's end. MySQL compresses none, so only damage can look
-        // like this; alone in its transaction it is the end of that.
+        // DDL takes effect before its transaction's end. MySQL compresses none, so only damage can
+        // look like this; alone in its transaction it is the end of that.
         if header.event_type == EventType::QUERY && self.is_unverified() && rows_follow(body) {
             return Err("a CREATE TABLE ... SELECT is in it".to_owned());
         }
@@ -187,8 +187,8 @@ impl EventStream {
         Ok(())
     }
 
-    /// Something is wrong with the payload: an error if its checksum was right, else one to be told when
-    /// it is found right.
+    /// Something is wrong with the payload: an error if its checksum was right, else one to be told
+    /// when it is found right.
     fn blame(&mut self, what: String) -> Result<(), SourceError> {
         if !self.is_unverified() {
             return Err(self.bad_payload(what));
@@ -204,8 +204,8 @@ impl EventStream {
         }
     }
 
-    /// Takes what has come of an event that is not all there, and checks the checksum at its end; false
-    /// if nothing has come.
+    /// Takes what has come of an event that is not all there, and checks the checksum at its end;
+    /// false if nothing has come.
     fn next_piece(&mut self) -> Result<bool, SourceError> {
         let piece = self.conn.reader.next_piece()?;
         let Some(payload) = &mut self.payload else {

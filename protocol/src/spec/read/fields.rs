@@ -1,121 +1,111 @@
 //! The keys that each table of a pipeline file may have, how to write them, and their bounds.
 
+use std::ops::RangeInclusive;
+
 use crate::spec::document::{Bound, Field, Quantity};
 use crate::spec::units;
 
-pub(super) const HEARTBEAT_MS: Quantity = Quantity {
-    name: "duration",
-    parse: units::parse_duration,
-    plain_numbers: false,
-    bound: Bound {
-        range: 100..=60_000,
-        show: units::duration_text,
-        why: "below, an idle source is kept busy; above, a dead one is noticed too late",
-    },
-};
+/// A duration, milliseconds.
+const fn duration(range: RangeInclusive<u64>, why: &'static str) -> Quantity {
+    Quantity {
+        name: "duration",
+        parse: units::parse_duration,
+        plain_numbers: false,
+        bound: Bound {
+            range,
+            show: units::duration_text,
+            why,
+        },
+    }
+}
 
-pub(super) const SERVER_ID: Bound = Bound {
-    range: 1..=u32::MAX as u64,
-    show: plain,
-    why: "a server id has 32 bits and 0 can't replicate",
-};
+/// A size, bytes.
+const fn size(range: RangeInclusive<u64>, why: &'static str) -> Quantity {
+    Quantity {
+        name: "size",
+        parse: units::parse_size,
+        plain_numbers: true,
+        bound: Bound {
+            range,
+            show: units::size_text,
+            why,
+        },
+    }
+}
 
-pub(super) const QUEUE_BYTES: Quantity = Quantity {
-    name: "size",
-    parse: units::parse_size,
-    plain_numbers: true,
-    bound: Bound {
-        range: (1 << 20)..=(16 << 30),
-        show: units::size_text,
-        why: "below, the queue is too small for a few events; above, it takes a machine's memory",
-    },
-};
+/// A plain number.
+const fn number(range: RangeInclusive<u64>, why: &'static str) -> Bound {
+    Bound {
+        range,
+        show: plain,
+        why,
+    }
+}
 
-pub(super) const BATCH_ROWS: Bound = Bound {
-    range: 1..=1_000_000,
-    show: plain,
-    why: "above, the sink holds locks and undo for too long",
-};
+pub(super) const HEARTBEAT_MS: Quantity = duration(
+    100..=60_000,
+    "below, an idle source is kept busy; above, a dead one is noticed too late",
+);
 
-pub(super) const BATCH_BYTES: Quantity = Quantity {
-    name: "size",
-    parse: units::parse_size,
-    plain_numbers: true,
-    bound: Bound {
-        range: (64 << 10)..=(256 << 20),
-        show: units::size_text,
-        why: "below, commits cost more than rows; above, the sink holds locks and undo for too \
-              long",
-    },
-};
+pub(super) const SERVER_ID: Bound = number(
+    1..=u32::MAX as u64,
+    "a server id has 32 bits and 0 can't replicate",
+);
 
-pub(super) const TABLES_AT_ONCE: Bound = Bound {
-    range: 1..=16,
-    show: plain,
-    why: "each takes a connection to the source, and memory for two chunks",
-};
+pub(super) const QUEUE_BYTES: Quantity = size(
+    (1 << 20)..=(16 << 30),
+    "below, the queue is too small for a few events; above, it takes a machine's memory",
+);
 
-pub(super) const CHUNK_MS: Quantity = Quantity {
-    name: "duration",
-    parse: units::parse_duration,
-    plain_numbers: false,
-    bound: Bound {
-        range: 20..=10_000,
-        show: units::duration_text,
-        why: "below, round trips cost more than rows; above, the stream waits too long",
-    },
-};
+pub(super) const BATCH_ROWS: Bound = number(
+    1..=1_000_000,
+    "above, the sink holds locks and undo for too long",
+);
 
-pub(super) const COPY_LAG_MS: Quantity = Quantity {
-    name: "duration",
-    parse: units::parse_duration,
-    plain_numbers: false,
-    bound: Bound {
-        range: 1000..=86_400_000,
-        show: units::duration_text,
-        why: "below, the copy hardly moves; above, it is no bound",
-    },
-};
+pub(super) const BATCH_BYTES: Quantity = size(
+    (64 << 10)..=(256 << 20),
+    "below, commits cost more than rows; above, the sink holds locks and undo for too long",
+);
 
-pub(super) const REPLICAS: Bound = Bound {
-    range: 1..=5,
-    show: plain,
-    why: "one has to run it; each standby keeps connections to source and sink open",
-};
+pub(super) const TABLES_AT_ONCE: Bound = number(
+    1..=16,
+    "each takes a connection to the source, and memory for two chunks",
+);
 
-pub(super) const RESTARTS: Bound = Bound {
-    range: 0..=100,
-    show: plain,
-    why: "each try is kept in the directory until it's out of the window",
-};
+pub(super) const CHUNK_MS: Quantity = duration(
+    20..=10_000,
+    "below, round trips cost more than rows; above, the stream waits too long",
+);
 
-pub(super) const RESTART_WINDOW_MS: Quantity = Quantity {
-    name: "duration",
-    parse: units::parse_duration,
-    plain_numbers: false,
-    bound: Bound {
-        range: 10_000..=86_400_000,
-        show: units::duration_text,
-        why: "below, the tries never count; above, a failure of yesterday does",
-    },
-};
+pub(super) const COPY_LAG_MS: Quantity = duration(
+    1000..=86_400_000,
+    "below, the copy hardly moves; above, it is no bound",
+);
 
-pub(super) const ROWS_PER_SECOND: Bound = Bound {
-    range: 1..=1_000_000_000,
-    show: plain,
-    why: "below, nothing moves; above, it is no bound",
-};
+pub(super) const REPLICAS: Bound = number(
+    1..=5,
+    "one has to run it; each standby keeps connections to source and sink open",
+);
 
-pub(super) const BYTES_PER_SECOND: Quantity = Quantity {
-    name: "size",
-    parse: units::parse_size,
-    plain_numbers: true,
-    bound: Bound {
-        range: (64 << 10)..=(64 << 30),
-        show: units::size_text,
-        why: "below, the source gives up on a reader that is so slow; above, it is no bound",
-    },
-};
+pub(super) const RESTARTS: Bound = number(
+    0..=100,
+    "each try is kept in the directory until it's out of the window",
+);
+
+pub(super) const RESTART_WINDOW_MS: Quantity = duration(
+    10_000..=86_400_000,
+    "below, the tries never count; above, a failure of yesterday does",
+);
+
+pub(super) const ROWS_PER_SECOND: Bound = number(
+    1..=1_000_000_000,
+    "below, nothing moves; above, it is no bound",
+);
+
+pub(super) const BYTES_PER_SECOND: Quantity = size(
+    (64 << 10)..=(64 << 30),
+    "below, the source gives up on a reader that is so slow; above, it is no bound",
+);
 
 fn plain(number: u64) -> String {
     number.to_string()
@@ -383,40 +373,27 @@ pub(super) const LIMITS: &[Field] = &[
     },
 ];
 
-const fn alert_duration(range: std::ops::RangeInclusive<u64>, why: &'static str) -> Quantity {
-    Quantity {
-        name: "duration",
-        parse: units::parse_duration,
-        plain_numbers: false,
-        bound: Bound {
-            range,
-            show: units::duration_text,
-            why,
-        },
-    }
-}
-
-pub(super) const LAG_MS: Quantity = alert_duration(
+pub(super) const LAG_MS: Quantity = duration(
     1000..=86_400_000,
     "below, every large transaction is an alert; above, nobody is told",
 );
 
-pub(super) const STALLED_MS: Quantity = alert_duration(
+pub(super) const STALLED_MS: Quantity = duration(
     5000..=86_400_000,
     "below, a large transaction looks stalled; above, nobody is told",
 );
 
-pub(super) const NOT_RUNNING_MS: Quantity = alert_duration(
+pub(super) const NOT_RUNNING_MS: Quantity = duration(
     1000..=3_600_000,
     "below, a failover is an alert; above, nobody is told",
 );
 
-pub(super) const NO_STANDBY_MS: Quantity = alert_duration(
+pub(super) const NO_STANDBY_MS: Quantity = duration(
     1000..=3_600_000,
     "below, a restart of a Core is an alert; above, nobody is told",
 );
 
-pub(super) const COMMAND_MS: Quantity = alert_duration(
+pub(super) const COMMAND_MS: Quantity = duration(
     1000..=60_000,
     "below, a program can't reach anything; above, it holds up what comes after",
 );

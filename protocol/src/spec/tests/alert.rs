@@ -1,4 +1,5 @@
-//! `[alert]`: hooks of each kind, bounds, and what a Monitor makes of a file that it can't use whole.
+//! `[alert]`: hooks of each kind, bounds, and what a Monitor makes of a file that it can't use
+//! whole.
 
 use super::*;
 

@@ -110,7 +110,8 @@ pub enum Action {
         #[serde(default)]
         repair: bool,
     },
-    /// To the cluster: before a sink's row of another directory is taken over, the generation is raised above it.
+    /// To the cluster: before a sink's row of another directory is taken over, the generation is
+    /// raised above it.
     Adopt {
         /// The row's generation.
         above: Generation,

@@ -70,6 +70,22 @@ pub enum InstanceState {
     Other(String),
 }
 
+impl InstanceState {
+    /// In a word, as it is stored.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Standby => "standby",
+            Self::TakingOver => "taking-over",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 record! {
     /// The right to write to a sink: `…/tasks/{t}/epoch`, set under a check that `instance` still
     /// stands. The zxid of that change is the epoch.

@@ -116,8 +116,8 @@ pub enum OperationStep {
 }
 
 impl Journal {
-    /// What the pipeline is to do after runs that are stopped for an update or a rollback; `None` if none
-    /// are. Meanwhile it counts as what the user wants.
+    /// What the pipeline is to do after runs that are stopped for an update or a rollback; `None`
+    /// if none are. Meanwhile it counts as what the user wants.
     pub fn after_the_stop(&self) -> Option<&DesiredState> {
         match &self.operation {
             Some(

@@ -66,7 +66,8 @@ record! {
         pub id: Uuid,
         /// On which Core.
         pub core: MemberId,
-        /// What kind, `TP1611`: see [`Code`](crate::code::Code). Text, for a newer program may know more of them.
+        /// What kind, `TP1611`: see [`Code`](crate::code::Code). Text, for a newer program may know
+        /// more of them.
         pub code: String,
         /// What happened, with the GTID, the table, the key where there is one.
         pub text: String,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 record! {
-    /// What was applied: `/towpath/pipelines/{p}/spec`, and older ones in `spec/history/{revision}`.
+    /// What was applied: `/towpath/pipelines/{p}/spec`, and older ones in
+    /// `spec/history/{revision}`.
     example = r#"{"version":1,"uuid":"0b9a4f0e-7a64-4b52-9a39-8b4f6f3b9f55","revision":3,"text":"name = \"orders\"\n","applied":"2026-11-22T02:40:00Z","by":"anna"}"#;
     pub struct AppliedSpec {
         /// The pipeline's identity: a second pipeline of the same name has another.
