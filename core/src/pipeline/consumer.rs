@@ -125,7 +125,7 @@ impl Consumer {
         ddl: Session,
         facts: ServerFacts,
         queue: Receiver,
-        copies: Copies,
+        mut copies: Copies,
         waits: Waits,
         progress: Arc<Progress>,
     ) -> Self {
@@ -147,7 +147,10 @@ impl Consumer {
             },
             delivery,
             lease: None,
-            advance: Advance::default(),
+            advance: Advance {
+                copies: copies.left_out(),
+                ..Advance::default()
+            },
             transactions: 0,
             inside: false,
             piece_sent: false,

@@ -40,7 +40,7 @@ use mysql_async::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::AbortHandle;
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode};
+use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode, TableFilter};
 use tracing::{info, warn};
 
 pub(super) use begin::begin;
@@ -136,16 +136,19 @@ pub(super) struct Copies {
     /// Whether the pipeline ends when all is copied.
     ends: bool,
     told: Instant,
+    /// States to be stored: of tables that the pipeline no longer takes.
+    left_out: Vec<TableCopy>,
 }
 
 impl Copies {
     /// The copies of a sink that holds `gtids`.
     pub(super) fn new(
         spec: &PipelineSpec,
-        mut tables: Vec<TableCopy>,
+        tables: Vec<TableCopy>,
         gtids: GtidSet,
         progress: Arc<Progress>,
     ) -> Self {
+        let (mut tables, left_out) = leave_out(tables, &spec.source.tables);
         let name = |copy: &TableCopy| (copy.database.clone(), copy.table.clone());
         tables.sort_by_key(name);
         let limits = LimitsSpec {
@@ -179,10 +182,16 @@ impl Copies {
             targets: HashMap::new(),
             ends: spec.source.snapshot == SnapshotMode::Only,
             told: Instant::now(),
+            left_out,
         };
         copies.count();
         copies.tell();
         copies
+    }
+
+    /// The states of tables that the pipeline no longer takes, to be stored with the first commit.
+    pub(super) fn left_out(&mut self) -> Vec<TableCopy> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Counts anew after states changed.
@@ -684,6 +693,28 @@ impl Copies {
     }
 }
 
+/// Parts the copies of tables that a filter takes from those that weren't done when their tables were left out.
+/// The stream doesn't bring the changes of these any more, so nothing that was copied of them counts: taken in
+/// again, they begin anew, with all their rows.
+fn leave_out(tables: Vec<TableCopy>, filter: &TableFilter) -> (Vec<TableCopy>, Vec<TableCopy>) {
+    let (taken, mut left_out): (Vec<_>, Vec<_>) = tables
+        .into_iter()
+        .partition(|copy| !copy.is_relaxed() || filter.matches(&copy.database, &copy.table));
+    left_out.retain_mut(|copy| {
+        let anew = TableCopy::waiting(&copy.database, &copy.table);
+        let is_news = *copy != anew;
+        if is_news {
+            warn!(
+                table = format!("{}.{}", copy.database, copy.table), state = copy.state.word(),
+                "source.tables leaves out a table whose copy wasn't done; taken in again, it is copied anew"
+            );
+        }
+        *copy = anew;
+        is_news
+    });
+    (taken, left_out)
+}
+
 /// Whether both tables are defined alike, as far as rows go: columns in the same order, under the same names
 /// and of the same types, so that no statement in between can have given a value another meaning.
 fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
@@ -732,4 +763,35 @@ async fn read_target(
         .map_err(|error: Error| {
             SinkError::from_driver(&sink, "read a table's definition", error).into()
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_left_out_before_its_copy_is_done_waits_to_be_copied_anew() {
+        let copy = |table: &str, state| TableCopy {
+            state,
+            condition: Some("id > 7".to_owned()),
+            after_key: Some("[\"9\"]".to_owned()),
+            rows_copied: 9,
+            settles_at: Some(GtidSet::new()),
+            ..TableCopy::waiting("shop", table)
+        };
+        let all = vec![
+            copy("kept", CopyState::Copying),
+            copy("half", CopyState::Copying),
+            copy("nearly", CopyState::Settling),
+            copy("long_done", CopyState::Done),
+            TableCopy::waiting("shop", "never_begun"),
+        ];
+        let filter = TableFilter::parse(&["shop.kept"]).unwrap();
+        let (taken, left_out) = leave_out(all.clone(), &filter);
+        assert_eq!(taken, [all[0].clone(), all[3].clone()]);
+        let waiting = |table| TableCopy::waiting("shop", table);
+        assert_eq!(left_out, [waiting("half"), waiting("nearly")]);
+        // Stored so, there is nothing more to store.
+        assert_eq!(leave_out(left_out, &filter), (vec![], vec![]));
+    }
 }
