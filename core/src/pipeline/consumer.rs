@@ -223,6 +223,7 @@ impl Consumer {
                                 self.advance.position = Some(position);
                             }
                         }
+                        Some((Message::Prepared(gtid), _)) => self.copies.gate.passed(&gtid),
                         Some((Message::Chunk(chunk), lease)) => {
                             caught_up = false;
                             self.pending = Some((chunk, lease));
@@ -292,7 +293,11 @@ impl Consumer {
     /// Has the lane write the next copied rows, if there are any that needn't wait.
     async fn copy(&mut self) -> Result<(), PipelineError> {
         let is_drained = self.builder.changes() == 0;
-        let write = self.copies.next_write(&mut self.ddl, is_drained).await?;
+        let next = self.pending.as_ref().map(|(chunk, _)| &chunk.gtid);
+        let write = self
+            .copies
+            .next_write(&mut self.ddl, is_drained, next)
+            .await?;
         let Some(write) = write else {
             return Ok(());
         };

@@ -99,7 +99,7 @@ pub enum VerifyError {
     },
     /// The sink doesn't get up to the source.
     #[error(
-        "the sink has not got up to the source: it holds {held}, and has not moved for {waited_s} s; {} the \
+        "the sink has not got up to the source: it holds {held}, and has got no nearer for {waited_s} s; {} the \
          source has executed are still to come, so what differs can't be told from what is late. See that the \
          pipeline runs (towpath status), and verify again",
         transactions(*.behind)
@@ -109,7 +109,7 @@ pub enum VerifyError {
         held: String,
         /// How many transactions it lacks.
         behind: u64,
-        /// How long it didn't move, seconds.
+        /// How long it got no nearer, seconds.
         waited_s: u64,
     },
 }

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::AbortHandle;
-use towpath_protocol::gtid::GtidSet;
+use towpath_protocol::gtid::{Gtid, GtidSet};
 use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode, TableFilter};
 use tracing::{info, warn};
 
@@ -355,6 +355,17 @@ impl Copies {
         Ok(None)
     }
 
+    /// Ends a reader that read a state of the source to which the stream never comes: the next one reads another.
+    fn give_up(&mut self, reader: u64, at: usize) {
+        warn!(
+            table = self.name(at),
+            "the source shows transactions in another order than it logs them; what was read of a table is read \
+             again after a pause"
+        );
+        self.end_reader(reader);
+        self.lost.insert(at, LOST_PAUSE);
+    }
+
     /// Gives up the gate where a reader has it for nothing that is in `items` or being written.
     fn give_up_looks(&mut self, reader: u64) {
         let mut kept: Vec<Ticket> = self
@@ -401,11 +412,13 @@ impl Copies {
     }
 
     /// The next part that can be written, or states that have changed without rows; `None` if all must wait.
-    /// `session` reads the sink's definitions; `is_drained`: all that was taken in is committed.
+    /// `session` reads the sink's definitions; `is_drained`: all that was taken in is committed; `next` is the
+    /// transaction that the stream goes on with, if it is known.
     pub(super) async fn next_write(
         &mut self,
         session: &mut Session,
         is_drained: bool,
+        next: Option<&Gtid>,
     ) -> Result<Option<Write>, PipelineError> {
         let mut states = Vec::new();
         let mut blocked: Vec<u64> = Vec::new();
@@ -438,18 +451,23 @@ impl Copies {
                     n += 1;
                 }
                 Item::Part(part) => {
-                    let is_level = self.gate.is_level(part.ticket);
+                    let ticket = part.ticket;
+                    let is_level = self.gate.is_level(ticket);
                     let source = Arc::clone(&part.table);
-                    let may_write = source.has_key() || (is_level && is_drained);
-                    if !may_write {
-                        blocked.push(reader);
-                        n += 1;
-                        continue;
+                    let mut must_wait = !source.has_key() && !(is_level && is_drained);
+                    let mut target = None;
+                    if !must_wait {
+                        target = self.target(at, session).await?;
+                        must_wait = !is_level
+                            && target.as_deref().is_none_or(|t| !are_alike(&source, t));
                     }
-                    let target = self.target(at, session).await?;
-                    if !is_level && target.as_deref().is_none_or(|t| !are_alike(&source, t)) {
-                        blocked.push(reader);
-                        n += 1;
+                    if must_wait {
+                        if next.is_some_and(|next| self.gate.is_out_of_reach(ticket, next)) {
+                            self.give_up(reader, at);
+                        } else {
+                            blocked.push(reader);
+                            n += 1;
+                        }
                         continue;
                     }
                     let Some(target) = target else {
