@@ -177,6 +177,7 @@ impl Definitions {
         let restore = self.enter_session(sink).await?;
         let read = CreateError::sink("read the definitions");
         let present = Tables::read(sink, &self.filter).await.map_err(&read)?;
+        self.refuse_others(&present, true)?;
         let missing: Vec<(&TableName, &String)> = self
             .statements
             .iter()
@@ -201,7 +202,21 @@ impl Definitions {
             created.push(name.clone());
         }
         let present = Tables::read(sink, &self.filter).await.map_err(&read)?;
-        for (table, difference) in differences(&self.tables, &present) {
+        self.refuse_others(&present, false)?;
+        for statement in restore {
+            sink.query_drop(statement)
+                .await
+                .map_err(CreateError::sink("restore the session"))?;
+        }
+        Ok(created)
+    }
+
+    /// Refuses tables that are there and can't take the source's rows; `may_lack`: some aren't made yet.
+    fn refuse_others(&self, present: &Tables, may_lack: bool) -> Result<(), CreateError> {
+        for (table, difference) in differences(&self.tables, present) {
+            if may_lack && matches!(difference, Difference::NoTable { .. }) {
+                continue;
+            }
             if let Some((detail, code)) = obstacle(&difference) {
                 return Err(CreateError::Differs {
                     table,
@@ -210,12 +225,7 @@ impl Definitions {
                 });
             }
         }
-        for statement in restore {
-            sink.query_drop(statement)
-                .await
-                .map_err(CreateError::sink("restore the session"))?;
-        }
-        Ok(created)
+        Ok(())
     }
 
     /// The statement, and the one to try where it's refused.
@@ -355,6 +365,13 @@ fn obstacle(difference: &Difference) -> Option<(String, Code)> {
         Difference::NotTransactional { engine } => Some((
             format!("its engine {engine} has no transactions; ALTER TABLE … ENGINE = InnoDB"),
             code::TABLE_DIFFERS,
+        )),
+        Difference::OwnUnique { index } => Some((
+            format!(
+                "its unique index {index} forbids rows that the source's table allows, which would take each \
+                 other's place; drop it, or give the source's table that index"
+            ),
+            code::COPY_SINK_UNIQUE,
         )),
         Difference::Unlike { .. } | Difference::NoKey => None,
     }

@@ -336,6 +336,7 @@ mod tests {
             key: vec![0],
             key_index: "PRIMARY".to_owned(),
             unique: Vec::new(),
+            unique_indexes: Vec::new(),
             foreign_keys: false,
         };
         let mut computed = column("sum", "int", None, 0);

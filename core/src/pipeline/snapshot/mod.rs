@@ -55,7 +55,7 @@ use super::error::Course;
 use super::pace::Pace;
 use super::progress::{CopyView, Progress};
 use crate::apply::History;
-use crate::apply::target::TargetTable;
+use crate::apply::target::{TargetTable, forbid_the_same, own_unique};
 use crate::commit::SinkError;
 use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
@@ -458,8 +458,8 @@ impl Copies {
                     let mut target = None;
                     if !must_wait {
                         target = self.target(at, session).await?;
-                        must_wait = !is_level
-                            && target.as_deref().is_none_or(|t| !are_alike(&source, t));
+                        must_wait =
+                            !is_level && target.as_deref().is_none_or(|t| !are_alike(&source, t));
                     }
                     if must_wait {
                         if next.is_some_and(|next| self.gate.is_out_of_reach(ticket, next)) {
@@ -486,6 +486,14 @@ impl Copies {
                         return Err(CopyError::Keyless {
                             tables: format!("{} on the sink", self.name(at)),
                             next: "give the sink's table the source's key",
+                        }
+                        .into());
+                    }
+                    let theirs = &source.definition().unique_indexes;
+                    if let Some(own) = own_unique(theirs, &target.unique_indexes) {
+                        return Err(CopyError::SinkUnique {
+                            table: self.name(at),
+                            index: own.name.clone(),
                         }
                         .into());
                     }
@@ -734,7 +742,8 @@ fn leave_out(tables: Vec<TableCopy>, filter: &TableFilter) -> (Vec<TableCopy>, V
 }
 
 /// Whether both tables are defined alike, as far as rows go: columns in the same order, under the same names
-/// and of the same types, so that no statement in between can have given a value another meaning.
+/// and of the same types, so that no statement in between can have given a value another meaning; and the same
+/// rows are allowed in both, so that none takes another one's place.
 fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
     let (theirs, ours) = (&source.definition().columns, &target.columns);
     theirs.len() == ours.len()
@@ -742,8 +751,10 @@ fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
             theirs.name == ours.name
                 && theirs.column_type == ours.column_type
                 && theirs.charset == ours.charset
+                && theirs.nullable == ours.nullable
                 && theirs.generated == ours.generated
         })
+        && forbid_the_same(source.definition(), target)
 }
 
 /// Whether a range of the source's key is the same range on the sink.
