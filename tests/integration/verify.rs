@@ -434,9 +434,12 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
         .await?;
     sink.query_drop("INSERT INTO t (id, v) VALUES (31, 31)")
         .await?;
+    // A row that meets the condition here alone.
+    sink.query_drop("UPDATE t SET v = 1 WHERE id = 4000")
+        .await?;
     let before = pipeline.row(&mut sink).await?;
 
-    let done = resnapshot(&["--table", "operated.t", "--where", "id < 1000"]).await?;
+    let done = resnapshot(&["--table", "operated.t", "--where", "v < 1000"]).await?;
     let status = done.wait_exit(WAIT).await?;
     ensure!(status.success(), "{}", done.tail());
     // The running lane knows another number: its next commit is refused, and its next epoch copies.
@@ -458,10 +461,17 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
         "SELECT `table`, `condition` FROM towpath.snapshot",
     )
     .await?;
-    assert_eq!(copies, ["'t', 'id < 1000'"]);
-    // What the condition leaves out is as it was.
+    assert_eq!(copies, ["'t', 'v < 1000'"]);
+    // What the condition leaves out is as it was, and nothing was removed.
     let found = verify(&pipeline, &[]).await?;
-    assert_eq!(found.differences()?, ["operated.t 5000 missing"]);
+    assert_eq!(
+        found.differences()?,
+        [
+            "operated.t 31 extra",
+            "operated.t 4000 changed v",
+            "operated.t 5000 missing"
+        ]
+    );
     stop(&process).await
 }
 

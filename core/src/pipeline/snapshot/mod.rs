@@ -13,8 +13,8 @@
 //! - A chunk is written to a table that is defined as the one that was read, or else when the stream has run
 //!   every statement that came before the read, and no other.
 //! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
-//!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way: then
-//!   no row is removed.)
+//!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way, and not
+//!   under a condition: then no row is removed.)
 //! - A table without a key is written as of one moment, at which the stream rests until all is there
 //!   ([`keyless`]): it is strict at once.
 //! - A table's rows are applied strictly again once the stream has passed what the source had executed after
@@ -581,21 +581,20 @@ impl Copies {
                 has_key.then(|| range.clone())
             }
         };
-        // Without a key, what is left of a copy that was begun before would be there twice.
-        let is_replaced =
-            !has_key || (!has_own_columns(&part.table, target) && sorts_alike(&part.table, target));
+        // Without a key, what is left of a copy that was begun before would be there twice. Under a condition, a
+        // row that meets it here may be one that doesn't at the source, and wouldn't come again.
+        let is_replaced = !has_key
+            || (copy.condition.is_none()
+                && !has_own_columns(&part.table, target)
+                && sorts_alike(&part.table, target));
         if let Some(replaced) = replaced
             && is_replaced
         {
-            let mut delete = format!(
+            let delete = format!(
                 "DELETE FROM {} WHERE {}",
                 target.quoted(),
                 replaced.predicate(&part.table)
             );
-            if let Some(condition) = &copy.condition {
-                // On a line of its own: it may end in a comment.
-                delete.push_str(&format!(" AND ({condition}\n)"));
-            }
             statements.insert(0, delete.into_bytes());
         }
         let copies = vec![copy.clone()];
