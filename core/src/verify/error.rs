@@ -6,6 +6,7 @@ use super::report::Hindrance;
 use crate::check::Side;
 use crate::commit::SinkError;
 use crate::endpoint::EndpointError;
+use crate::pipeline::snapshot::CopyError;
 use crate::scan::ScanError;
 use crate::source::SourceError;
 
@@ -18,6 +19,9 @@ pub enum VerifyError {
     /// The sink can't be asked, or refused a change.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A table can't be written beside the stream.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// An address can't be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -154,6 +158,7 @@ impl VerifyError {
         match self {
             Self::Source(error) => error.code(),
             Self::Sink(error) => error.code(),
+            Self::Copy(error) => error.code(),
             Self::Endpoint(error) => error.code(),
             Self::Statement { side, cause, .. } => side.code(cause),
             Self::Scan { side, error } => match (side, error) {
@@ -176,7 +181,10 @@ impl VerifyError {
     /// Whether it is in the way of one table, and others may well be compared.
     pub(super) fn is_of_one_table(&self) -> bool {
         match self {
-            Self::NoSuchTable { .. } | Self::Copying { .. } | Self::NoKey { .. } => true,
+            Self::NoSuchTable { .. }
+            | Self::Copying { .. }
+            | Self::NoKey { .. }
+            | Self::Copy(_) => true,
             // What can't be read, and what isn't ours to read.
             Self::Scan { error, .. } => {
                 !matches!(error, ScanError::Sql { cause, .. } if is_lost(cause))

@@ -77,19 +77,8 @@ async fn tables_to_copy(
     source: &mut Conn,
     sink: &mut Session,
 ) -> Result<Vec<TableCopy>, PipelineError> {
-    for (variable, wanted) in [
-        ("binlog_row_image", "FULL"),
-        ("binlog_row_value_options", ""),
-    ] {
-        let value = facts.variable(variable);
-        if value != wanted {
-            return Err(CopyError::Parts {
-                variable,
-                value: format!("'{value}'"),
-                wanted,
-            }
-            .into());
-        }
+    if let Some(parts) = logs_parts(facts) {
+        return Err(parts.into());
     }
     let all: Vec<(String, String, u64)> = source
         .query(
@@ -141,18 +130,12 @@ async fn tables_to_copy(
             Err(error) => return Err(error.into()),
         }
     }
-    if !logs_cascades(facts) {
-        let names = taken.iter();
-        let names: Vec<(&str, &str)> = names
-            .map(|(database, table, _)| (database.as_str(), table.as_str()))
-            .collect();
-        let cascading = cascading(source, &names).await?;
-        if !cascading.is_empty() {
-            return Err(CopyError::Cascades {
-                tables: named(&cascading),
-            }
-            .into());
-        }
+    let names = taken.iter();
+    let names: Vec<(&str, &str)> = names
+        .map(|(database, table, _)| (database.as_str(), table.as_str()))
+        .collect();
+    if let Some(hindrance) = hindrance(facts, source, &names).await? {
+        return Err(hindrance.into());
     }
     if !refused.is_empty() {
         return Err(CopyError::Keyless {
@@ -171,6 +154,43 @@ async fn tables_to_copy(
         .iter()
         .map(|(database, table, _)| TableCopy::waiting(database, table))
         .collect())
+}
+
+/// Why rows can't be written beside the stream, which then comes again to what they have already: the source logs
+/// parts of rows, or changes rows of these tables without logging it. `None` if they can.
+///
+/// # Errors
+/// Those of the connection.
+pub(crate) async fn hindrance(
+    facts: &SourceFacts,
+    source: &mut Conn,
+    tables: &[(&str, &str)],
+) -> Result<Option<CopyError>, SourceError> {
+    if let Some(parts) = logs_parts(facts) {
+        return Ok(Some(parts));
+    }
+    if logs_cascades(facts) {
+        return Ok(None);
+    }
+    let cascading = cascading(source, tables).await?;
+    Ok((!cascading.is_empty()).then(|| CopyError::Cascades {
+        tables: named(&cascading),
+    }))
+}
+
+/// Whether the source logs parts of rows.
+fn logs_parts(facts: &SourceFacts) -> Option<CopyError> {
+    [
+        ("binlog_row_image", "FULL"),
+        ("binlog_row_value_options", ""),
+    ]
+    .into_iter()
+    .find(|(variable, wanted)| facts.variable(variable) != *wanted)
+    .map(|(variable, wanted)| CopyError::Parts {
+        variable,
+        value: format!("'{}'", facts.variable(variable)),
+        wanted,
+    })
 }
 
 /// Whether our account may lock a table. One that is in use says nothing about that.
@@ -202,7 +222,7 @@ pub(crate) fn logs_cascades(facts: &SourceFacts) -> bool {
 pub(crate) async fn cascading(
     source: &mut Conn,
     tables: &[(&str, &str)],
-) -> Result<Vec<String>, PipelineError> {
+) -> Result<Vec<String>, SourceError> {
     let children: Vec<(String, String)> = source
         .query(
             "SELECT DISTINCT CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.referential_constraints \

@@ -44,7 +44,7 @@ use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode, TableFilter
 use tracing::{info, warn};
 
 pub(super) use begin::begin;
-pub(crate) use begin::{cascading, logs_cascades};
+pub(crate) use begin::{cascading, hindrance, logs_cascades};
 pub use error::CopyError;
 pub(super) use gate::Gate;
 use gate::Ticket;
