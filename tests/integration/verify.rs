@@ -123,6 +123,8 @@ const ROWS: &[&str] = &[
      SELECT id DIV 10, CHAR(id % 10, 0), id FROM n",
     "UPDATE t SET s = 'x', j = '{\"a\": 1.5}' WHERE id BETWEEN 2 AND 60",
     "UPDATE t SET s = NULL WHERE id = 36",
+    "UPDATE t SET j = 'null' WHERE id = 48",
+    "UPDATE t SET j = NULL WHERE id = 50",
 ];
 
 /// What is done to the sink behind the pipeline's back, and how it is told.
@@ -139,6 +141,8 @@ const PLANTED: &[(&str, &str)] = &[
         "UPDATE t SET j = JSON_OBJECT('a', CAST(1.5 AS DECIMAL(3,1))) WHERE id = 32",
         "t 32 changed j",
     ),
+    ("UPDATE t SET j = NULL WHERE id = 48", "t 48 changed j"),
+    ("UPDATE t SET j = 'null' WHERE id = 50", "t 50 changed j"),
     ("UPDATE t SET s = 'x ' WHERE id = 34", "t 34 changed s"),
     ("UPDATE t SET s = '' WHERE id = 36", "t 36 changed s"),
     ("UPDATE t SET s = 'X' WHERE id = 38", "t 38 changed s"),

@@ -233,8 +233,9 @@ fn bytes(value: &str, plain: bool) -> String {
 
 /// A document: its text, and the types of all that is in it, in the order in which the server finds them.
 fn json(column: &str) -> String {
+    // To JSON_TABLE, the document null is NULL, which would have no type.
     let types = format!(
-        "(SELECT GROUP_CONCAT(JSON_TYPE(m.v) ORDER BY m.n) FROM \
+        "(SELECT GROUP_CONCAT(IFNULL(JSON_TYPE(m.v), 'NULL') ORDER BY m.n) FROM \
          JSON_TABLE(JSON_EXTRACT({column}, '$', '$**.*', '$**[*]'), \
          '$[*]' COLUMNS (n FOR ORDINALITY, v JSON PATH '$')) AS m)"
     );
