@@ -3,6 +3,8 @@
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 
+use super::plan::target_labels;
+
 /// A table of the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetTable {
@@ -12,8 +14,8 @@ pub struct TargetTable {
     pub table: String,
     /// Its columns in order.
     pub columns: Vec<TargetColumn>,
-    /// The primary key, or else a unique key without NULLs: positions in `columns`, in key order.
-    /// Empty if there is none.
+    /// The primary key, or else a unique key without NULLs and computed columns: positions in `columns`, in key
+    /// order. One by which the table can be read in chunks comes first. Empty if there is none.
     pub key: Vec<usize>,
     /// The index of that key, e.g. `PRIMARY`; empty if there is none.
     pub key_index: String,
@@ -70,17 +72,16 @@ pub struct UniquePart {
     pub prefix: Option<u64>,
 }
 
+/// A row of `information_schema.statistics`: index, column, prefix, expression.
+pub type IndexRow = (String, Option<String>, Option<u64>, Option<String>);
+
 /// Where `information_schema.statistics` tells a part's expression; NULL where it doesn't. (MariaDB has neither
 /// the column nor such indexes, and takes this for a comment, as MySQL before 8.0.13 does.)
 pub const EXPRESSION: &str = "/*!80013 IFNULL(EXPRESSION, */ NULL /*!80013 ) */";
 
 impl UniqueIndex {
-    /// Gathers rows of `information_schema.statistics`, in the order of indexes and their parts: index, column,
-    /// prefix, expression.
-    pub fn add(
-        indexes: &mut Vec<UniqueIndex>,
-        (index, column, prefix, expression): (String, Option<String>, Option<u64>, Option<String>),
-    ) {
+    /// Gathers rows of `information_schema.statistics`, in the order of indexes and their parts.
+    pub fn add(indexes: &mut Vec<UniqueIndex>, (index, column, prefix, expression): IndexRow) {
         let part = UniquePart {
             column,
             expression,
@@ -95,12 +96,33 @@ impl UniqueIndex {
         }
     }
 
-    /// Whether rows can be found by it: no part of it is NULL, or less than a column.
+    /// Whether rows can be found by it: no part of it is NULL, less than a column, or computed by the server.
     pub fn is_key(&self, columns: &[&TargetColumn]) -> bool {
+        self.are_all(columns, |column| !column.nullable && !column.generated)
+    }
+
+    /// Whether a table can also be read in chunks by it.
+    pub fn is_scan_key(&self, columns: &[&TargetColumn]) -> bool {
+        self.is_key(columns) && self.are_all(columns, compares_as_literal)
+    }
+
+    fn are_all(&self, columns: &[&TargetColumn], are: impl Fn(&TargetColumn) -> bool) -> bool {
         self.parts.iter().all(|part| {
             let name = part.column.as_ref();
             let column = name.and_then(|name| columns.iter().find(|column| column.name == *name));
-            part.prefix.is_none() && column.is_some_and(|column| !column.nullable)
+            part.prefix.is_none() && column.is_some_and(|column| are(column))
+        })
+    }
+
+    /// Whether it allows only one row for each value of some columns, as far as they are compared alike.
+    fn is_within(&self, columns: &[&str]) -> bool {
+        self.parts.iter().all(|part| {
+            let name = part.column.as_deref();
+            name.is_some_and(|name| {
+                columns
+                    .iter()
+                    .any(|column| column.eq_ignore_ascii_case(name))
+            })
         })
     }
 
@@ -155,7 +177,25 @@ pub fn forbid_the_same(one: &TargetTable, other: &TargetTable) -> bool {
             })
 }
 
+/// A SET compares as a double: more labels than it has bits would make different values equal.
+const SET_LABELS_IN_KEY_MAX: usize = 53;
+
+/// Whether literals of the column compare as its values do.
+pub fn compares_as_literal(column: &TargetColumn) -> bool {
+    match column.data_type.as_str() {
+        "float" => false,
+        "set" => target_labels(&column.column_type).len() <= SET_LABELS_IN_KEY_MAX,
+        _ => true,
+    }
+}
+
 impl TargetTable {
+    /// Whether there is at most one row for each value of these columns.
+    pub fn is_unique_by(&self, columns: &[&str]) -> bool {
+        let mut indexes = self.unique_indexes.iter();
+        indexes.any(|index| index.is_within(columns))
+    }
+
     /// Whether a unique index may compare values of the column.
     fn is_in_unique(&self, name: &str) -> bool {
         let mut parts = self.unique_indexes.iter().flat_map(|index| &index.parts);
@@ -229,7 +269,7 @@ impl TargetTable {
                 },
             )
             .collect();
-        let parts: Vec<(String, Option<String>, Option<u64>, Option<String>)> = conn
+        let parts: Vec<IndexRow> = conn
             .exec(
                 format!(
                     "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, {EXPRESSION} \
@@ -278,7 +318,10 @@ fn choose_key(
     };
     let named: Vec<&TargetColumn> = columns.iter().collect();
     // The primary key is sorted first.
-    let chosen = indexes.iter().position(|index| index.is_key(&named));
+    let mut all = indexes.iter();
+    let chosen = all
+        .position(|index| index.is_scan_key(&named))
+        .or_else(|| indexes.iter().position(|index| index.is_key(&named)));
     let key = chosen.and_then(|at| indexes.get(at)).map(|index| {
         let columns = index.parts.iter().filter_map(position).collect();
         (index.name.clone(), columns)
@@ -363,6 +406,40 @@ mod tests {
     }
 
     #[test]
+    fn what_the_server_computes_is_no_key_and_a_float_only_if_nothing_else_is() {
+        let mut all = columns("");
+        all[0].generated = true;
+        all[1].data_type = "float".to_owned();
+        let indexes = [index("PRIMARY", &["a"]), index("f", &["b"])];
+        assert_eq!(
+            choose_key(&indexes, &all),
+            (Some(("f".to_owned(), vec![1])), vec![0])
+        );
+        let indexes = [&indexes[..], &[index("z", &["c"])]].concat();
+        let (key, unique) = choose_key(&indexes, &all);
+        assert_eq!((key.unwrap().0, unique), ("z".to_owned(), vec![0, 1]));
+        assert_eq!(choose_key(&indexes[..1], &all), (None, vec![0]));
+    }
+
+    #[test]
+    fn rows_are_found_by_a_unique_index_of_no_other_columns() {
+        let table = |parts: &[&str]| TargetTable {
+            database: "d".to_owned(),
+            table: "t".to_owned(),
+            columns: columns(""),
+            key: Vec::new(),
+            key_index: String::new(),
+            unique: Vec::new(),
+            unique_indexes: vec![index("x", parts)],
+            foreign_keys: false,
+        };
+        assert!(table(&["b", "A"]).is_unique_by(&["a", "b"]));
+        assert!(table(&["b"]).is_unique_by(&["a", "b"]));
+        assert!(!table(&["a", "b"]).is_unique_by(&["a"]));
+        assert!(!table(&["(a)"]).is_unique_by(&["a"]));
+    }
+
+    #[test]
     fn an_expression_makes_every_column_unique() {
         let indexes = [index("PRIMARY", &["a"]), index("e", &["(a + 1)"])];
         assert_eq!(
@@ -414,7 +491,7 @@ mod tests {
             other.columns[column].collation = Some("utf8mb4_0900_ai_ci".to_owned());
             forbid_the_same(&table(indexes), &other)
         };
-        assert!(collated(&[key.clone()], 1) && !collated(&[key], 0));
+        assert!(collated(std::slice::from_ref(&key), 1) && !collated(&[key], 0));
         assert!(!collated(&[index("e", &["(a)"])], 1));
         // An expression that the server doesn't tell may be any.
         let mut hidden = index("e", &["(a)"]);

@@ -217,6 +217,7 @@ mod tests {
             engine: "InnoDB".to_owned(),
             transactional: true,
             has_key: true,
+            has_scan_key: true,
             unique: Vec::new(),
             triggers: Vec::new(),
         }

@@ -443,6 +443,7 @@ mod tests {
         TableFacts {
             transactional: true,
             has_key: true,
+            has_scan_key: true,
             ..TableFacts::default()
         }
     }

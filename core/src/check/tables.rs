@@ -32,6 +32,8 @@ pub struct TableFacts {
     pub transactional: bool,
     /// Whether it has a primary key, or else a unique key without NULLs.
     pub has_key: bool,
+    /// Whether it can be read in chunks by such a key.
+    pub has_scan_key: bool,
     /// Its unique indexes.
     pub unique: Vec<UniqueIndex>,
     /// Its triggers, as far as our account sees them.
@@ -127,7 +129,11 @@ impl Tables {
         for table in tables.by_name.values_mut() {
             let columns: Vec<&TargetColumn> =
                 table.columns.iter().map(|facts| &facts.column).collect();
-            table.has_key = table.unique.iter().any(|index| index.is_key(&columns));
+            let any = |is: &dyn Fn(&UniqueIndex) -> bool| table.unique.iter().any(is);
+            (table.has_key, table.has_scan_key) = (
+                any(&|index| index.is_key(&columns)),
+                any(&|index| index.is_scan_key(&columns)),
+            );
         }
         let triggers: Vec<(String, String, String)> = conn
             .exec(

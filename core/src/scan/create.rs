@@ -155,6 +155,11 @@ impl Definitions {
         self.statements.keys()
     }
 
+    /// What they are like.
+    pub fn facts(&self) -> &Tables {
+        &self.tables
+    }
+
     /// Whether nothing but counters of AUTO_INCREMENT changed between two readings: then what was read is the
     /// state of any moment between them, whose place in the binlog a copy may start at.
     pub fn is_same(&self, other: &Self) -> bool {

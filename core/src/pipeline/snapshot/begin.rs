@@ -1,14 +1,11 @@
 //! What a first copy begins with: the list of tables, and what must be so on both sides.
 
-use std::collections::BTreeSet;
-
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use towpath_protocol::spec::PipelineSpec;
 
 use super::error::CopyError;
 use super::keyless;
-use crate::apply::ddl::TableName;
 use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::copies::TableCopy;
@@ -80,34 +77,11 @@ async fn tables_to_copy(
     if let Some(parts) = logs_parts(facts) {
         return Err(parts.into());
     }
-    let all: Vec<(String, String, u64)> = source
-        .query(
-            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, (SELECT COUNT(*) FROM information_schema.statistics s \
-             WHERE s.TABLE_SCHEMA = t.TABLE_SCHEMA AND s.TABLE_NAME = t.TABLE_NAME AND s.NON_UNIQUE = 0) \
-             FROM information_schema.tables t WHERE t.TABLE_TYPE = 'BASE TABLE' \
-             AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema', 'towpath') \
-             ORDER BY 1, 2",
-        )
-        .await
-        .map_err(|error| SourceError::Sql {
-            about: "its tables",
-            cause: Box::new(error),
-        })?;
-    let defined: BTreeSet<&TableName> = definitions.tables().collect();
-    let is_taken = |name: &TableName| defined.contains(name);
-    let taken: Vec<_> = all
-        .into_iter()
-        .filter(|(database, table, _)| {
-            is_taken(&TableName {
-                database: database.clone(),
-                table: table.clone(),
-            })
-        })
-        .collect();
+    let taken = &definitions.facts().by_name;
     let (mut refused, mut filled) = (Vec::new(), Vec::new());
-    for (database, table, unique_keys) in &taken {
+    for ((database, table), facts) in taken {
         let name = || format!("{database}.{table}");
-        if *unique_keys == 0 {
+        if !facts.has_scan_key {
             if keyless::is_allowed(&spec.snapshot, database, table) {
                 // Whether it can be, at all.
                 may_lock(spec, database, table).await?;
@@ -130,9 +104,9 @@ async fn tables_to_copy(
             Err(error) => return Err(error.into()),
         }
     }
-    let names = taken.iter();
-    let names: Vec<(&str, &str)> = names
-        .map(|(database, table, _)| (database.as_str(), table.as_str()))
+    let names: Vec<(&str, &str)> = taken
+        .keys()
+        .map(|(database, table)| (database.as_str(), table.as_str()))
         .collect();
     if let Some(hindrance) = hindrance(facts, source, &names).await? {
         return Err(hindrance.into());
@@ -151,8 +125,8 @@ async fn tables_to_copy(
         .into());
     }
     Ok(taken
-        .iter()
-        .map(|(database, table, _)| TableCopy::waiting(database, table))
+        .keys()
+        .map(|(database, table)| TableCopy::waiting(database, table))
         .collect())
 }
 

@@ -476,13 +476,13 @@ impl Copies {
                         }
                         .into());
                     };
-                    if !source.has_key() && !target.key.is_empty() {
+                    if source.definition().key.is_empty() && !target.key.is_empty() {
                         return Err(CopyError::SinkHasKey {
                             table: self.name(at),
                         }
                         .into());
                     }
-                    if source.has_key() && target.key.is_empty() {
+                    if source.has_key() && !target.is_unique_by(&source.key_columns()) {
                         return Err(CopyError::Keyless {
                             tables: format!("{} on the sink", self.name(at)),
                             next: "give the sink's table the source's key",
