@@ -91,6 +91,17 @@ pub enum VerifyError {
         /// Database and table.
         table: String,
     },
+    /// The sink's table may have several rows of one key.
+    #[error(
+        "{table}: the sink's table has no unique index on {key} alone, the source's key, so a repair could write \
+         rows a second time; give it one, with ALTER TABLE on the sink"
+    )]
+    NoSinkKey {
+        /// Database and table.
+        table: String,
+        /// Columns.
+        key: String,
+    },
     /// The condition of a copy can't be used.
     #[error("--where {condition:?} is no condition on {table}: {why}")]
     Condition {
@@ -171,7 +182,7 @@ impl VerifyError {
             },
             Self::NoSink => code::FILE_INVALID,
             Self::NoSuchTable { .. } => code::NO_SUCH_TABLE,
-            Self::NoKey { .. } => code::NO_KEY,
+            Self::NoKey { .. } | Self::NoSinkKey { .. } => code::NO_KEY,
             Self::Copying { .. } => code::TABLE_BEING_COPIED,
             Self::Condition { .. } => code::BAD_CONDITION,
             Self::StandsStill { .. } => code::SINK_STANDS_STILL,
@@ -184,6 +195,7 @@ impl VerifyError {
             Self::NoSuchTable { .. }
             | Self::Copying { .. }
             | Self::NoKey { .. }
+            | Self::NoSinkKey { .. }
             | Self::Copy(_) => true,
             // What can't be read, and what isn't ours to read.
             Self::Scan { error, .. } => {

@@ -13,7 +13,7 @@ use super::statement::{RangeDigest, Statements};
 use crate::check::Side;
 use crate::commit::intervene::gtids_of;
 use crate::commit::session::quote;
-use crate::scan::{self, Key, KeyRange};
+use crate::scan::{self, Executed, Key, KeyRange, executed_with_all_seen};
 use crate::source::SourceError;
 use crate::{commit::SinkError, endpoint};
 
@@ -208,6 +208,25 @@ impl Server {
         let set = sets.into_iter().next().unwrap_or_default();
         set.parse()
             .map_err(|error| self.answer(doing, format!("{error}")))
+    }
+
+    /// All transactions that the server has executed, and that a read before this may have seen.
+    pub(super) async fn executed_with_all_seen(
+        &mut self,
+        patience: Duration,
+    ) -> Result<GtidSet, VerifyError> {
+        let doing = "read gtid_executed";
+        let executed = executed_with_all_seen(&mut self.conn, patience).await;
+        match executed.map_err(|cause| VerifyError::statement(self.side, doing, "", cause))? {
+            Executed::All(set) => Ok(set),
+            Executed::Not { owned } => {
+                let why = format!(
+                    "{owned} is about to be executed for {} s",
+                    patience.as_secs()
+                );
+                Err(self.answer(doing, why))
+            }
+        }
     }
 
     /// Begins a read view: what is read from here on is as of one moment.
