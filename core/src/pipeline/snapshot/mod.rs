@@ -384,7 +384,8 @@ impl Copies {
     fn anew(&mut self, at: usize) -> Option<TableCopy> {
         self.end_reader_of(at);
         let copy = self.tables.get_mut(at)?;
-        let condition = copy.condition.take();
+        // That of a copy which is over was for that one.
+        let condition = copy.condition.take().filter(|_| copy.is_relaxed());
         *copy = TableCopy {
             condition,
             ..TableCopy::waiting(&copy.database, &copy.table)

@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::{Copies, read_target};
 use crate::apply::ddl::{Carried, ObjectName, TableName, Trace};
-use crate::commit::copies::TableCopy;
+use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
 use crate::pipeline::PipelineError;
 
@@ -97,6 +97,7 @@ impl Copies {
             states.extend(self.over(at));
             let at = self.enter(to);
             if let Some(copy) = self.tables.get_mut(at) {
+                copy.state = CopyState::Waiting;
                 copy.condition = condition;
             }
             states.extend(self.anew(at));
