@@ -67,6 +67,9 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 /// Before a reader that was lost begins again.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Before a lock that wasn't had is asked for again, at most.
+const LOCK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// A reader at work.
 struct Running {
     id: u64,
@@ -121,8 +124,10 @@ pub(super) struct Copies {
     shared: Arc<Shared>,
     running: Vec<Running>,
     last_reader: u64,
-    /// Tables whose reader was lost.
+    /// Tables whose reader was lost: the pause before the next one.
     lost: HashMap<usize, Duration>,
+    /// Tables that couldn't be locked: the next pause.
+    lock_pauses: HashMap<usize, Duration>,
     /// Whether a table may be without its reader.
     to_start: bool,
     says: mpsc::UnboundedSender<(u64, Said)>,
@@ -173,6 +178,7 @@ impl Copies {
             running: Vec::new(),
             last_reader: 0,
             lost: HashMap::new(),
+            lock_pauses: HashMap::new(),
             to_start: true,
             says,
             said,
@@ -345,11 +351,18 @@ impl Copies {
                 if error.course() == Course::End {
                     return Err(error);
                 }
+                let mut pause = LOST_PAUSE;
+                if matches!(&error, PipelineError::Copy(copy) if matches!(**copy, CopyError::Lock { .. }))
+                {
+                    // The stream is held while a lock is waited for.
+                    pause = self.lock_pauses.get(&at).copied().unwrap_or(LOST_PAUSE);
+                    self.lock_pauses.insert(at, (pause * 2).min(LOCK_PAUSE_MAX));
+                }
                 warn!(
-                    table = self.name(at), code = %error.code(), %error,
+                    table = self.name(at), code = %error.code(), %error, pause_s = pause.as_secs(),
                     "the copy of a table was interrupted; it goes on after a pause"
                 );
-                self.lost.insert(at, LOST_PAUSE);
+                self.lost.insert(at, pause);
             }
         }
         Ok(None)

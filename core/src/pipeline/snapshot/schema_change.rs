@@ -131,6 +131,7 @@ impl Copies {
                     self.end_reader(reader);
                 }
                 self.lost.clear();
+                self.lock_pauses.clear();
                 self.targets.clear();
                 self.tables
                     .insert(at, TableCopy::waiting(&name.database, &name.table));
