@@ -472,12 +472,19 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
     pipeline.name = "filled".into();
     refused(&pipeline, &mut sink, "TP1410", "q.blank, q.s, q.t").await?;
     source.query_drop("CREATE DATABASE nokey").await?;
-    source.query_drop("CREATE TABLE nokey.n (n INT)").await?;
+    // Unique, and yet no key: it may be NULL, or is the server's to compute.
+    for sql in [
+        "CREATE TABLE nokey.n (n INT UNIQUE)",
+        "CREATE TABLE nokey.c (n INT, c INT AS (n + 1) STORED NOT NULL PRIMARY KEY)",
+    ] {
+        source.query_drop(sql).await?;
+    }
     pipeline.name = "keyless".into();
     pipeline.tables = "nokey.*".into();
-    refused(&pipeline, &mut sink, "TP1409", "nokey.n").await?;
+    refused(&pipeline, &mut sink, "TP1409", "nokey.c, nokey.n").await?;
     let made = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'nokey'";
     ensure!(number(&mut sink, made).await? == 0, "a table was made");
+    source.query_drop("DROP TABLE nokey.c").await?;
     source
         .query_drop("ALTER TABLE nokey.n ADD PRIMARY KEY (n)")
         .await?;

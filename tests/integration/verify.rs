@@ -366,6 +366,15 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     source
         .query_drop("INSERT INTO wide VALUES (1, 1, 1)")
         .await?;
+    source
+        .query_drop(
+            "CREATE TABLE family (id INT PRIMARY KEY, u INT UNIQUE, up INT, \
+             FOREIGN KEY (up) REFERENCES family (id))",
+        )
+        .await?;
+    source
+        .query_drop("INSERT INTO family VALUES (1, 10, NULL), (2, 20, 1)")
+        .await?;
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     stop(&process).await?;
 
@@ -398,6 +407,30 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
         (Some(2), &"unknown".into())
     );
 
+    // A unique value is at another row; the table has foreign keys.
+    for planted in [
+        "SET SESSION foreign_key_checks = 0",
+        "DELETE FROM family WHERE id = 1",
+        "UPDATE family SET u = 10 WHERE id = 2",
+        "SET SESSION foreign_key_checks = 1",
+    ] {
+        sink.query_drop(planted).await?;
+    }
+    let family = ["--table", "still.family"];
+    let repaired = verify(&pipeline, &[&family[..], &["--repair"]].concat()).await?;
+    assert_eq!(repaired.code, Some(0), "{:#}", repaired.report);
+    verify(&pipeline, &family).await?.is_equal()?;
+
+    // Without the source's key, the sink would get rows twice.
+    sink.query_drop("ALTER TABLE two DROP PRIMARY KEY").await?;
+    sink.query_drop("UPDATE two SET v = -1 WHERE a = 3 AND b = X'0100'")
+        .await?;
+    let left = verify(&pipeline, &["--table", "still.two", "--repair"]).await?;
+    assert_eq!(left.differences()?, ["still.two 3,X'0100' changed v"]);
+    assert_eq!(left.table("still.two")?["hindrance"]["code"], "TP2003");
+    let count = rows(&mut sink, "SELECT COUNT(*) FROM two").await?;
+    assert_eq!((left.code, count), (Some(1), vec!["'500'".to_owned()]));
+
     // Behind, and nobody at work: nothing is proven, neither equal nor different.
     source.query_drop("UPDATE t SET v = 7 WHERE id = 4").await?;
     let behind = verify(&pipeline, &["--table", "still.t", "--patience", "300ms"]).await?;
@@ -405,6 +438,21 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     assert_eq!(table["hindrance"]["code"], "TP2006", "{:#}", behind.report);
     assert_eq!(table["unproven"], 2);
     assert_eq!((behind.code, behind.differences()?.len()), (Some(2), 0));
+
+    // From parts of rows no table that is written beside the stream could be brought up to date.
+    source
+        .query_drop("SET GLOBAL binlog_row_image = MINIMAL")
+        .await?;
+    let repair = verify(&pipeline, &["--table", "still.t", "--repair"]).await?;
+    ensure!(repair.stderr.contains("TP1302"), "{}", repair.stderr);
+    let resnapshot = TowpathProcess::builder()
+        .program(env!("CARGO_BIN_EXE_towpath"))
+        .arg("resnapshot")
+        .arg(&pipeline.file)
+        .args(["--table", "still.t"])
+        .spawn()?;
+    let said = failure(&resnapshot).await?;
+    ensure!(said.contains("TP1302"), "{said}");
 
     let wrong = verify(&pipeline, &["--table", "still.T2"]).await?;
     ensure!(

@@ -468,7 +468,7 @@ impl Copies {
                     let ticket = part.ticket;
                     let is_level = self.gate.is_level(ticket);
                     let source = Arc::clone(&part.table);
-                    let mut must_wait = !source.has_key() && !(is_level && is_drained);
+                    let mut must_wait = !(source.has_key() || (is_level && is_drained));
                     let mut target = None;
                     if !must_wait {
                         target = self.target(at, session).await?;
