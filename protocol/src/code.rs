@@ -153,6 +153,8 @@ codes! {
     COPY_NOT_VISIBLE = 1411;
     /// Foreign keys change rows that are to be copied, and the source doesn't log it.
     COPY_CASCADES = 1412;
+    /// A table that is to be copied has a unique index on the sink alone.
+    COPY_SINK_UNIQUE = 1413;
 
     // 15: the sink: connection, login, and what its server refuses.
     /// The sink can't be reached, or the connection broke.

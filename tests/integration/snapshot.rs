@@ -298,7 +298,8 @@ async fn schema_changes_during_the_copy() -> Result<()> {
     const NAMES: [&str; 6] = ["trunc", "added", "moved", "dropped", "rekeyed", "changed"];
     let pair = Pair::start().await?;
     let schema = NAMES.map(|name| format!("CREATE TABLE {name} {COLUMNS}"));
-    let schema: Vec<&str> = schema.iter().map(String::as_str).collect();
+    let mut schema: Vec<&str> = schema.iter().map(String::as_str).collect();
+    schema.push("CREATE TABLE freed (id INT PRIMARY KEY, u INT, UNIQUE (u))");
     let mut pipeline = copying(&pair, "d", &schema, 6000).await?;
     pipeline
         .further
@@ -316,8 +317,22 @@ async fn schema_changes_during_the_copy() -> Result<()> {
             ))
             .await?;
     }
+    source
+        .query_drop(format!("INSERT INTO freed {} n, n FROM q", numbers(4500)))
+        .await?;
     let process = pipeline.run()?;
     until_copies(&process, &mut sink, &pipeline, |_, rows| rows > 0).await?;
+    // To the source this has run; to the stream it comes only when it ends.
+    for sql in [
+        "CREATE DATABASE outside",
+        "CREATE TABLE outside.x (id INT PRIMARY KEY)",
+        "XA START 'half'",
+        "INSERT INTO outside.x VALUES (1)",
+        "XA END 'half'",
+        "XA PREPARE 'half'",
+    ] {
+        source.query_drop(sql).await.context(sql)?;
+    }
     let early = copies(&mut sink, &pipeline).await?;
     ensure!(
         early.values().all(|(state, _)| state == "copying"),
@@ -341,17 +356,21 @@ async fn schema_changes_during_the_copy() -> Result<()> {
         "DELETE FROM rekeyed WHERE id % 50 = 0",
         "ALTER TABLE changed MODIFY e ENUM('b','a') NOT NULL, RENAME COLUMN v TO w, RENAME COLUMN w TO v",
         "UPDATE changed SET e = 'a' WHERE id % 70 = 0",
+        // Two rows with the same value, which the sink's index forbids until the stream has come to this.
+        "ALTER TABLE freed DROP INDEX u",
+        "UPDATE freed SET u = id - 1 WHERE id % 2 = 0 ORDER BY id DESC",
     ] {
         source
             .query_drop(sql)
             .await
             .with_context(|| sql.to_owned())?;
     }
-    pipeline.caught_up(&process, &mut source, &mut sink).await?;
     until_copies(&process, &mut sink, &pipeline, is_done).await?;
+    source.query_drop("XA COMMIT 'half'").await?;
+    pipeline.caught_up(&process, &mut source, &mut sink).await?;
     same(&mut source, &mut sink, "SHOW TABLES FROM d").await?;
     for table in [
-        "held_up", "trunc", "added", "moved", "moved2", "rekeyed", "changed",
+        "held_up", "trunc", "added", "moved", "moved2", "rekeyed", "changed", "freed",
     ] {
         same_table(&mut source, &mut sink, &format!("d.{table}")).await?;
     }
@@ -458,12 +477,19 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
     pipeline.name = "filled".into();
     refused(&pipeline, &mut sink, "TP1410", "q.blank, q.s, q.t").await?;
     source.query_drop("CREATE DATABASE nokey").await?;
-    source.query_drop("CREATE TABLE nokey.n (n INT)").await?;
+    // Unique, and yet no key: it may be NULL, or is the server's to compute.
+    for sql in [
+        "CREATE TABLE nokey.n (n INT UNIQUE)",
+        "CREATE TABLE nokey.c (n INT, c INT AS (n + 1) STORED NOT NULL PRIMARY KEY)",
+    ] {
+        source.query_drop(sql).await?;
+    }
     pipeline.name = "keyless".into();
     pipeline.tables = "nokey.*".into();
-    refused(&pipeline, &mut sink, "TP1409", "nokey.n").await?;
+    refused(&pipeline, &mut sink, "TP1409", "nokey.c, nokey.n").await?;
     let made = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'nokey'";
     ensure!(number(&mut sink, made).await? == 0, "a table was made");
+    source.query_drop("DROP TABLE nokey.c").await?;
     source
         .query_drop("ALTER TABLE nokey.n ADD PRIMARY KEY (n)")
         .await?;
@@ -472,6 +498,40 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
         .await?;
     pipeline.name = "parts".into();
     refused(&pipeline, &mut sink, "TP1302", "binlog_row_image").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_out_is_copied_no_further() -> Result<()> {
+    let pair = Pair::start().await?;
+    let mut pipeline = copying(&pair, "lo", &TABLES, 2000).await?;
+    let (mut source, mut sink) = pair.conns().await?;
+    fill(&mut source, "lo", 2000).await?;
+    let process = pipeline.run()?;
+    until_copies(&process, &mut sink, &pipeline, |_, rows| rows > 0).await?;
+    stop(&process).await?;
+    let before = copies(&mut sink, &pipeline).await?;
+    ensure!(before["t"].0 == "copying", "{before:?}");
+
+    pipeline.snapshot = "only";
+    for (tables, t) in [("lo.s", ("waiting", 0)), ("lo.*", ("done", 2000))] {
+        pipeline.tables = tables.into();
+        // The stream brings none of these while the table is left out.
+        source
+            .query_drop("UPDATE lo.t SET v = 'unseen' WHERE id < 400")
+            .await?;
+        let process = pipeline.run()?;
+        let status = process.wait_exit(WAIT).await?;
+        ensure!(status.success(), "{status}; {}", process.tail());
+        let copies = copies(&mut sink, &pipeline).await?;
+        ensure!(
+            copies["s"] == ("done".to_owned(), 2000) && copies["t"] == (t.0.to_owned(), t.1),
+            "{tables}: {copies:?}"
+        );
+    }
+    for table in ["lo.t", "lo.s"] {
+        same_table(&mut source, &mut sink, table).await?;
+    }
+    Ok(())
 }
 
 async fn refused(pipeline: &Pipeline, sink: &mut Conn, code: &str, what: &str) -> Result<()> {

@@ -123,6 +123,8 @@ const ROWS: &[&str] = &[
      SELECT id DIV 10, CHAR(id % 10, 0), id FROM n",
     "UPDATE t SET s = 'x', j = '{\"a\": 1.5}' WHERE id BETWEEN 2 AND 60",
     "UPDATE t SET s = NULL WHERE id = 36",
+    "UPDATE t SET j = 'null' WHERE id = 48",
+    "UPDATE t SET j = NULL WHERE id = 50",
 ];
 
 /// What is done to the sink behind the pipeline's back, and how it is told.
@@ -139,6 +141,8 @@ const PLANTED: &[(&str, &str)] = &[
         "UPDATE t SET j = JSON_OBJECT('a', CAST(1.5 AS DECIMAL(3,1))) WHERE id = 32",
         "t 32 changed j",
     ),
+    ("UPDATE t SET j = NULL WHERE id = 48", "t 48 changed j"),
+    ("UPDATE t SET j = 'null' WHERE id = 50", "t 50 changed j"),
     ("UPDATE t SET s = 'x ' WHERE id = 34", "t 34 changed s"),
     ("UPDATE t SET s = '' WHERE id = 36", "t 36 changed s"),
     ("UPDATE t SET s = 'X' WHERE id = 38", "t 38 changed s"),
@@ -362,6 +366,15 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     source
         .query_drop("INSERT INTO wide VALUES (1, 1, 1)")
         .await?;
+    source
+        .query_drop(
+            "CREATE TABLE family (id INT PRIMARY KEY, u INT UNIQUE, up INT, \
+             FOREIGN KEY (up) REFERENCES family (id))",
+        )
+        .await?;
+    source
+        .query_drop("INSERT INTO family VALUES (1, 10, NULL), (2, 20, 1)")
+        .await?;
     pipeline.caught_up(&process, &mut source, &mut sink).await?;
     stop(&process).await?;
 
@@ -394,6 +407,30 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
         (Some(2), &"unknown".into())
     );
 
+    // A unique value is at another row; the table has foreign keys.
+    for planted in [
+        "SET SESSION foreign_key_checks = 0",
+        "DELETE FROM family WHERE id = 1",
+        "UPDATE family SET u = 10 WHERE id = 2",
+        "SET SESSION foreign_key_checks = 1",
+    ] {
+        sink.query_drop(planted).await?;
+    }
+    let family = ["--table", "still.family"];
+    let repaired = verify(&pipeline, &[&family[..], &["--repair"]].concat()).await?;
+    assert_eq!(repaired.code, Some(0), "{:#}", repaired.report);
+    verify(&pipeline, &family).await?.is_equal()?;
+
+    // Without the source's key, the sink would get rows twice.
+    sink.query_drop("ALTER TABLE two DROP PRIMARY KEY").await?;
+    sink.query_drop("UPDATE two SET v = -1 WHERE a = 3 AND b = X'0100'")
+        .await?;
+    let left = verify(&pipeline, &["--table", "still.two", "--repair"]).await?;
+    assert_eq!(left.differences()?, ["still.two 3,X'0100' changed v"]);
+    assert_eq!(left.table("still.two")?["hindrance"]["code"], "TP2003");
+    let count = rows(&mut sink, "SELECT COUNT(*) FROM two").await?;
+    assert_eq!((left.code, count), (Some(1), vec!["'500'".to_owned()]));
+
     // Behind, and nobody at work: nothing is proven, neither equal nor different.
     source.query_drop("UPDATE t SET v = 7 WHERE id = 4").await?;
     let behind = verify(&pipeline, &["--table", "still.t", "--patience", "300ms"]).await?;
@@ -401,6 +438,21 @@ async fn what_can_t_be_compared_is_never_equal() -> Result<()> {
     assert_eq!(table["hindrance"]["code"], "TP2006", "{:#}", behind.report);
     assert_eq!(table["unproven"], 2);
     assert_eq!((behind.code, behind.differences()?.len()), (Some(2), 0));
+
+    // From parts of rows no table that is written beside the stream could be brought up to date.
+    source
+        .query_drop("SET GLOBAL binlog_row_image = MINIMAL")
+        .await?;
+    let repair = verify(&pipeline, &["--table", "still.t", "--repair"]).await?;
+    ensure!(repair.stderr.contains("TP1302"), "{}", repair.stderr);
+    let resnapshot = TowpathProcess::builder()
+        .program(env!("CARGO_BIN_EXE_towpath"))
+        .arg("resnapshot")
+        .arg(&pipeline.file)
+        .args(["--table", "still.t"])
+        .spawn()?;
+    let said = failure(&resnapshot).await?;
+    ensure!(said.contains("TP1302"), "{said}");
 
     let wrong = verify(&pipeline, &["--table", "still.T2"]).await?;
     ensure!(
@@ -434,9 +486,12 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
         .await?;
     sink.query_drop("INSERT INTO t (id, v) VALUES (31, 31)")
         .await?;
+    // A row that meets the condition here alone.
+    sink.query_drop("UPDATE t SET v = 1 WHERE id = 4000")
+        .await?;
     let before = pipeline.row(&mut sink).await?;
 
-    let done = resnapshot(&["--table", "operated.t", "--where", "id < 1000"]).await?;
+    let done = resnapshot(&["--table", "operated.t", "--where", "v < 1000"]).await?;
     let status = done.wait_exit(WAIT).await?;
     ensure!(status.success(), "{}", done.tail());
     // The running lane knows another number: its next commit is refused, and its next epoch copies.
@@ -458,10 +513,17 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
         "SELECT `table`, `condition` FROM towpath.snapshot",
     )
     .await?;
-    assert_eq!(copies, ["'t', 'id < 1000'"]);
-    // What the condition leaves out is as it was.
+    assert_eq!(copies, ["'t', 'v < 1000'"]);
+    // What the condition leaves out is as it was, and nothing was removed.
     let found = verify(&pipeline, &[]).await?;
-    assert_eq!(found.differences()?, ["operated.t 5000 missing"]);
+    assert_eq!(
+        found.differences()?,
+        [
+            "operated.t 31 extra",
+            "operated.t 4000 changed v",
+            "operated.t 5000 missing"
+        ]
+    );
     stop(&process).await
 }
 

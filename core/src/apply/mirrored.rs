@@ -36,6 +36,7 @@ fn target_of(map: &TableMap, keyed: bool) -> TargetTable {
         key: if keyed { vec![0] } else { Vec::new() },
         key_index: "PRIMARY".to_owned(),
         unique: Vec::new(),
+        unique_indexes: Vec::new(),
         foreign_keys: false,
     }
 }

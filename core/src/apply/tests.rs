@@ -54,6 +54,7 @@ fn target() -> TargetTable {
         key: vec![0],
         key_index: "PRIMARY".into(),
         unique: vec![1],
+        unique_indexes: Vec::new(),
         foreign_keys: false,
     }
 }

@@ -34,6 +34,9 @@ pub struct Chunk {
 pub enum Message {
     /// A transaction or a part of one.
     Chunk(Chunk),
+    /// An XA transaction that was prepared and holds nothing of what is taken. It is done when it ends
+    /// ([`Chunk::ends`]), but the source counts it as executed from here on.
+    Prepared(Gtid),
     /// The source has nothing newer than what was queued before this.
     CaughtUp {
         /// The source's position.
@@ -47,7 +50,7 @@ impl Message {
         OVERHEAD_BYTES
             + match self {
                 Message::Chunk(chunk) => chunk.events.len(),
-                Message::CaughtUp { .. } => 0,
+                Message::Prepared(_) | Message::CaughtUp { .. } => 0,
             }
     }
 }

@@ -441,6 +441,14 @@ impl Feed {
         self.silent(EventType::QUERY, &query(&format!("XA END {xid}")));
     }
 
+    /// It is prepared.
+    fn xa_prepared(&mut self, number: u64) {
+        match self.push(EventType::XA_PREPARE, &[0, 1]).unwrap() {
+            Some(Message::Prepared(gtid)) => assert_eq!(gtid.number, number),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn xa_ends(&mut self, number: u64, statement: &str) -> Chunk {
         self.silent(EventType::GTID, &gtid(number));
         self.chunk(EventType::QUERY, &query(statement))
@@ -452,10 +460,10 @@ fn an_xa_transaction_that_is_not_taken_counts_as_done_when_it_ends() {
     let mut feed = Feed::new();
     let (first, second) = ("X'01',X'',1", "X'02',X'62',7");
     feed.xa(1, first, Some("no"));
-    feed.silent(EventType::XA_PREPARE, &[0, 1]);
+    feed.xa_prepared(1);
     assert_eq!(feed.assembler.gtid(), None);
     feed.xa(2, second, None);
-    feed.silent(EventType::XA_PREPARE, &[0, 1]);
+    feed.xa_prepared(2);
     feed.begin(3);
     let between = feed.chunk(EventType::XID, &[0; 8]);
     assert_eq!((between.gtid.number, between.ends), (3, None));
@@ -471,7 +479,7 @@ fn an_xa_transaction_that_is_not_taken_counts_as_done_when_it_ends() {
     // Its id is free again, and the dump may send the prepared half a second time.
     for _ in 0..2 {
         feed.xa(6, first, Some("no"));
-        feed.silent(EventType::XA_PREPARE, &[0, 1]);
+        feed.xa_prepared(6);
     }
     let chunk = feed.xa_ends(7, &format!("XA COMMIT {first}"));
     assert_eq!(chunk.ends.map(|gtid| gtid.number), Some(6));

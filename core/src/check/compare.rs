@@ -5,7 +5,7 @@
 
 use crate::apply::ddl::TableName;
 use crate::apply::plan::{as_logged, difference};
-use crate::apply::target::TargetColumn;
+use crate::apply::target::{TargetColumn, own_unique};
 
 use super::tables::{ColumnFacts, TableFacts, Tables};
 
@@ -33,6 +33,8 @@ pub(crate) enum Difference {
     NeedsValue { column: String },
     /// The source's table has a key, the sink's hasn't.
     NoKey,
+    /// The sink's table forbids rows that the source's allows.
+    OwnUnique { index: String },
     /// The sink's table has no transactions.
     NotTransactional { engine: String },
 }
@@ -104,6 +106,11 @@ fn of_table(source: &TableFacts, sink: &TableFacts) -> Vec<Difference> {
     }));
     if source.has_key && !sink.has_key {
         all.push(Difference::NoKey);
+    }
+    if let Some(own) = own_unique(&source.unique, &sink.unique) {
+        all.push(Difference::OwnUnique {
+            index: own.name.clone(),
+        });
     }
     all
 }
@@ -210,6 +217,8 @@ mod tests {
             engine: "InnoDB".to_owned(),
             transactional: true,
             has_key: true,
+            has_scan_key: true,
+            unique: Vec::new(),
             triggers: Vec::new(),
         }
     }

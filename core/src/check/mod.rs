@@ -383,8 +383,14 @@ async fn compare_tables(
             }
         }
     }
-    let findings =
-        table_findings::of_sink(at_source, &differences, &definitions, at_sink, is_current);
+    let findings = table_findings::of_sink(
+        at_source,
+        &differences,
+        &definitions,
+        at_sink,
+        is_current,
+        first_copy,
+    );
     sink.findings.extend(findings);
     sink.findings.extend(table_findings::triggers(
         at_sink,
@@ -413,7 +419,9 @@ pub fn definitions(source: &Tables, sink: &Tables) -> Vec<(TableName, String, bo
         Difference::Refused { source, sink } => Some((unlike(&source, &sink), true)),
         Difference::Unlike { source, sink } => Some((unlike(&source, &sink), false)),
         Difference::NoKey => Some(("the sink's table has no key".to_owned(), false)),
-        Difference::NeedsValue { .. } | Difference::NotTransactional { .. } => None,
+        Difference::NeedsValue { .. }
+        | Difference::NotTransactional { .. }
+        | Difference::OwnUnique { .. } => None,
     };
     let all = compare::differences(source, sink).into_iter();
     all.filter_map(|(name, difference)| {

@@ -94,13 +94,14 @@ pub(super) fn of_source(
 }
 
 /// The findings about the sink's tables. `is_current`: the sink has, or starts with, all that the
-/// source has, so that no DDL statement comes before the next row.
+/// source has, so that no DDL statement comes before the next row; `is_copied`: a first copy fills them.
 pub(super) fn of_sink(
     source: &Tables,
     differences: &[(TableName, Difference)],
     definitions: &Definitions,
     sink: &Tables,
     is_current: bool,
+    is_copied: bool,
 ) -> Vec<Finding> {
     let mut all = Vec::new();
     if differences.is_empty() && !source.by_name.is_empty() {
@@ -126,6 +127,7 @@ pub(super) fn of_sink(
             definition,
             missing_database,
             is_current,
+            is_copied,
         ));
     }
     if !rest.is_empty() {
@@ -155,6 +157,7 @@ fn of_difference(
     definition: Option<&str>,
     missing_database: bool,
     is_current: bool,
+    is_copied: bool,
 ) -> Finding {
     use FindingState::{Failed, Warning};
     // A DDL statement that comes before the next row may make good for what the sink lacks.
@@ -249,6 +252,17 @@ fn of_difference(
             as_at_source("give it the primary key"),
         )
         .why("without, each changed row is searched for by all of its columns"),
+        Difference::OwnUnique { index } => Finding::new(
+            format!("table {table} takes all rows that the source's table takes"),
+            if is_copied { Failed } else { Warning },
+            format!("unique index {index} is the sink's alone"),
+            Fix::sql(format!(
+                "ALTER TABLE {quoted} DROP INDEX {}",
+                quote_name(index)
+            )),
+        )
+        .code(code::COPY_SINK_UNIQUE)
+        .why("of two rows that it forbids, a copy would keep one, and a change would stop the pipeline"),
         Difference::NotTransactional { engine } => Finding::new(
             format!("table {table} is transactional on the sink"),
             Failed,
@@ -429,6 +443,7 @@ mod tests {
         TableFacts {
             transactional: true,
             has_key: true,
+            has_scan_key: true,
             ..TableFacts::default()
         }
     }
@@ -489,7 +504,15 @@ mod tests {
             };
             let definition = "CREATE TABLE `a` (\n  `i` int\n) ENGINE=InnoDB".to_owned();
             let definitions = [(("shop".to_owned(), "a".to_owned()), definition)].into();
-            of_sink(&source, &differences, &definitions, &sink, is_current).remove(0)
+            of_sink(
+                &source,
+                &differences,
+                &definitions,
+                &sink,
+                is_current,
+                false,
+            )
+            .remove(0)
         };
         assert_eq!(of(true, &["shop"]).state, FindingState::Failed);
         assert_eq!(of(false, &["shop"]).state, FindingState::Warning);
@@ -512,6 +535,7 @@ mod tests {
             &Definitions::new(),
             &Tables::default(),
             true,
+            false,
         );
         assert_eq!(all.len(), TABLES_LISTED_MAX + 1);
         assert_eq!(

@@ -7,7 +7,7 @@ use mysql_async::{Conn, Error, Params, Value};
 use towpath_protocol::spec::TableFilter;
 
 use crate::apply::ddl::TableName;
-use crate::apply::target::{TargetColumn, quote_name};
+use crate::apply::target::{EXPRESSION, TargetColumn, UniqueIndex, quote_name};
 
 /// Tables whose rows are looked for in one statement.
 const TABLES_PER_STATEMENT_MAX: usize = 200;
@@ -32,6 +32,10 @@ pub struct TableFacts {
     pub transactional: bool,
     /// Whether it has a primary key, or else a unique key without NULLs.
     pub has_key: bool,
+    /// Whether it can be read in chunks by such a key.
+    pub has_scan_key: bool,
+    /// Its unique indexes.
+    pub unique: Vec<UniqueIndex>,
     /// Its triggers, as far as our account sees them.
     pub triggers: Vec<String>,
 }
@@ -98,21 +102,38 @@ impl Tables {
         }
         tables.read_columns(conn, &marks, in_databases()).await?;
 
-        let keys: Vec<(String, String)> = conn
+        type Part = (
+            String,
+            String,
+            String,
+            Option<String>,
+            Option<u64>,
+            Option<String>,
+        );
+        let parts: Vec<Part> = conn
             .exec(
                 format!(
-                    "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.statistics \
+                    "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, {EXPRESSION} \
+                     FROM information_schema.statistics \
                      WHERE NON_UNIQUE = 0 AND TABLE_SCHEMA IN ({marks}) \
-                     GROUP BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME HAVING \
-                     SUM(NULLABLE = 'YES' OR SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL) = 0"
+                     ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
                 ),
                 in_databases(),
             )
             .await?;
-        for name in keys {
-            if let Some(table) = tables.by_name.get_mut(&name) {
-                table.has_key = true;
+        for (database, table, index, column, prefix, expression) in parts {
+            if let Some(table) = tables.by_name.get_mut(&(database, table)) {
+                UniqueIndex::add(&mut table.unique, (index, column, prefix, expression));
             }
+        }
+        for table in tables.by_name.values_mut() {
+            let columns: Vec<&TargetColumn> =
+                table.columns.iter().map(|facts| &facts.column).collect();
+            let any = |is: &dyn Fn(&UniqueIndex) -> bool| table.unique.iter().any(is);
+            (table.has_key, table.has_scan_key) = (
+                any(&|index| index.is_key(&columns)),
+                any(&|index| index.is_scan_key(&columns)),
+            );
         }
         let triggers: Vec<(String, String, String)> = conn
             .exec(
@@ -187,7 +208,7 @@ impl Tables {
                     charset,
                     collation,
                     bytes_max: None,
-                    nullable: true,
+                    nullable: nullable == "YES",
                     default: None,
                     generated,
                     stamped: extra.contains("ON UPDATE"),

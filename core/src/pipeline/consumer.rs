@@ -126,7 +126,7 @@ impl Consumer {
         ddl: Session,
         facts: ServerFacts,
         queue: Receiver,
-        copies: Copies,
+        mut copies: Copies,
         waits: Waits,
         progress: Arc<Progress>,
     ) -> Self {
@@ -148,7 +148,10 @@ impl Consumer {
             },
             delivery,
             lease: None,
-            advance: Advance::default(),
+            advance: Advance {
+                copies: copies.left_out(),
+                ..Advance::default()
+            },
             transactions: 0,
             inside: false,
             piece_sent: false,
@@ -221,6 +224,7 @@ impl Consumer {
                                 self.advance.position = Some(position);
                             }
                         }
+                        Some((Message::Prepared(gtid), _)) => self.copies.gate.passed(&gtid),
                         Some((Message::Chunk(chunk), lease)) => {
                             caught_up = false;
                             self.pending = Some((chunk, lease));
@@ -290,7 +294,11 @@ impl Consumer {
     /// Has the lane write the next copied rows, if there are any that needn't wait.
     async fn copy(&mut self) -> Result<(), PipelineError> {
         let is_drained = self.builder.changes() == 0;
-        let write = self.copies.next_write(&mut self.ddl, is_drained).await?;
+        let next = self.pending.as_ref().map(|(chunk, _)| &chunk.gtid);
+        let write = self
+            .copies
+            .next_write(&mut self.ddl, is_drained, next)
+            .await?;
         let Some(write) = write else {
             return Ok(());
         };

@@ -145,7 +145,12 @@ impl Producer {
         message: Message,
         stream: &mut EventStream,
     ) -> Result<(), PipelineError> {
-        if matches!(&message, Message::Chunk(chunk) if chunk.last) {
+        let ends = match &message {
+            Message::Chunk(chunk) => chunk.last,
+            Message::Prepared(_) => true,
+            Message::CaughtUp { .. } => false,
+        };
+        if ends {
             stream.verify().await?;
         }
         let unverified = stream.is_unverified();

@@ -158,8 +158,13 @@ impl Definitions {
         self.statements.keys()
     }
 
-    /// Whether nothing but counters of AUTO_INCREMENT changed between two readings: then what was
-    /// read is the state of any moment between them, whose place in the binlog a copy may start at.
+    /// What they are like.
+    pub fn facts(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Whether nothing but counters of AUTO_INCREMENT changed between two readings: then what was read is the
+    /// state of any moment between them, whose place in the binlog a copy may start at.
     pub fn is_same(&self, other: &Self) -> bool {
         let counted_out = |statements: &BTreeMap<TableName, String>| -> Vec<(TableName, String)> {
             statements
@@ -180,6 +185,7 @@ impl Definitions {
         let restore = self.enter_session(sink).await?;
         let read = CreateError::sink("read the definitions");
         let present = Tables::read(sink, &self.filter).await.map_err(&read)?;
+        self.refuse_others(&present, true)?;
         let missing: Vec<(&TableName, &String)> = self
             .statements
             .iter()
@@ -204,7 +210,21 @@ impl Definitions {
             created.push(name.clone());
         }
         let present = Tables::read(sink, &self.filter).await.map_err(&read)?;
-        for (table, difference) in differences(&self.tables, &present) {
+        self.refuse_others(&present, false)?;
+        for statement in restore {
+            sink.query_drop(statement)
+                .await
+                .map_err(CreateError::sink("restore the session"))?;
+        }
+        Ok(created)
+    }
+
+    /// Refuses tables that are there and can't take the source's rows; `may_lack`: some aren't made yet.
+    fn refuse_others(&self, present: &Tables, may_lack: bool) -> Result<(), CreateError> {
+        for (table, difference) in differences(&self.tables, present) {
+            if may_lack && matches!(difference, Difference::NoTable { .. }) {
+                continue;
+            }
             if let Some((detail, code)) = obstacle(&difference) {
                 return Err(CreateError::Differs {
                     table,
@@ -213,12 +233,7 @@ impl Definitions {
                 });
             }
         }
-        for statement in restore {
-            sink.query_drop(statement)
-                .await
-                .map_err(CreateError::sink("restore the session"))?;
-        }
-        Ok(created)
+        Ok(())
     }
 
     /// The statement, and the one to try where it's refused.
@@ -358,6 +373,13 @@ fn obstacle(difference: &Difference) -> Option<(String, Code)> {
         Difference::NotTransactional { engine } => Some((
             format!("its engine {engine} has no transactions; ALTER TABLE … ENGINE = InnoDB"),
             code::TABLE_DIFFERS,
+        )),
+        Difference::OwnUnique { index } => Some((
+            format!(
+                "its unique index {index} forbids rows that the source's table allows, which would take each \
+                 other's place; drop it, or give the source's table that index"
+            ),
+            code::COPY_SINK_UNIQUE,
         )),
         Difference::Unlike { .. } | Difference::NoKey => None,
     }

@@ -23,7 +23,7 @@ const TYPES_BYTES_MAX: u32 = 1 << 30;
 /// # Errors
 /// [`ScanError::Sql`].
 pub async fn prepare(conn: &mut Conn) -> Result<(), ScanError> {
-    // The second one is a comment to MySQL before 8.0.30 and to MariaDB.
+    // What the second one sets is a comment to servers that don't know it, and to MariaDB.
     let statements = [
         format!(
             "SET NAMES utf8mb4, SESSION character_set_results = NULL, SESSION sql_mode = '{SQL_MODE}', \
@@ -33,7 +33,8 @@ pub async fn prepare(conn: &mut Conn) -> Result<(), ScanError> {
              SESSION group_concat_max_len = {TYPES_BYTES_MAX}",
             u64::MAX
         ),
-        "SET @towpath = NULL /*!80030 , SESSION show_gipk_in_create_table_and_information_schema = ON */"
+        "SET @towpath = NULL /*!80030 , SESSION show_gipk_in_create_table_and_information_schema = ON */ \
+         /*!50708 , SESSION max_execution_time = 0 */"
             .to_owned(),
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
     ];

@@ -8,11 +8,7 @@ use mysql_async::{Conn, Row};
 use super::chunk::{ScanChunk, ScanRows, bytes};
 use super::value::Reading;
 use super::{Key, KeyRange, ScanError};
-use crate::apply::plan::target_labels;
-use crate::apply::target::{TargetColumn, TargetTable, quote_name};
-
-/// A SET compares as a double: more labels than it has bits would make different values equal.
-const SET_LABELS_IN_KEY_MAX: usize = 53;
+use crate::apply::target::{TargetColumn, TargetTable, compares_as_literal, quote_name};
 
 /// `information_schema.tables` knows no average for a new table; then rows are taken to be of this
 /// many bytes until some were read.
@@ -94,7 +90,11 @@ impl ScanTable {
             columns.push(reading);
         }
         let column = |at: &usize| definition.columns.get(*at);
-        let is_usable = definition.key.iter().filter_map(column).all(can_be_key);
+        let is_usable = definition
+            .key
+            .iter()
+            .filter_map(column)
+            .all(compares_as_literal);
         let key = definition.key.iter().filter(|_| is_usable);
         let key = key
             .map(|at| KeyPart {
@@ -130,6 +130,15 @@ impl ScanTable {
     /// Positions of the key's columns, in key order; empty without a key.
     pub fn key(&self) -> impl Iterator<Item = usize> + '_ {
         self.key.iter().map(|part| part.column)
+    }
+
+    /// Names of the key's columns.
+    pub fn key_columns(&self) -> Vec<&str> {
+        let column = |at: usize| self.definition.columns.get(at);
+        self.key()
+            .filter_map(column)
+            .map(|column| column.name.as_str())
+            .collect()
     }
 
     /// How many rows it has, as the server guesses without counting.
@@ -346,15 +355,6 @@ impl ScanTable {
 enum Order {
     ByKey,
     LastFirst,
-}
-
-/// Whether literals of the column compare as its values do.
-fn can_be_key(column: &TargetColumn) -> bool {
-    match column.data_type.as_str() {
-        "float" => false,
-        "set" => target_labels(&column.column_type).len() <= SET_LABELS_IN_KEY_MAX,
-        _ => true,
-    }
 }
 
 /// Whether the server has JSON_TABLE (8.0.4).

@@ -238,8 +238,9 @@ fn bytes(value: &str, plain: bool) -> String {
 /// A document: its text, and the types of all that is in it, in the order in which the server finds
 /// them.
 fn json(column: &str) -> String {
+    // To JSON_TABLE, the document null is NULL, which would have no type.
     let types = format!(
-        "(SELECT GROUP_CONCAT(JSON_TYPE(m.v) ORDER BY m.n) FROM \
+        "(SELECT GROUP_CONCAT(IFNULL(JSON_TYPE(m.v), 'NULL') ORDER BY m.n) FROM \
          JSON_TABLE(JSON_EXTRACT({column}, '$', '$**.*', '$**[*]'), \
          '$[*]' COLUMNS (n FOR ORDINALITY, v JSON PATH '$')) AS m)"
     );
@@ -341,6 +342,7 @@ mod tests {
             key: vec![0],
             key_index: "PRIMARY".to_owned(),
             unique: Vec::new(),
+            unique_indexes: Vec::new(),
             foreign_keys: false,
         };
         let mut computed = column("sum", "int", None, 0);

@@ -6,6 +6,7 @@ use super::report::Hindrance;
 use crate::check::Side;
 use crate::commit::SinkError;
 use crate::endpoint::EndpointError;
+use crate::pipeline::snapshot::CopyError;
 use crate::scan::ScanError;
 use crate::source::SourceError;
 
@@ -18,6 +19,9 @@ pub enum VerifyError {
     /// The sink can't be asked, or refused a change.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A table can't be written beside the stream.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// An address can't be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -87,6 +91,17 @@ pub enum VerifyError {
         /// Database and table.
         table: String,
     },
+    /// The sink's table may have several rows of one key.
+    #[error(
+        "{table}: the sink's table has no unique index on {key} alone, the source's key, so a repair could write \
+         rows a second time; give it one, with ALTER TABLE on the sink"
+    )]
+    NoSinkKey {
+        /// Database and table.
+        table: String,
+        /// Columns.
+        key: String,
+    },
     /// The condition of a copy can't be used.
     #[error("--where {condition:?} is no condition on {table}: {why}")]
     Condition {
@@ -99,7 +114,7 @@ pub enum VerifyError {
     },
     /// The sink doesn't get up to the source.
     #[error(
-        "the sink has not got up to the source: it holds {held}, and has not moved for {waited_s} s; {} the \
+        "the sink has not got up to the source: it holds {held}, and has got no nearer for {waited_s} s; {} the \
          source has executed are still to come, so what differs can't be told from what is late. See that the \
          pipeline runs (towpath status), and verify again",
         transactions(*.behind)
@@ -109,7 +124,7 @@ pub enum VerifyError {
         held: String,
         /// How many transactions it lacks.
         behind: u64,
-        /// How long it didn't move, seconds.
+        /// How long it got no nearer, seconds.
         waited_s: u64,
     },
 }
@@ -154,6 +169,7 @@ impl VerifyError {
         match self {
             Self::Source(error) => error.code(),
             Self::Sink(error) => error.code(),
+            Self::Copy(error) => error.code(),
             Self::Endpoint(error) => error.code(),
             Self::Statement { side, cause, .. } => side.code(cause),
             Self::Scan { side, error } => match (side, error) {
@@ -166,7 +182,7 @@ impl VerifyError {
             },
             Self::NoSink => code::FILE_INVALID,
             Self::NoSuchTable { .. } => code::NO_SUCH_TABLE,
-            Self::NoKey { .. } => code::NO_KEY,
+            Self::NoKey { .. } | Self::NoSinkKey { .. } => code::NO_KEY,
             Self::Copying { .. } => code::TABLE_BEING_COPIED,
             Self::Condition { .. } => code::BAD_CONDITION,
             Self::StandsStill { .. } => code::SINK_STANDS_STILL,
@@ -176,7 +192,11 @@ impl VerifyError {
     /// Whether it is in the way of one table, and others may well be compared.
     pub(super) fn is_of_one_table(&self) -> bool {
         match self {
-            Self::NoSuchTable { .. } | Self::Copying { .. } | Self::NoKey { .. } => true,
+            Self::NoSuchTable { .. }
+            | Self::Copying { .. }
+            | Self::NoKey { .. }
+            | Self::NoSinkKey { .. }
+            | Self::Copy(_) => true,
             // What can't be read, and what isn't ours to read.
             Self::Scan { error, .. } => {
                 !matches!(error, ScanError::Sql { cause, .. } if is_lost(cause))

@@ -180,6 +180,7 @@ mod tests {
             key,
             key_index: "PRIMARY".to_owned(),
             unique: Vec::new(),
+            unique_indexes: Vec::new(),
             foreign_keys: false,
         }
     }

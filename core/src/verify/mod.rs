@@ -34,12 +34,14 @@ use mysql_async::prelude::Queryable;
 use towpath_protocol::spec::{DdlClass, DdlRule, PipelineSpec, SinkSpec};
 
 use crate::apply::ddl::TableName;
-use crate::apply::target::TargetTable;
+use crate::apply::target::{TargetTable, own_unique};
 use crate::check::{self, Side, tables::Tables};
 use crate::commit::intervene::Intervention;
 use crate::commit::preflight::{Offset, read_offset};
 use crate::commit::{SinkError, copies::CopyState};
+use crate::pipeline::snapshot::{CopyError, hindrance};
 use crate::scan::ScanTable;
+use crate::source::SourceFacts;
 
 pub use error::VerifyError;
 pub use report::{DefinitionNote, Difference, Hindrance, Kind, Report, TableReport, Verdict};
@@ -88,6 +90,12 @@ pub async fn verify(
     let (place, sink_spec) = place(spec)?;
     let (mut source, mut sink) = connect(spec, sink_spec).await?;
     need_place(&mut sink, &place).await?;
+    let facts = SourceFacts::read(source.conn()).await?;
+    if options.repair
+        && let Some(hindrance) = hindrance(&facts, source.conn(), &[]).await?
+    {
+        return Err(hindrance.into());
+    }
     let (at_source, at_sink) = tables(spec, &mut source, &mut sink).await?;
     let mut reports = begin(spec, options, &at_source, &at_sink)?;
     let copies = sink.copies(&place).await?;
@@ -127,7 +135,8 @@ pub async fn verify(
             report.hindrance = Some(error.hindrance());
             continue;
         }
-        table(&mut comparison, report, options.repair.then_some(sink_spec)).await?;
+        let repair = options.repair.then_some((sink_spec, &facts));
+        table(&mut comparison, report, repair).await?;
     }
     let Comparison {
         source,
@@ -164,8 +173,25 @@ pub async fn resnapshot(
         patience: Duration::ZERO,
     };
     let reports = begin(spec, &options, &at_source, &at_sink)?;
+    let facts = SourceFacts::read(source.conn()).await?;
     for report in reports {
         let name = report.name;
+        let names = [(name.database.as_str(), name.table.as_str())];
+        if let Some(hindrance) = hindrance(&facts, source.conn(), &names).await? {
+            return Err(hindrance.into());
+        }
+        let key = (name.database.clone(), name.table.clone());
+        let unique = |tables: &'_ Tables| {
+            let table = tables.by_name.get(&key);
+            table.map_or_else(Vec::new, |table| table.unique.clone())
+        };
+        if let Some(own) = own_unique(&unique(&at_source), &unique(&at_sink)) {
+            return Err(CopyError::SinkUnique {
+                table: name.to_string(),
+                index: own.name.clone(),
+            }
+            .into());
+        }
         let no_such = || VerifyError::NoSuchTable {
             table: name.to_string(),
             nearest: String::new(),
@@ -336,7 +362,7 @@ fn begin(
 async fn table(
     comparison: &mut Comparison<'_>,
     report: &mut TableReport,
-    repair: Option<&SinkSpec>,
+    repair: Option<(&SinkSpec, &SourceFacts)>,
 ) -> Result<(), VerifyError> {
     let mut tries = 0;
     let (statements, compared) = loop {
@@ -364,17 +390,26 @@ async fn table(
     if let (Some(error), true) = (&comparison.stands_still, report.unproven > 0) {
         report.hindrance = Some(error.hindrance());
     }
-    if let Some(sink) = repair
+    if let Some((sink, facts)) = repair
         && !report.differences.is_empty()
     {
-        repair::repair(
-            &mut comparison.source,
+        let name = (report.name.database.as_str(), report.name.table.as_str());
+        let source = &mut comparison.source;
+        if let Some(error) = hindrance(facts, source.conn(), &[name]).await? {
+            report.hindrance = Some(VerifyError::from(error).hindrance());
+            return Ok(());
+        }
+        let repaired = repair::repair(
+            source,
             &comparison.place,
             &sink.endpoint,
             &statements,
             &mut report.differences,
-        )
-        .await?;
+        );
+        match repaired.await {
+            Err(error) if error.is_of_one_table() => report.hindrance = Some(error.hindrance()),
+            done => done?,
+        }
     }
     Ok(())
 }

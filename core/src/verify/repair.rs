@@ -98,6 +98,14 @@ async fn transaction(
         });
     };
 
+    let key = of.table().key_columns();
+    if !target.is_unique_by(&key) {
+        return Err(VerifyError::NoSinkKey {
+            table: of.name().to_owned(),
+            key: key.join(", "),
+        });
+    }
+
     let since = Instant::now();
     while !change.gtids().is_subset(&source.gtid_executed().await?) {
         if since.elapsed() > EXECUTED_MAX {
@@ -110,34 +118,6 @@ async fn transaction(
         }
         tokio::time::sleep(EXECUTED_PAUSE).await;
     }
-    let keys = rows
-        .iter()
-        .flat_map(|row| row.at_source.iter().chain(&row.at_sink));
-    let condition = of.any_of(Side::Source, keys.map(Vec::as_slice));
-    let mut statements = Vec::new();
-    let mut range = KeyRange::default();
-    loop {
-        let conn = source.conn();
-        let chunk = of
-            .table()
-            .chunk(conn, &range, Some(&condition), ROWS_MAX as u32, BYTES_MAX)
-            .await
-            .map_err(|error| VerifyError::Scan {
-                side: Side::Source,
-                error,
-            })?;
-        let written = upserts(&chunk, of.table(), &target);
-        statements.extend(written.map_err(|error| VerifyError::Scan {
-            side: Side::Sink,
-            error,
-        })?);
-        if chunk.rows == 0 || chunk.ended {
-            break;
-        }
-        range.after = chunk.last;
-    }
-    let settles_at = source.gtid_executed().await?;
-
     let goes = |row: &&Difference| row.kind == Kind::Extra || row.at_source != row.at_sink;
     let going: Vec<&[String]> = rows
         .iter()
@@ -149,9 +129,38 @@ async fn transaction(
         let sql = of.delete(going.into_iter());
         write(&mut change, sql.as_bytes()).await?;
     }
-    for sql in &statements {
-        write(&mut change, sql).await?;
+    let keys = rows
+        .iter()
+        .flat_map(|row| row.at_source.iter().chain(&row.at_sink));
+    let condition = of.any_of(Side::Source, keys.map(Vec::as_slice));
+    let at_source = |error| VerifyError::Scan {
+        side: Side::Source,
+        error,
+    };
+    let mut range = KeyRange::default();
+    loop {
+        let conn = source.conn();
+        let chunk = of
+            .table()
+            .chunk(conn, &range, Some(&condition), ROWS_MAX as u32, BYTES_MAX)
+            .await
+            .map_err(at_source)?;
+        let written = upserts(&chunk, of.table(), &target);
+        let written = written.map_err(|error| VerifyError::Scan {
+            side: Side::Sink,
+            error,
+        })?;
+        for sql in &written {
+            write(&mut change, sql).await?;
+        }
+        if chunk.rows == 0 || chunk.ended {
+            break;
+        }
+        range.after = chunk.last;
     }
+    // Another type of a column doesn't show in the rows that were read.
+    of.table().confirm(source.conn()).await.map_err(at_source)?;
+    let settles_at = source.executed_with_all_seen(EXECUTED_MAX).await?;
     change.settle(database, table, &settles_at).await?;
     Ok(change.commit().await?)
 }

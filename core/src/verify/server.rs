@@ -13,7 +13,7 @@ use super::statement::{RangeDigest, Statements};
 use crate::check::Side;
 use crate::commit::intervene::gtids_of;
 use crate::commit::session::quote;
-use crate::scan::{self, Key, KeyRange};
+use crate::scan::{self, Executed, Key, KeyRange, executed_with_all_seen};
 use crate::source::SourceError;
 use crate::{commit::SinkError, endpoint};
 
@@ -211,6 +211,25 @@ impl Server {
             .map_err(|error| self.answer(doing, format!("{error}")))
     }
 
+    /// All transactions that the server has executed, and that a read before this may have seen.
+    pub(super) async fn executed_with_all_seen(
+        &mut self,
+        patience: Duration,
+    ) -> Result<GtidSet, VerifyError> {
+        let doing = "read gtid_executed";
+        let executed = executed_with_all_seen(&mut self.conn, patience).await;
+        match executed.map_err(|cause| VerifyError::statement(self.side, doing, "", cause))? {
+            Executed::All(set) => Ok(set),
+            Executed::Not { owned } => {
+                let why = format!(
+                    "{owned} is about to be executed for {} s",
+                    patience.as_secs()
+                );
+                Err(self.answer(doing, why))
+            }
+        }
+    }
+
     /// Begins a read view: what is read from here on is as of one moment.
     pub(super) async fn begin_view(&mut self) -> Result<(), VerifyError> {
         let sql = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -251,31 +270,34 @@ impl Server {
         }
     }
 
-    /// Waits until the sink holds `gtids`; as long as it moves, or `patience`.
+    /// Waits until the sink holds `gtids`; as long as it gets nearer, or `patience`.
     pub(super) async fn reaches(
         &mut self,
         place: &Place,
         gtids: &GtidSet,
         patience: Duration,
     ) -> Result<(), VerifyError> {
-        let mut held = self.offset(place).await?;
+        let mut nearest = u64::MAX;
         let mut moved = Instant::now();
-        while !gtids.is_subset(&held) {
+        loop {
+            let held = self.offset(place).await?;
+            let behind = gtids.subtract(&held).count();
+            if behind == 0 {
+                return Ok(());
+            }
+            // What comes behind `gtids` counts for nothing: a transaction of these may never come.
+            if behind < nearest {
+                (nearest, moved) = (behind, Instant::now());
+            }
             if moved.elapsed() >= patience {
                 return Err(VerifyError::StandsStill {
-                    behind: gtids.subtract(&held).count(),
+                    behind,
                     held: held.to_string(),
                     waited_s: patience.as_secs(),
                 });
             }
             tokio::time::sleep(OFFSET_PAUSE).await;
-            let now = self.offset(place).await?;
-            if now != held {
-                moved = Instant::now();
-                held = now;
-            }
         }
-        Ok(())
     }
 
     /// Ends the connection politely; errors no longer matter.

@@ -31,7 +31,7 @@ impl Rig {
     fn new() -> Self {
         let (front, proposals) =
             Front::new(1, Timers::default(), Limits::default(), Access::default());
-        front.begin_serving();
+        front.begin_serving(None);
         Self { front, proposals }
     }
 

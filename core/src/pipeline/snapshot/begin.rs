@@ -1,14 +1,11 @@
 //! What a first copy begins with: the list of tables, and what must be so on both sides.
 
-use std::collections::BTreeSet;
-
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use towpath_protocol::spec::PipelineSpec;
 
 use super::error::CopyError;
 use super::keyless;
-use crate::apply::ddl::TableName;
 use crate::apply::target::quote_name;
 use crate::commit::SinkError;
 use crate::commit::copies::TableCopy;
@@ -79,48 +76,14 @@ async fn tables_to_copy(
     source: &mut Conn,
     sink: &mut Session,
 ) -> Result<Vec<TableCopy>, PipelineError> {
-    for (variable, wanted) in [
-        ("binlog_row_image", "FULL"),
-        ("binlog_row_value_options", ""),
-    ] {
-        let value = facts.variable(variable);
-        if value != wanted {
-            return Err(CopyError::Parts {
-                variable,
-                value: format!("'{value}'"),
-                wanted,
-            }
-            .into());
-        }
+    if let Some(parts) = logs_parts(facts) {
+        return Err(parts.into());
     }
-    let all: Vec<(String, String, u64)> = source
-        .query(
-            "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, (SELECT COUNT(*) FROM information_schema.statistics s \
-             WHERE s.TABLE_SCHEMA = t.TABLE_SCHEMA AND s.TABLE_NAME = t.TABLE_NAME AND s.NON_UNIQUE = 0) \
-             FROM information_schema.tables t WHERE t.TABLE_TYPE = 'BASE TABLE' \
-             AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema', 'towpath') \
-             ORDER BY 1, 2",
-        )
-        .await
-        .map_err(|error| SourceError::Sql {
-            about: "its tables",
-            cause: Box::new(error),
-        })?;
-    let defined: BTreeSet<&TableName> = definitions.tables().collect();
-    let is_taken = |name: &TableName| defined.contains(name);
-    let taken: Vec<_> = all
-        .into_iter()
-        .filter(|(database, table, _)| {
-            is_taken(&TableName {
-                database: database.clone(),
-                table: table.clone(),
-            })
-        })
-        .collect();
+    let taken = &definitions.facts().by_name;
     let (mut refused, mut filled) = (Vec::new(), Vec::new());
-    for (database, table, unique_keys) in &taken {
+    for ((database, table), facts) in taken {
         let name = || format!("{database}.{table}");
-        if *unique_keys == 0 {
+        if !facts.has_scan_key {
             if keyless::is_allowed(&spec.snapshot, database, table) {
                 // Whether it can be, at all.
                 may_lock(spec, database, table).await?;
@@ -143,18 +106,12 @@ async fn tables_to_copy(
             Err(error) => return Err(error.into()),
         }
     }
-    if !logs_cascades(facts) {
-        let names = taken.iter();
-        let names: Vec<(&str, &str)> = names
-            .map(|(database, table, _)| (database.as_str(), table.as_str()))
-            .collect();
-        let cascading = cascading(source, &names).await?;
-        if !cascading.is_empty() {
-            return Err(CopyError::Cascades {
-                tables: named(&cascading),
-            }
-            .into());
-        }
+    let names: Vec<(&str, &str)> = taken
+        .keys()
+        .map(|(database, table)| (database.as_str(), table.as_str()))
+        .collect();
+    if let Some(hindrance) = hindrance(facts, source, &names).await? {
+        return Err(hindrance.into());
     }
     if !refused.is_empty() {
         return Err(CopyError::Keyless {
@@ -170,9 +127,46 @@ async fn tables_to_copy(
         .into());
     }
     Ok(taken
-        .iter()
-        .map(|(database, table, _)| TableCopy::waiting(database, table))
+        .keys()
+        .map(|(database, table)| TableCopy::waiting(database, table))
         .collect())
+}
+
+/// Why rows can't be written beside the stream, which then comes again to what they have already: the source logs
+/// parts of rows, or changes rows of these tables without logging it. `None` if they can.
+///
+/// # Errors
+/// Those of the connection.
+pub(crate) async fn hindrance(
+    facts: &SourceFacts,
+    source: &mut Conn,
+    tables: &[(&str, &str)],
+) -> Result<Option<CopyError>, SourceError> {
+    if let Some(parts) = logs_parts(facts) {
+        return Ok(Some(parts));
+    }
+    if logs_cascades(facts) {
+        return Ok(None);
+    }
+    let cascading = cascading(source, tables).await?;
+    Ok((!cascading.is_empty()).then(|| CopyError::Cascades {
+        tables: named(&cascading),
+    }))
+}
+
+/// Whether the source logs parts of rows.
+fn logs_parts(facts: &SourceFacts) -> Option<CopyError> {
+    [
+        ("binlog_row_image", "FULL"),
+        ("binlog_row_value_options", ""),
+    ]
+    .into_iter()
+    .find(|(variable, wanted)| facts.variable(variable) != *wanted)
+    .map(|(variable, wanted)| CopyError::Parts {
+        variable,
+        value: format!("'{}'", facts.variable(variable)),
+        wanted,
+    })
 }
 
 /// Whether our account may lock a table. One that is in use says nothing about that.
@@ -204,7 +198,7 @@ pub(crate) fn logs_cascades(facts: &SourceFacts) -> bool {
 pub(crate) async fn cascading(
     source: &mut Conn,
     tables: &[(&str, &str)],
-) -> Result<Vec<String>, PipelineError> {
+) -> Result<Vec<String>, SourceError> {
     let children: Vec<(String, String)> = source
         .query(
             "SELECT DISTINCT CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.referential_constraints \

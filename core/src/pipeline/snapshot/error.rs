@@ -57,6 +57,18 @@ pub enum CopyError {
         /// Database and table.
         table: String,
     },
+    /// A unique index that the sink alone has.
+    #[error(
+        "table {table} has a unique index {index} on the sink that the source doesn't have: rows that are allowed \
+         there would take each other's place here; on the sink: ALTER TABLE {table} DROP INDEX {index}, or give \
+         the source's table that index"
+    )]
+    SinkUnique {
+        /// Database and table.
+        table: String,
+        /// The index.
+        index: String,
+    },
     /// A table without a key can't be locked for the moment at which it is read.
     #[error(
         "the source: cannot lock table {table} against writes for a moment, without which a table that has no \
@@ -134,6 +146,7 @@ impl CopyError {
             CopyError::Altered => code::COPY_NOT_VISIBLE,
             CopyError::NotEmpty { .. } => code::COPY_NOT_EMPTY,
             CopyError::Keyless { .. } | CopyError::SinkHasKey { .. } => code::COPY_KEYLESS,
+            CopyError::SinkUnique { .. } => code::COPY_SINK_UNIQUE,
             CopyError::Lock { cause, .. } => code_of_driver(cause),
             CopyError::Parts { .. } => code::PARTIAL_IMAGE,
             CopyError::Cascades { .. } => code::COPY_CASCADES,
@@ -161,6 +174,7 @@ impl CopyError {
             },
             CopyError::NoTable { .. }
             | CopyError::SinkHasKey { .. }
+            | CopyError::SinkUnique { .. }
             | CopyError::NotEmpty { .. }
             | CopyError::Keyless { .. }
             | CopyError::Parts { .. }

@@ -69,6 +69,12 @@ impl Gate {
         }
     }
 
+    /// A transaction that brings nothing has come, and counts as executed at the source: one half of an XA
+    /// transaction.
+    pub(in crate::pipeline) fn passed(&mut self, gtid: &Gtid) {
+        self.taken.add(gtid);
+    }
+
     /// Whether all of a set was taken in, as whole transactions.
     pub(in crate::pipeline) fn has_passed(&self, set: &GtidSet) -> bool {
         set.is_subset(&self.taken)
@@ -109,6 +115,15 @@ impl Gate {
         let read = self.reads.get(&ticket);
         let low_water = read.and_then(|read| read.low_water.as_ref());
         low_water.is_some_and(|set| self.has_passed(set))
+    }
+
+    /// Whether the stream can't get to where the read was: `next` comes next, is not to be taken in before the
+    /// read is written, and the low water has others that come later. A source shows transactions in another
+    /// order than it logs them if it is told to (`binlog_order_commits = OFF`), or is a replica that does.
+    pub(super) fn is_out_of_reach(&self, ticket: Ticket, next: &Gtid) -> bool {
+        let read = self.reads.get(&ticket);
+        let low_water = read.and_then(|read| read.low_water.as_ref());
+        low_water.is_some_and(|set| !set.contains(next) && !self.has_passed(set))
     }
 
     /// What was read is committed, or given up.
@@ -189,6 +204,41 @@ mod tests {
         assert!(!gate.lets(&gtid(9)), "it is being written");
         gate.release_reader(2, &[]);
         assert!(gate.lets(&gtid(9)));
+    }
+
+    #[test]
+    fn a_prepared_half_is_no_hole_in_what_a_read_waits_for() {
+        let mut gate = Gate::new(set("1-5"));
+        let (ticket, _) = gate.hold(1);
+        // 6 is prepared and not ended.
+        gate.low_water(ticket, set("1-7"));
+        assert!(!gate.is_level(ticket));
+        gate.passed(&gtid(6));
+        assert!(gate.lets(&gtid(7)));
+        gate.began(&gtid(7));
+        gate.ended(&gtid(7), None);
+        assert!(gate.is_level(ticket));
+    }
+
+    #[test]
+    fn a_state_that_the_stream_never_comes_to_is_known() {
+        let mut gate = Gate::new(set("1-5"));
+        let (ticket, _) = gate.hold(1);
+        assert!(!gate.is_out_of_reach(ticket, &gtid(6)), "it has not looked");
+        // Logged as 6, 7; shown as 7, 6.
+        gate.low_water(ticket, set("1-5:7"));
+        assert!(gate.is_out_of_reach(ticket, &gtid(6)));
+        gate.release(ticket);
+
+        let (ticket, _) = gate.hold(1);
+        gate.low_water(ticket, set("1-7"));
+        assert!(!gate.is_out_of_reach(ticket, &gtid(6)), "it lets 6 in");
+        for number in [6, 7] {
+            gate.began(&gtid(number));
+            gate.ended(&gtid(number), None);
+        }
+        // Level with it, the next one waits for it to be written.
+        assert!(!gate.lets(&gtid(8)) && !gate.is_out_of_reach(ticket, &gtid(8)));
     }
 
     #[derive(Clone, Copy, Debug)]

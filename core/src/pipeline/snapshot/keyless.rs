@@ -80,10 +80,10 @@ pub(super) async fn lock(
 }
 
 impl Reader {
-    /// Whether a table has no key at all, and may be copied all the same.
+    /// Whether a table has no key to read it by, and may be copied all the same.
     pub(super) fn may_copy_whole(&self, table: &ScanTable) -> bool {
         let (database, name) = (&self.copy.database, &self.copy.table);
-        table.definition().key.is_empty() && is_allowed(&self.shared.settings, database, name)
+        !table.has_key() && is_allowed(&self.shared.settings, database, name)
     }
 
     pub(super) async fn is_to_copy_whole(&self, conn: &mut Conn) -> Result<bool, PipelineError> {

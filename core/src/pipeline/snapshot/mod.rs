@@ -8,17 +8,17 @@
 //!
 //! Invariants:
 //! - A chunk is written only while the stream has taken in nothing that the chunk may not have seen
-//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so
-//!   that each row ends in the source's state.
-//! - A chunk is written to a table that is defined as the one that was read, or else when the
-//!   stream has run every statement that came before the read, and no other.
-//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it:
-//!   what the sink had there is gone. (Not where the sink has columns of its own, or sorts its keys
-//!   in another way: then no row is removed.)
-//! - A table without a key is written as of one moment, at which the stream rests until all is
-//!   there ([`keyless`]): it is strict at once.
-//! - A table's rows are applied strictly again once the stream has passed what the source had
-//!   executed after the last chunk was read.
+//!   ([`gate`]). From then on the stream replays, idempotently and by key (`apply::idempotent`), so that each
+//!   row ends in the source's state.
+//! - A chunk is written to a table that is defined as the one that was read, or else when the stream has run
+//!   every statement that came before the read, and no other.
+//! - A chunk replaces all rows of its range, and the begin of a copy removes all rows behind it: what the
+//!   sink had there is gone. (Not where the sink has columns of its own, or sorts its keys in another way, and not
+//!   under a condition: then no row is removed.)
+//! - A table without a key is written as of one moment, at which the stream rests until all is there
+//!   ([`keyless`]): it is strict at once.
+//! - A table's rows are applied strictly again once the stream has passed what the source had executed after
+//!   the last chunk was read.
 //! - Memory: two chunks per reader, and one that is written.
 //!
 //! Keys are compared by MySQL alone. What is stored is `commit::copies`; no other place is read to
@@ -39,12 +39,12 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode};
+use towpath_protocol::gtid::{Gtid, GtidSet};
+use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode, TableFilter};
 use tracing::{info, warn};
 
 pub(super) use begin::begin;
-pub(crate) use begin::{cascading, logs_cascades};
+pub(crate) use begin::{cascading, hindrance, logs_cascades};
 pub use error::CopyError;
 pub(super) use gate::Gate;
 use gate::Ticket;
@@ -55,7 +55,7 @@ use super::error::Course;
 use super::pace::Pace;
 use super::progress::{CopyView, Progress};
 use crate::apply::History;
-use crate::apply::target::TargetTable;
+use crate::apply::target::{TargetTable, forbid_the_same, own_unique};
 use crate::commit::SinkError;
 use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
@@ -67,6 +67,9 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Before a reader that was lost begins again.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Before a lock that wasn't had is asked for again, at most.
+const LOCK_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// A reader at work.
 struct Running {
@@ -116,8 +119,10 @@ pub(super) struct Copies {
     shared: Arc<Shared>,
     running: Vec<Running>,
     last_reader: u64,
-    /// Tables whose reader was lost.
+    /// Tables whose reader was lost: the pause before the next one.
     lost: HashMap<usize, Duration>,
+    /// Tables that couldn't be locked: the next pause.
+    lock_pauses: HashMap<usize, Duration>,
     /// Whether a table may be without its reader.
     to_start: bool,
     says: mpsc::UnboundedSender<(u64, Said)>,
@@ -131,16 +136,19 @@ pub(super) struct Copies {
     /// Whether the pipeline ends when all is copied.
     ends: bool,
     told: Instant,
+    /// States to be stored: of tables that the pipeline no longer takes.
+    left_out: Vec<TableCopy>,
 }
 
 impl Copies {
     /// The copies of a sink that holds `gtids`.
     pub(super) fn new(
         spec: &PipelineSpec,
-        mut tables: Vec<TableCopy>,
+        tables: Vec<TableCopy>,
         gtids: GtidSet,
         progress: Arc<Progress>,
     ) -> Self {
+        let (mut tables, left_out) = leave_out(tables, &spec.source.tables);
         let name = |copy: &TableCopy| (copy.database.clone(), copy.table.clone());
         tables.sort_by_key(name);
         let limits = LimitsSpec {
@@ -165,6 +173,7 @@ impl Copies {
             running: Vec::new(),
             last_reader: 0,
             lost: HashMap::new(),
+            lock_pauses: HashMap::new(),
             to_start: true,
             says,
             said,
@@ -174,10 +183,16 @@ impl Copies {
             targets: HashMap::new(),
             ends: spec.source.snapshot == SnapshotMode::Only,
             told: Instant::now(),
+            left_out,
         };
         copies.count();
         copies.tell();
         copies
+    }
+
+    /// The states of tables that the pipeline no longer takes, to be stored with the first commit.
+    pub(super) fn left_out(&mut self) -> Vec<TableCopy> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Counts anew after states changed.
@@ -331,14 +346,32 @@ impl Copies {
                 if error.course() == Course::End {
                     return Err(error);
                 }
+                let mut pause = LOST_PAUSE;
+                if matches!(&error, PipelineError::Copy(copy) if matches!(**copy, CopyError::Lock { .. }))
+                {
+                    // The stream is held while a lock is waited for.
+                    pause = self.lock_pauses.get(&at).copied().unwrap_or(LOST_PAUSE);
+                    self.lock_pauses.insert(at, (pause * 2).min(LOCK_PAUSE_MAX));
+                }
                 warn!(
-                    table = self.name(at), code = %error.code(), %error,
+                    table = self.name(at), code = %error.code(), %error, pause_s = pause.as_secs(),
                     "the copy of a table was interrupted; it goes on after a pause"
                 );
-                self.lost.insert(at, LOST_PAUSE);
+                self.lost.insert(at, pause);
             }
         }
         Ok(None)
+    }
+
+    /// Ends a reader that read a state of the source to which the stream never comes: the next one reads another.
+    fn give_up(&mut self, reader: u64, at: usize) {
+        warn!(
+            table = self.name(at),
+            "the source shows transactions in another order than it logs them; what was read of a table is read \
+             again after a pause"
+        );
+        self.end_reader(reader);
+        self.lost.insert(at, LOST_PAUSE);
     }
 
     /// Gives up the gate where a reader has it for nothing that is in `items` or being written.
@@ -359,7 +392,8 @@ impl Copies {
     fn anew(&mut self, at: usize) -> Option<TableCopy> {
         self.end_reader_of(at);
         let copy = self.tables.get_mut(at)?;
-        let condition = copy.condition.take();
+        // That of a copy which is over was for that one.
+        let condition = copy.condition.take().filter(|_| copy.is_relaxed());
         *copy = TableCopy {
             condition,
             ..TableCopy::waiting(&copy.database, &copy.table)
@@ -386,13 +420,14 @@ impl Copies {
         !self.items.is_empty() && self.writing.is_none()
     }
 
-    /// The next part that can be written, or states that have changed without rows; `None` if all
-    /// must wait. `session` reads the sink's definitions; `is_drained`: all that was taken in is
-    /// committed.
+    /// The next part that can be written, or states that have changed without rows; `None` if all must wait.
+    /// `session` reads the sink's definitions; `is_drained`: all that was taken in is committed; `next` is the
+    /// transaction that the stream goes on with, if it is known.
     pub(super) async fn next_write(
         &mut self,
         session: &mut Session,
         is_drained: bool,
+        next: Option<&Gtid>,
     ) -> Result<Option<Write>, PipelineError> {
         let mut states = Vec::new();
         let mut blocked: Vec<u64> = Vec::new();
@@ -425,18 +460,23 @@ impl Copies {
                     n += 1;
                 }
                 Item::Part(part) => {
-                    let is_level = self.gate.is_level(part.ticket);
+                    let ticket = part.ticket;
+                    let is_level = self.gate.is_level(ticket);
                     let source = Arc::clone(&part.table);
-                    let may_write = source.has_key() || (is_level && is_drained);
-                    if !may_write {
-                        blocked.push(reader);
-                        n += 1;
-                        continue;
+                    let mut must_wait = !(source.has_key() || (is_level && is_drained));
+                    let mut target = None;
+                    if !must_wait {
+                        target = self.target(at, session).await?;
+                        must_wait =
+                            !is_level && target.as_deref().is_none_or(|t| !are_alike(&source, t));
                     }
-                    let target = self.target(at, session).await?;
-                    if !is_level && target.as_deref().is_none_or(|t| !are_alike(&source, t)) {
-                        blocked.push(reader);
-                        n += 1;
+                    if must_wait {
+                        if next.is_some_and(|next| self.gate.is_out_of_reach(ticket, next)) {
+                            self.give_up(reader, at);
+                        } else {
+                            blocked.push(reader);
+                            n += 1;
+                        }
                         continue;
                     }
                     let Some(target) = target else {
@@ -445,16 +485,24 @@ impl Copies {
                         }
                         .into());
                     };
-                    if !source.has_key() && !target.key.is_empty() {
+                    if source.definition().key.is_empty() && !target.key.is_empty() {
                         return Err(CopyError::SinkHasKey {
                             table: self.name(at),
                         }
                         .into());
                     }
-                    if source.has_key() && target.key.is_empty() {
+                    if source.has_key() && !target.is_unique_by(&source.key_columns()) {
                         return Err(CopyError::Keyless {
                             tables: format!("{} on the sink", self.name(at)),
                             next: "give the sink's table the source's key",
+                        }
+                        .into());
+                    }
+                    let theirs = &source.definition().unique_indexes;
+                    if let Some(own) = own_unique(theirs, &target.unique_indexes) {
+                        return Err(CopyError::SinkUnique {
+                            table: self.name(at),
+                            index: own.name.clone(),
                         }
                         .into());
                     }
@@ -542,21 +590,20 @@ impl Copies {
                 has_key.then(|| range.clone())
             }
         };
-        // Without a key, what is left of a copy that was begun before would be there twice.
-        let is_replaced =
-            !has_key || (!has_own_columns(&part.table, target) && sorts_alike(&part.table, target));
+        // Without a key, what is left of a copy that was begun before would be there twice. Under a condition, a
+        // row that meets it here may be one that doesn't at the source, and wouldn't come again.
+        let is_replaced = !has_key
+            || (copy.condition.is_none()
+                && !has_own_columns(&part.table, target)
+                && sorts_alike(&part.table, target));
         if let Some(replaced) = replaced
             && is_replaced
         {
-            let mut delete = format!(
+            let delete = format!(
                 "DELETE FROM {} WHERE {}",
                 target.quoted(),
                 replaced.predicate(&part.table)
             );
-            if let Some(condition) = &copy.condition {
-                // On a line of its own: it may end in a comment.
-                delete.push_str(&format!(" AND ({condition}\n)"));
-            }
             statements.insert(0, delete.into_bytes());
         }
         let copies = vec![copy.clone()];
@@ -680,9 +727,31 @@ impl Copies {
     }
 }
 
-/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the
-/// same names and of the same types, so that no statement in between can have given a value another
-/// meaning.
+/// Parts the copies of tables that a filter takes from those that weren't done when their tables were left out.
+/// The stream doesn't bring the changes of these any more, so nothing that was copied of them counts: taken in
+/// again, they begin anew, with all their rows.
+fn leave_out(tables: Vec<TableCopy>, filter: &TableFilter) -> (Vec<TableCopy>, Vec<TableCopy>) {
+    let (taken, mut left_out): (Vec<_>, Vec<_>) = tables
+        .into_iter()
+        .partition(|copy| !copy.is_relaxed() || filter.matches(&copy.database, &copy.table));
+    left_out.retain_mut(|copy| {
+        let anew = TableCopy::waiting(&copy.database, &copy.table);
+        let is_news = *copy != anew;
+        if is_news {
+            warn!(
+                table = format!("{}.{}", copy.database, copy.table), state = copy.state.word(),
+                "source.tables leaves out a table whose copy wasn't done; taken in again, it is copied anew"
+            );
+        }
+        *copy = anew;
+        is_news
+    });
+    (taken, left_out)
+}
+
+/// Whether both tables are defined alike, as far as rows go: columns in the same order, under the same names
+/// and of the same types, so that no statement in between can have given a value another meaning; and the same
+/// rows are allowed in both, so that none takes another one's place.
 fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
     let (theirs, ours) = (&source.definition().columns, &target.columns);
     theirs.len() == ours.len()
@@ -690,8 +759,10 @@ fn are_alike(source: &ScanTable, target: &TargetTable) -> bool {
             theirs.name == ours.name
                 && theirs.column_type == ours.column_type
                 && theirs.charset == ours.charset
+                && theirs.nullable == ours.nullable
                 && theirs.generated == ours.generated
         })
+        && forbid_the_same(source.definition(), target)
 }
 
 /// Whether a range of the source's key is the same range on the sink.
@@ -729,4 +800,35 @@ async fn read_target(
         .map_err(|error: Error| {
             SinkError::from_driver(&sink, "read a table's definition", error).into()
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_left_out_before_its_copy_is_done_waits_to_be_copied_anew() {
+        let copy = |table: &str, state| TableCopy {
+            state,
+            condition: Some("id > 7".to_owned()),
+            after_key: Some("[\"9\"]".to_owned()),
+            rows_copied: 9,
+            settles_at: Some(GtidSet::new()),
+            ..TableCopy::waiting("shop", table)
+        };
+        let all = vec![
+            copy("kept", CopyState::Copying),
+            copy("half", CopyState::Copying),
+            copy("nearly", CopyState::Settling),
+            copy("long_done", CopyState::Done),
+            TableCopy::waiting("shop", "never_begun"),
+        ];
+        let filter = TableFilter::parse(&["shop.kept"]).unwrap();
+        let (taken, left_out) = leave_out(all.clone(), &filter);
+        assert_eq!(taken, [all[0].clone(), all[3].clone()]);
+        let waiting = |table| TableCopy::waiting("shop", table);
+        assert_eq!(left_out, [waiting("half"), waiting("nearly")]);
+        // Stored so, there is nothing more to store.
+        assert_eq!(leave_out(left_out, &filter), (vec![], vec![]));
+    }
 }

@@ -26,7 +26,9 @@ use crate::endpoint::{connect, sql_opts};
 use crate::pipeline::pace::Pace;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::{PipelineError, short_set};
-use crate::scan::{Key, KeyRange, ScanChunk, ScanError, ScanTable, prepare};
+use crate::scan::{
+    Executed, Key, KeyRange, ScanChunk, ScanError, ScanTable, executed_with_all_seen, prepare,
+};
 use crate::source::SourceError;
 
 /// Literals of one chunk, about: each reader keeps two chunks, one that is read and one that waits.
@@ -205,7 +207,19 @@ impl Reader {
             }));
             self.shared.pace.lock().await.passed(rows);
         }
-        let executed = executed(&mut conn).await?;
+        let executed = executed_with_all_seen(&mut conn, VISIBLE_MAX)
+            .await
+            .map_err(|error| failed("read gtid_executed", error))?;
+        let executed = match executed {
+            Executed::All(executed) => executed,
+            Executed::Not { owned } => {
+                return Err(CopyError::NotVisible {
+                    missing: owned,
+                    waited_s: VISIBLE_MAX.as_secs(),
+                }
+                .into());
+            }
+        };
         self.say(Said::End {
             executed,
             exact: false,

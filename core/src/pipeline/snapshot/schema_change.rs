@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::{Copies, read_target};
 use crate::apply::ddl::{Carried, ObjectName, TableName, Trace};
-use crate::commit::copies::TableCopy;
+use crate::commit::copies::{CopyState, TableCopy};
 use crate::commit::session::Session;
 use crate::pipeline::PipelineError;
 
@@ -98,6 +98,7 @@ impl Copies {
             states.extend(self.over(at));
             let at = self.enter(to);
             if let Some(copy) = self.tables.get_mut(at) {
+                copy.state = CopyState::Waiting;
                 copy.condition = condition;
             }
             states.extend(self.anew(at));
@@ -131,6 +132,7 @@ impl Copies {
                     self.end_reader(reader);
                 }
                 self.lost.clear();
+                self.lock_pauses.clear();
                 self.targets.clear();
                 self.tables
                     .insert(at, TableCopy::waiting(&name.database, &name.table));
