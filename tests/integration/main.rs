@@ -36,3 +36,4 @@ mod alerts;
 mod core;
 mod logs;
 mod tui;
+mod cluster;

@@ -19,6 +19,10 @@ pub mod cluster;
 mod rig;
 mod subject;
 mod trial;
+pub mod linear;
+pub mod workload;
+pub mod ensemble;
+pub mod nemesis;
 
 pub use cluster::{Cluster, Said};
 pub use position::{caught_up, gtid_executed, stored_gtid_set};

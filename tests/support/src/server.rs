@@ -428,7 +428,7 @@ fn path_arg(name: &str, path: &Path) -> String {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let first = rand::random_range(PORTS);
     (first..PORTS.end)
         .chain(PORTS.start..first)
