@@ -63,27 +63,16 @@ pub struct PlannedColumn {
     pub quoted: String,
     /// How its literals are written.
     pub form: Form,
-    /// How the literals are written that an INSERT stores.
-    pub stored: Form,
     /// For text: the sink's character set and collation.
     pub text: Option<(String, String)>,
 }
 
 impl PlannedColumn {
-    fn new(source: usize, column: &Column, wanted: &TargetColumn, mysql: bool) -> Self {
-        let form = Form::of(column);
-        // MySQL stores a literal without an introducer in a column of bytes as it is, and looks at each of its
-        // bytes once less.
-        let stored = if mysql && column.collation == BINARY_COLLATION && wanted.charset.is_none() {
-            Form::Quoted(String::new())
-        } else {
-            form.clone()
-        };
+    fn new(source: usize, column: &Column, wanted: &TargetColumn) -> Self {
         Self {
             source,
             quoted: quote_name(&wanted.name),
-            form,
-            stored,
+            form: Form::of(column),
             // ENUM and SET have a character set too, but go by their numbers.
             text: wanted
                 .charset
@@ -133,7 +122,7 @@ impl TablePlan {
             let difference = difference(column, wanted);
             if wanted.generated {
                 if difference.is_none() {
-                    computed.push(PlannedColumn::new(source, column, wanted, values_row));
+                    computed.push(PlannedColumn::new(source, column, wanted));
                 }
                 continue;
             }
@@ -149,10 +138,7 @@ impl TablePlan {
             if let Some(slot) = at_source.get_mut(position) {
                 *slot = Some(source);
             }
-            columns.push((
-                position,
-                PlannedColumn::new(source, column, wanted, values_row),
-            ));
+            columns.push((position, PlannedColumn::new(source, column, wanted)));
         }
         let missing_in_key = target
             .key

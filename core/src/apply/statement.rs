@@ -335,7 +335,7 @@ impl<'a> Builder<'a> {
                 if n > 0 || self.plan.key_columns > 0 {
                     statement.sql.push(b',');
                 }
-                cells.write_inserted(&mut statement.sql, self.plan, column)?;
+                cells.write_as(write_inserted_cell, &mut statement.sql, self.plan, column)?;
             }
             statement.sql.push(b')');
             finish(&mut statement.part_with(row, &head), b"", out)?;
@@ -678,22 +678,12 @@ impl<'a> Cells<'a> {
         plan: &TablePlan,
         column: &PlannedColumn,
     ) -> Result<(), DecodeError> {
-        self.write_as(write_cell, &column.form, out, plan, column)
-    }
-
-    fn write_inserted(
-        &self,
-        out: &mut Vec<u8>,
-        plan: &TablePlan,
-        column: &PlannedColumn,
-    ) -> Result<(), DecodeError> {
-        self.write_as(write_inserted_cell, &column.stored, out, plan, column)
+        self.write_as(write_cell, out, plan, column)
     }
 
     fn write_as(
         &self,
         write: WriteCell,
-        form: &Form,
         out: &mut Vec<u8>,
         plan: &TablePlan,
         column: &PlannedColumn,
@@ -702,7 +692,7 @@ impl<'a> Cells<'a> {
             return Ok(());
         };
         let cell = self.cells.get(column.source).copied().flatten();
-        write(out, source, form, cell)
+        write(out, source, &column.form, cell)
     }
 }
 

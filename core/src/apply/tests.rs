@@ -392,59 +392,6 @@ fn many_rows_are_spread_over_statements() {
     assert_eq!(sizes, [1000, 1000, 500]);
 }
 
-/// `d.t (id INT, v LONGBLOB)` at the source, in a sink's table of the same.
-fn plan_of_bytes(mysql: bool) -> Arc<TablePlan> {
-    const BLOB: u8 = 252;
-    let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0];
-    body.extend_from_slice(b"\x01d\0\x01t\0");
-    // Four bytes of length; SIGNEDNESS, DEFAULT_CHARSET (binary), COLUMN_NAME.
-    body.extend_from_slice(&[2, INT_COLUMN, BLOB, 1, 4, 0b10]);
-    body.extend_from_slice(&[1, 1, 0, 2, 1, 63]);
-    body.extend_from_slice(b"\x04\x05\x02id\x01v");
-    let mut columns = ["id", "v"].map(target_column);
-    columns[1].data_type = "longblob".into();
-    columns[1].column_type = "longblob".into();
-    let target = TargetTable {
-        columns: columns.into(),
-        unique: Vec::new(),
-        ..target()
-    };
-    let map = TableMap::parse(&body).unwrap();
-    Arc::new(TablePlan::new(map, Arc::new(target), mysql, "-").unwrap())
-}
-
-fn inserts_of_bytes(plan: &Arc<TablePlan>, values: &[&[u8]]) -> Vec<Statement> {
-    let (mut effect, mut arena) = (TableEffect::new(Arc::clone(plan)), Arena::default());
-    for (id, value) in values.iter().enumerate() {
-        let mut image = vec![0];
-        image.extend((id as i32).to_le_bytes());
-        image.extend((value.len() as u32).to_le_bytes());
-        image.extend_from_slice(value);
-        let row = RowImage::new(&plan.map, &[0b11], &image).unwrap();
-        effect.insert(&mut arena, row, id as u32, &"g").unwrap();
-    }
-    let mut out = Vec::new();
-    of_effect(&effect, &arena, &[0b11], &mut out).unwrap();
-    out
-}
-
-#[test]
-fn only_mysql_stores_bytes_of_a_literal_without_an_introducer() {
-    for (mysql, text) in [
-        (true, "INSERT INTO `d`.`t` (`id`,`v`) VALUES (0,'\\0')"),
-        (
-            false,
-            "INSERT INTO `d`.`t` (`id`,`v`) VALUES (0,_binary'\\0')",
-        ),
-    ] {
-        let statements = inserts_of_bytes(&plan_of_bytes(mysql), &[b"\0"]);
-        assert_eq!(
-            texts(&statements),
-            [(Operation::Insert, 1, text.to_owned())]
-        );
-    }
-}
-
 /// The body of a version 2 rows event without extra data, for the table map above.
 fn rows_body(kind: EventType, flags: u16, images: &[Vec<u8>]) -> Vec<u8> {
     let mut body = vec![1, 0, 0, 0, 0, 0];
