@@ -5,9 +5,10 @@
 //! transaction that was begun ends with exactly one chunk whose `last` is true, or never does
 //! ([`Assembler::gtid`] tells, so that a reader that lost its source can give up cleanly).
 //!
-//! An XA transaction none of whose tables are taken is no chunk when it is prepared ([`Message::Prepared`]
-//! tells of it, for who waits until all that the source has executed has come), but counts as done with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that begins between the two sends the
-//! prepared half again, so that nobody has to remember it.
+//! An XA transaction none of whose tables are taken is no chunk when it is prepared
+//! ([`Message::Prepared`] tells of it, for who waits until all that the source has executed has
+//! come), but counts as done with its `XA COMMIT` or `XA ROLLBACK` ([`Chunk::ends`]): a dump that
+//! begins between the two sends the prepared half again, so that nobody has to remember it.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,10 +1,10 @@
 //! Statements that write the rows of a chunk into the sink's table, whatever is there.
 //!
-//! As `apply::idempotent` does, and for its reasons: REPLACE, so that a row takes a unique value back from
-//! another one; INSERT … ON DUPLICATE KEY UPDATE where REPLACE would delete more than the row: columns that
-//! only the sink has. (Such a table's row may then be written over another one that has its second unique value
-//! yet.) Rows that refer to a replaced one stay: the session doesn't check foreign keys. A sink's table without a
-//! key gets plain INSERTs.
+//! As `apply::idempotent` does, and for its reasons: REPLACE, so that a row takes a unique value
+//! back from another one; INSERT … ON DUPLICATE KEY UPDATE where REPLACE would delete more than the
+//! row: columns that only the sink has. (Such a table's row may then be written over another one
+//! that has its second unique value yet.) Rows that refer to a replaced one stay: the session
+//! doesn't check foreign keys. A sink's table without a key gets plain INSERTs.
 
 use super::{ScanChunk, ScanError, ScanTable};
 use crate::apply::plan::{as_logged, difference};
@@ -18,9 +18,9 @@ const STATEMENT_BYTES_MAX: usize = 1024 * 1024;
 /// is refused otherwise.
 const LENIENT: &str = " /*+ SET_VAR(sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION') */";
 
-/// The statements that write a chunk's rows into `target`, columns matched by name; each about 1 MiB at most,
-/// for a session of the lane's kind (utf8mb4, UTC, `NO_AUTO_VALUE_ON_ZERO`) that checks no foreign keys. No rows give no statement. How
-/// many rows they change proves nothing.
+/// The statements that write a chunk's rows into `target`, columns matched by name; each about 1
+/// MiB at most, for a session of the lane's kind (utf8mb4, UTC, `NO_AUTO_VALUE_ON_ZERO`) that checks
+/// no foreign keys. No rows give no statement. How many rows they change proves nothing.
 ///
 /// # Errors
 /// [`ScanError::NoColumn`], and [`ScanError::ColumnDiffers`] where the target's column can't hold
