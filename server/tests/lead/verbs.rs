@@ -155,6 +155,40 @@ async fn a_stop_that_isn_t_reached_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_text_in_force_is_refused_while_another_is_on_its_way() {
+    let rig = Rig::start().await;
+    let mut timings = crate::rig::timings();
+    timings.answer = Duration::from_millis(300);
+    let _leader = rig.lead_with("server-1", timings).await;
+    let a = rig.core("a").await;
+    let (first, second) = (spec("orders", ""), spec("orders", "# another\n"));
+    let apply = |text: &str, revision| Action::Apply {
+        text: text.to_owned(),
+        revision,
+    };
+    rig.apply(&first, 0).await;
+    rig.state("orders", LifeState::Running).await;
+    a.get_stuck(true);
+    let begun = rig.ask_cluster(apply(&second, 1)).await;
+    assert!(begun.text.contains("not yet reached"), "{begun:?}");
+    let refused = rig.ask_cluster(apply(&first, 1)).await;
+    assert_eq!(
+        (refused.outcome, &*refused.text),
+        (
+            Outcome::Refused,
+            "an update of orders is under way; apply again when it's over"
+        )
+    );
+    a.get_stuck(false);
+    let name = pipeline("orders");
+    rig.until("the other one is in force", |nodes| {
+        let applied = nodes.record::<AppliedSpec>(&path::spec(&name))?;
+        (applied.revision == 2 && applied.text == second).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_t_be_applied_is_refused() {
     let rig = Rig::start().await;
     let _leader = rig.lead("server-1").await;
