@@ -83,7 +83,7 @@ pub(super) fn decide(
     let mut journal = nodes.journal();
     // While runs end for another text, the one in force isn't the one that will be.
     if applied.text == text && journal.after_the_stop().is_none() {
-        return Ok(Ok(Decision::done(format!(
+        return Ok(Ok(nodes.as_they_are(format!(
             "nothing to do: this is revision {} of {name}, in force since {}",
             applied.revision, applied.applied
         ))));
@@ -127,6 +127,8 @@ pub(super) fn decide(
             path::spec_revision(name, applied.revision),
             present.spec.value.clone(),
         )?;
+        // Who starts it meanwhile has runs of the old revision.
+        transaction.check(path::desired(name), present.desired.node_version);
         let fresh = Journal::default();
         nodes.put_journal(&mut transaction, fresh)?;
         for task in nodes.tasks.iter() {

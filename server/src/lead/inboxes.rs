@@ -152,11 +152,11 @@ async fn take(
     wait: Duration,
 ) {
     let begun = commands::begin(session, queue, taken.command()).await;
-    let mirror = mirror.clone();
+    let (session, mirror) = (session.clone(), mirror.clone());
     let queue = queue.clone();
     tokio::spawn(async move {
         let reply = match begun {
-            Ok(begun) => commands::finish(&mirror, begun, wait).await,
+            Ok(begun) => commands::finish(&session, &mirror, begun, wait).await,
             Err(error) => failed(&error),
         };
         drop(mirror);
