@@ -3,7 +3,8 @@
 use tempfile::TempDir;
 use towpath_coordination::{ConnectOptions, Expect};
 use towpath_directory::{Config, Directory};
-use towpath_protocol::tree::record::{Desired, Operation, OperationStep, Record};
+use towpath_protocol::tree::path::MemberKind;
+use towpath_protocol::tree::record::{Desired, Member, Operation, OperationStep, Record};
 use towpath_protocol::tree::{NodePath, Versioned};
 use uuid::Uuid;
 
@@ -189,4 +190,37 @@ async fn an_update_is_not_called_given_up_by_what_was_before_it() {
              core-1"
         )
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_leaving_is_moved_back() {
+    let world = World::start(DesiredState::Running).await;
+    let (task, a, b): (TaskName, MemberId, MemberId) = (
+        "replica".parse().unwrap(),
+        "a".parse().unwrap(),
+        "b".parse().unwrap(),
+    );
+    let assignment = Assignment {
+        cores: vec![a.clone(), b.clone()],
+        ..example()
+    };
+    world
+        .put(path::assignment(&world.name, &task), assignment)
+        .await;
+    world
+        .put::<Member>(path::member(MemberKind::Core, &a), example())
+        .await;
+    let queue = CommandQueue::Pipeline(world.name.clone());
+    let back = || Action::Move { to: a.clone() };
+    let stays = world.decide(&queue, back()).await;
+    assert_eq!(stays.text, "nothing to do: orders/replica is on a already");
+    let away = Operation::Move {
+        task,
+        to: b,
+        by: "ben".to_owned(),
+        since: Timestamp::now(),
+    };
+    world.journal(Some(away)).await;
+    let moves = world.decide(&queue, back()).await;
+    assert_eq!(moves.text, "move orders/replica to a");
 }

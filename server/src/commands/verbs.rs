@@ -184,12 +184,16 @@ pub(super) async fn relocate(
         .iter()
         .find(|found| found.name == task)
         .and_then(|task| task.standing.first());
+    let mut journal = nodes.journal();
+    let is_leaving = matches!(
+        &journal.operation,
+        Some(Operation::Move { task: moved, to: there, .. }) if *moved == task && there != to
+    );
     let is_there = first.as_ref() == Some(to) && runner.is_none_or(|runner| runner == to);
-    if is_there {
+    if is_there && !is_leaving {
         let text = format!("nothing to do: {name}/{task} is on {to} already");
         return Ok(Ok(nodes.as_they_are(text)));
     }
-    let mut journal = nodes.journal();
     match &journal.operation {
         None | Some(Operation::Move { .. }) => {}
         Some(_) => {
