@@ -197,17 +197,6 @@ async fn decide(
     }
 }
 
-/// Whether a member that leads takes a command: all but those that the Core of a run does.
-pub fn is_ours(command: &Command) -> bool {
-    !matches!(
-        command.action,
-        Action::Rewind { .. }
-            | Action::Resnapshot { .. }
-            | Action::Skip { .. }
-            | Action::Verify { .. }
-    )
-}
-
 /// Waits for what a command is to lead to, and puts it into words.
 pub async fn finish(session: &Session, mirror: &Mirror, begun: Begun, wait: Duration) -> Reply {
     let Some(goal) = begun.goal else {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use serde_json::json;
 use towpath_coordination::{Expect, Transaction};
 use towpath_protocol::tree::Versioned;
 use towpath_protocol::tree::path;
@@ -85,6 +86,26 @@ async fn paused_resumed_stopped_started_and_deleted() {
         answer.text.starts_with("revision 1 is in force"),
         "a new one of that name: {answer:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_does_is_refused_at_once() {
+    let rig = Rig::start().await;
+    let _leader = rig.lead("server-1").await;
+    let _a = rig.core("a").await;
+    rig.apply(&spec("orders", ""), 0).await;
+    // Those by which one leaves the path are done by whoever asks, at the sink itself.
+    for action in [
+        json!({"kind": "skip", "gtid": "3e11fa47-71ca-11e1-9e33-c80aa9429562:78"}),
+        json!({"kind": "rewind", "to": "2026-11-22T02:40:00Z"}),
+        json!({"kind": "resnapshot", "tables": []}),
+        json!({"kind": "verify", "repair": true}),
+        json!({"kind": "teleport"}),
+    ] {
+        let refused = rig.ask("orders", Action::Other(action)).await;
+        assert_eq!(refused.outcome, Outcome::Refused, "{refused:?}");
+        assert!(refused.text.ends_with("use a newer towpath"), "{refused:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
