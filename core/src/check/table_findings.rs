@@ -247,10 +247,11 @@ fn of_difference(
         .code(code::COLUMN_NEEDS_VALUE),
         Difference::NoKey => Finding::new(
             format!("table {table} has a primary key on the sink"),
-            Warning,
+            if is_copied { Failed } else { Warning },
             "none, the source's has one",
             as_at_source("give it the primary key"),
         )
+        .code_if(is_copied, code::COPY_KEYLESS)
         .why("without, each changed row is searched for by all of its columns"),
         Difference::OwnUnique { index } => Finding::new(
             format!("table {table} takes all rows that the source's table takes"),
@@ -406,7 +407,7 @@ fn alter_engine(database: &str, table: &str) -> String {
 }
 
 /// Some names, and how many there are beside them.
-fn names(all: &[String]) -> String {
+pub(super) fn names(all: &[String]) -> String {
     let (first, rest) = all.split_at(all.len().min(NAMES_MAX));
     let first = first.join(", ");
     if rest.is_empty() {

@@ -20,6 +20,18 @@ pub const RETENTION_WARN_S: u64 = 3 * 86_400;
 /// What `fix` proposes as retention, in seconds: a week.
 const RETENTION_FIX_S: u64 = 7 * 86_400;
 
+/// By which whole rows are logged, with the value.
+const ROW_IMAGE: (&str, &str) = ("binlog_row_image", "FULL");
+/// By which whole JSON documents are.
+const ROW_VALUE_OPTIONS: (&str, &str) = ("binlog_row_value_options", "");
+
+/// Why a pipeline that can do with parts of rows is better off without.
+const WHY_PARTS: &str = "parts of rows are carried too, but one by one and unmerged, which is \
+    slower, and nothing tells any more that the sink had the row that the source changed";
+/// Why another can't do with them.
+const WHY_WHOLE: &str = "a row that is written beside the stream, or may be written twice, can't \
+    be brought up to date by a part of it";
+
 /// The variables that matter. Those that a version doesn't know are simply not answered.
 const VARIABLES: &[&str] = &[
     "version",
@@ -30,6 +42,7 @@ const VARIABLES: &[&str] = &[
     "binlog_row_image",
     "binlog_row_metadata",
     "binlog_row_value_options",
+    "partial_revokes",
     "gtid_mode",
     "enforce_gtid_consistency",
     "binlog_expire_logs_seconds",
@@ -81,6 +94,8 @@ pub struct Needs {
     pub server_id: u32,
     /// GTIDs, rather than file positions, are our place.
     pub gtid: bool,
+    /// Whole rows: parts of them don't do.
+    pub whole_rows: bool,
 }
 
 impl SourceFacts {
@@ -208,7 +223,7 @@ impl SourceFacts {
 
     /// Every precondition with its state, the failed ones among them.
     pub fn findings(&self, needs: &Needs) -> Vec<Finding> {
-        let mut all = self.binlog_findings();
+        let mut all = self.binlog_findings(needs);
         all.extend(self.gtid_findings(needs));
         all.extend(self.retention_findings());
         all.extend(self.privilege_findings());
@@ -217,11 +232,25 @@ impl SourceFacts {
         all
     }
 
-    fn binlog_findings(&self) -> Vec<Finding> {
+    /// The setting by which parts of rows are logged, and what it is where whole ones are.
+    pub(crate) fn logs_parts(&self) -> Option<(&'static str, &'static str)> {
+        [ROW_IMAGE, ROW_VALUE_OPTIONS]
+            .into_iter()
+            .find(|(variable, wanted)| self.variable(variable) != *wanted)
+    }
+
+    fn binlog_findings(&self, needs: &Needs) -> Vec<Finding> {
         use FindingState::{Failed, Warning};
+        let parts = needs.whole_rows.then_some(code::PARTIAL_IMAGE);
+        let why = if needs.whole_rows {
+            WHY_WHOLE
+        } else {
+            WHY_PARTS
+        };
         let setting = |what: &str, name: &str, wanted: &str, otherwise: Option<Code>| {
             let value = self.variable(name);
-            let what = format!("{what} ({name} = {wanted})");
+            let shown = if wanted.is_empty() { "''" } else { wanted };
+            let what = format!("{what} ({name} = {shown})");
             let state = FindingState::ok_if(
                 value == wanted,
                 if otherwise.is_some() { Failed } else { Warning },
@@ -250,10 +279,14 @@ impl SourceFacts {
                 "statements can't be applied exactly; open sessions keep their setting \
                      until they reconnect",
             ),
-            setting("rows are logged whole", "binlog_row_image", "FULL", None).why(
-                "parts of rows are carried too, but one by one and unmerged, which is slower, and nothing \
-                 tells any more that the sink had the row that the source changed",
-            ),
+            setting("rows are logged whole", ROW_IMAGE.0, ROW_IMAGE.1, parts).why(why),
+            setting(
+                "JSON documents are logged whole",
+                ROW_VALUE_OPTIONS.0,
+                ROW_VALUE_OPTIONS.1,
+                parts,
+            )
+            .why(why),
             setting(
                 "column names are logged",
                 "binlog_row_metadata",
@@ -558,6 +591,7 @@ mod tests {
     const NEEDS: Needs = Needs {
         server_id: 900,
         gtid: true,
+        whole_rows: false,
     };
 
     fn good() -> SourceFacts {
@@ -711,6 +745,40 @@ mod tests {
         };
         assert_eq!(of(true), FindingState::Failed);
         assert_eq!(of(false), FindingState::Warning);
+    }
+
+    #[test]
+    fn parts_of_rows_are_a_risk_to_a_stream_and_no_use_to_a_copy() {
+        for (name, value, fix) in [
+            (
+                "binlog_row_image",
+                "NOBLOB",
+                "SET PERSIST binlog_row_image = 'FULL'",
+            ),
+            (
+                "binlog_row_value_options",
+                "PARTIAL_JSON",
+                "SET PERSIST binlog_row_value_options = ''",
+            ),
+        ] {
+            let facts = with(name, value);
+            assert_eq!(wrong(&facts), [(FindingState::Warning, fix.to_owned())]);
+            let needs = Needs {
+                whole_rows: true,
+                ..NEEDS
+            };
+            let failed: Vec<_> = facts
+                .findings(&needs)
+                .into_iter()
+                .filter(|finding| finding.state != FindingState::Ok)
+                .map(|finding| (finding.state, finding.code))
+                .collect();
+            assert_eq!(
+                failed,
+                [(FindingState::Failed, Some(code::PARTIAL_IMAGE))],
+                "{name}"
+            );
+        }
     }
 
     #[test]

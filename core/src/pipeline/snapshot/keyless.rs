@@ -35,7 +35,7 @@ pub(super) const NO_COLUMNS: &str = "[]";
 const LOCK_WAIT_S: u32 = 2;
 
 /// Whether a table may be copied without a key.
-pub(super) fn is_allowed(settings: &SnapshotSpec, database: &str, table: &str) -> bool {
+pub(crate) fn is_allowed(settings: &SnapshotSpec, database: &str, table: &str) -> bool {
     let allowed = settings.allow_keyless.as_ref();
     allowed.is_some_and(|filter| filter.matches(database, table))
 }
