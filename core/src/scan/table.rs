@@ -146,15 +146,33 @@ impl ScanTable {
         self.rows_estimate
     }
 
-    /// The largest key among the rows that meet `condition`; `None` if there are none.
+    /// The largest key; `None` if there are no rows.
     ///
     /// # Errors
     /// [`ScanError::NoKey`]; those of [`ScanTable::chunk`].
-    pub async fn last_key(
+    pub async fn last_key(&self, conn: &mut Conn) -> Result<Option<Key>, ScanError> {
+        let tail = self.tail(&KeyRange::default(), None, Order::LastFirst, Some(1));
+        self.read_key(conn, tail).await
+    }
+
+    /// The key of a range's `n`-th row, counted from 1; `None` if it has fewer. Only the key's index
+    /// is read, as far as that row.
+    ///
+    /// # Errors
+    /// Those of [`ScanTable::last_key`].
+    pub async fn nth_key(
         &self,
         conn: &mut Conn,
-        condition: Option<&str>,
+        range: &KeyRange,
+        n: u32,
     ) -> Result<Option<Key>, ScanError> {
+        let before = n.saturating_sub(1);
+        let tail = self.tail(range, None, Order::ByKey, None);
+        self.read_key(conn, format!("{tail} LIMIT {before}, 1")).await
+    }
+
+    /// The key of the first row that a SELECT of the table with this tail answers.
+    async fn read_key(&self, conn: &mut Conn, tail: String) -> Result<Option<Key>, ScanError> {
         self.need_key()?;
         let table = self.definition.quoted();
         let parts = || {
@@ -167,12 +185,11 @@ impl ScanTable {
         let values: Vec<String> = parts()
             .map(|(column, reading)| reading.expression(&quote_name(&column.name)))
             .collect();
-        let tail = self.tail(&KeyRange::default(), condition, Order::LastFirst, Some(1));
         let sql = format!("SELECT {} FROM {table}{tail}", values.join(", "));
         let row: Option<Row> = conn
             .query_first(sql)
             .await
-            .map_err(|cause| ScanError::sql(&self.name, "read the last key", cause))?;
+            .map_err(|cause| ScanError::sql(&self.name, "read a key", cause))?;
         let Some(row) = row else { return Ok(None) };
         let mut literals = Vec::new();
         for (at, (column, reading)) in parts().enumerate() {

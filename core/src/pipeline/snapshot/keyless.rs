@@ -165,7 +165,7 @@ impl Reader {
             let chunk = rows.next(u64::from(rows_max), CHUNK_BYTES_MAX).await;
             let chunk = chunk.map_err(CopyError::Scan)?;
             let (ended, read) = (chunk.ended, chunk.rows);
-            rows_max = self.next_rows(rows_max, read, began);
+            rows_max = self.next_rows(rows_max, read, read, began);
             if read > 0 {
                 self.say(Said::Part(Part {
                     ticket,

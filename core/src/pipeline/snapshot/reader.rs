@@ -151,7 +151,7 @@ impl Reader {
                 return Ok(());
             };
             let last = table
-                .last_key(&mut conn, condition)
+                .last_key(&mut conn)
                 .await
                 .map_err(CopyError::Scan)?;
             sql(&mut conn, "COMMIT").await?;
@@ -177,20 +177,31 @@ impl Reader {
                 return Ok(());
             };
             let began = Instant::now();
-            let range = KeyRange {
+            let mut range = KeyRange {
                 after: after.clone(),
                 until: until.clone(),
             };
+            // A condition may be met by few rows, or none: then the rows that are looked at are
+            // counted, since the stream is held meanwhile.
+            let mut looked_at = None;
+            if condition.is_some() {
+                let end = table.nth_key(&mut conn, &range, rows_max).await;
+                if let Some(end) = end.map_err(CopyError::Scan)? {
+                    range.until = Some(end);
+                    looked_at = Some(rows_max);
+                }
+            }
             let chunk = table
                 .chunk(&mut conn, &range, condition, rows_max, CHUNK_BYTES_MAX)
                 .await
                 .map_err(CopyError::Scan)?;
             sql(&mut conn, "COMMIT").await?;
             let rows = chunk.rows;
-            rows_max = self.next_rows(rows_max, rows, began);
+            let looked_at = looked_at.filter(|_| chunk.ended).map_or(rows, u64::from);
+            rows_max = self.next_rows(rows_max, looked_at, rows, began);
             after = match (&chunk.last, chunk.ended) {
                 (Some(last), false) => Some(last.clone()),
-                _ => until.clone(),
+                _ => range.until,
             };
             self.say(Said::Part(Part {
                 ticket,
@@ -228,14 +239,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Rows of the next chunk, after one that was begun to be read at `began`.
-    pub(super) fn next_rows(&self, rows_max: u32, rows: u64, began: Instant) -> u32 {
+    /// Rows of the next chunk, after one of `rows` that was begun to be read at `began`, and for
+    /// which `looked_at` were looked at.
+    pub(super) fn next_rows(
+        &self,
+        rows_max: u32,
+        looked_at: u64,
+        rows: u64,
+        began: Instant,
+    ) -> u32 {
         let write_ns = self.write_ns.load(Ordering::Relaxed);
         let write = Duration::from_nanos(write_ns.saturating_mul(rows.max(1)));
         let target = Duration::from_millis(self.shared.settings.chunk_ms);
         self.bounded(next_rows(
             rows_max,
-            rows,
+            looked_at,
             began.elapsed().max(write),
             target,
         ))
