@@ -24,7 +24,8 @@ impl World {
     async fn start(state: DesiredState) -> Self {
         let dir = TempDir::new().unwrap();
         let directory = Directory::start(Config::new(dir.path())).await.unwrap();
-        let options = ConnectOptions::new([directory.address().to_string()]);
+        let mut options = ConnectOptions::new([directory.address().to_string()]);
+        options.session_timeout = Duration::from_secs(10);
         let session = Session::connect(options).await.unwrap();
         session.found_cluster().await.unwrap();
         let world = Self {
