@@ -286,14 +286,18 @@ impl ScanTable {
 
     /// The key's columns in the key's own order, for ORDER BY.
     pub(crate) fn key_order(&self) -> String {
+        self.order(Order::ByKey)
+    }
+
+    fn order(&self, order: Order) -> String {
         let by: Vec<String> = self
             .key_names()
             .into_iter()
             .map(|(name, descending)| {
-                if descending {
-                    format!("{name} DESC")
-                } else {
+                if descending == (order == Order::LastFirst) {
                     name
+                } else {
+                    format!("{name} DESC")
                 }
             })
             .collect();
@@ -346,20 +350,8 @@ impl ScanTable {
             // On a line of its own: it may end in a comment.
             sql.push_str(&format!(" AND ({condition}\n)"));
         }
-        let by: Vec<String> = self
-            .key_names()
-            .into_iter()
-            .map(|(name, descending)| {
-                let word = if descending == (order == Order::LastFirst) {
-                    "ASC"
-                } else {
-                    "DESC"
-                };
-                format!("{name} {word}")
-            })
-            .collect();
-        if !by.is_empty() {
-            sql.push_str(&format!(" ORDER BY {}", by.join(", ")));
+        if self.has_key() {
+            sql.push_str(&format!(" ORDER BY {}", self.order(order)));
         }
         if let Some(limit) = limit {
             sql.push_str(&format!(" LIMIT {limit}"));

@@ -28,6 +28,7 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::{PipelineError, short_set};
 use crate::scan::{
     Executed, Key, KeyRange, ScanChunk, ScanError, ScanTable, executed_with_all_seen, prepare,
+    without_counter,
 };
 use crate::source::SourceError;
 
@@ -485,20 +486,6 @@ fn is_same_key(one: &str, other: &str) -> bool {
     columns(one) == columns(other)
 }
 
-/// A definition without the counter of its AUTO_INCREMENT column, which every INSERT moves.
-fn without_counter(create: &str) -> String {
-    const WORD: &str = " AUTO_INCREMENT=";
-    let Some(at) = create.rfind(WORD) else {
-        return create.to_owned();
-    };
-    let (head, tail) = create.split_at(at);
-    let tail = tail.get(WORD.len()..).unwrap_or_default();
-    format!(
-        "{head}{}",
-        tail.trim_start_matches(|c: char| c.is_ascii_digit())
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,19 +495,5 @@ mod tests {
         let one = r#"["`a` varchar(40) utf8mb4_bin","`b` int"]"#;
         assert!(is_same_key(&one.replace(',', ", "), one));
         assert!(!is_same_key(&one.replace("int", "int DESC"), one));
-    }
-
-    #[test]
-    fn a_counter_is_no_part_of_a_definition() {
-        assert_eq!(
-            without_counter(
-                "CREATE TABLE `t` (\n) ENGINE=InnoDB AUTO_INCREMENT=17 DEFAULT CHARSET=utf8mb4"
-            ),
-            "CREATE TABLE `t` (\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
-        );
-        assert_eq!(
-            without_counter("CREATE TABLE `t` (\n)"),
-            "CREATE TABLE `t` (\n)"
-        );
     }
 }
