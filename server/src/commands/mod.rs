@@ -47,6 +47,7 @@ struct Refusal(String);
 #[derive(Debug)]
 struct Decision {
     transaction: Transaction,
+    outcome: Outcome,
     text: String,
     goal: Option<Goal>,
 }
@@ -55,6 +56,7 @@ impl Decision {
     fn new(transaction: Transaction, text: String) -> Self {
         Self {
             transaction,
+            outcome: Outcome::Done,
             text,
             goal: None,
         }
@@ -141,7 +143,7 @@ pub async fn begin(
         match session.transact(decision.transaction).await {
             Ok(()) => {
                 return Ok(Begun {
-                    outcome: Outcome::Done,
+                    outcome: decision.outcome,
                     text: decision.text,
                     goal: decision.goal,
                     asked,
@@ -174,12 +176,13 @@ async fn decide(
                 return Ok(Err(refusal));
             }
             let nodes = Nodes::read(session, &spec.name).await?;
-            apply::decide(&nodes, &spec, text, *revision, by, now)
+            let decided = apply::decide(&nodes, &spec, text, *revision, by, now)?;
+            Ok(Ok(nodes.as_decided(decided)))
         }
         (CommandQueue::Cluster, action) => cluster::decide(session, action, by, now).await,
         (CommandQueue::Pipeline(name), action) => {
             let nodes = Nodes::read(session, name).await?;
-            match action {
+            let decided = match action {
                 Action::Start | Action::Stop | Action::Pause | Action::Resume => {
                     verbs::desire(&nodes, action, by, now)
                 }
@@ -192,7 +195,8 @@ async fn decide(
                      towpath"
                         .to_owned(),
                 ))),
-            }
+            };
+            Ok(Ok(nodes.as_decided(decided?)))
         }
     }
 }

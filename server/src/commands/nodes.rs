@@ -5,7 +5,7 @@ use towpath_coordination::{CoordinationError, Entry, Session, Transaction};
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{
     AppliedSpec, Desired, DesiredState, Failure, HistoryEvent, Instance, Journal, Operation,
-    OperationStep, PipelineStatus,
+    OperationStep, Outcome, PipelineStatus,
 };
 use towpath_protocol::tree::{MemberId, TaskName, path};
 
@@ -128,6 +128,14 @@ impl Nodes {
             }
         }
         Decision::new(transaction, text)
+    }
+
+    /// What was decided on these nodes; a refusal, too, is said only if they are as they were read.
+    pub(super) fn as_decided(&self, decided: Result<Decision, Refusal>) -> Decision {
+        decided.unwrap_or_else(|Refusal(text)| Decision {
+            outcome: Outcome::Refused,
+            ..self.as_they_are(text)
+        })
     }
 
     /// Appends to the pipeline's history.

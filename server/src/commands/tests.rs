@@ -130,6 +130,9 @@ async fn what_is_decided_on_what_has_changed_is_decided_again() {
         (Running, Action::Start, Meanwhile::Desired(Stopped), false),
         (Running, Action::Start, Meanwhile::Update, false),
         (Stopped, Action::Stop, Meanwhile::Desired(Running), false),
+        // Refused: it's paused only if it runs.
+        (Stopped, Action::Pause, Meanwhile::Nothing, true),
+        (Stopped, Action::Pause, Meanwhile::Desired(Running), false),
         (Running, apply(""), Meanwhile::Nothing, true),
         (Running, apply(""), Meanwhile::Applied, false),
         (Running, apply(""), Meanwhile::Update, false),
