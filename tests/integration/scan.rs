@@ -685,6 +685,11 @@ async fn refused(sink: &mut Conn, lane: &mut Session, definitions: &Definitions)
             "TP1404",
         ),
         (
+            "ALTER TABLE made.plain DROP PRIMARY KEY",
+            "ALTER TABLE made.plain ADD PRIMARY KEY (id)",
+            "TP1409",
+        ),
+        (
             "ALTER TABLE made.plain ENGINE = MyISAM",
             "ALTER TABLE made.plain ENGINE = InnoDB",
             "TP1405",
