@@ -155,8 +155,8 @@ impl ScanTable {
         self.read_key(conn, tail).await
     }
 
-    /// The key of a range's `n`-th row, counted from 1; `None` if it has fewer. Only the key's index
-    /// is read, as far as that row.
+    /// The key of a range's `n`-th row, counted from 1; `None` if it has fewer. Only the key's
+    /// index is read, as far as that row.
     ///
     /// # Errors
     /// Those of [`ScanTable::last_key`].
