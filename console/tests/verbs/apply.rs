@@ -89,7 +89,8 @@ async fn the_text_in_force_is_not_unchanged_while_another_is_on_its_way() {
         "orders has this text, at revision 3, and is being updated to another\n"
     );
     assert!(
-        said.err.contains("refused, nothing was changed: an update is under way"),
+        said.err
+            .contains("refused, nothing was changed: an update is under way"),
         "{said:?}"
     );
     assert_eq!(world.asked().len(), 1);

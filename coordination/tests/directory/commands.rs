@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towpath_coordination::{CommandQueue, CoordinationError, Inbox, Patience, Session};
 use towpath_protocol::spec::PipelineName;
-use towpath_protocol::tree::{MemberId, path};
 use towpath_protocol::tree::record::{Action, Answer, Outcome};
+use towpath_protocol::tree::{MemberId, path};
 
 use crate::support::{Server, soon};
 

@@ -28,9 +28,11 @@ pub(super) fn of_source(
         };
         tables.by_name.iter().filter_map(named).collect()
     };
-    let is_allowed =
-        |name: &TableName| is_allowed_keyless(settings, &name.database, &name.table);
-    let (allowed, refused) = (keyless(&is_allowed), keyless(&|name: &TableName| !is_allowed(name)));
+    let is_allowed = |name: &TableName| is_allowed_keyless(settings, &name.database, &name.table);
+    let (allowed, refused) = (
+        keyless(&is_allowed),
+        keyless(&|name: &TableName| !is_allowed(name)),
+    );
     let mut all = vec![keys(&allowed, &refused)];
     all.extend(locks(facts, &allowed));
     all

@@ -104,7 +104,7 @@ pub async fn check(spec: &PipelineSpec) -> Report {
             source.findings.extend(facts.findings(&Needs {
                 server_id,
                 gtid: true,
-                whole_rows: first_copy || spec.delivery != Delivery::ExactlyOnce,
+                whole_rows: first_copy || sink_spec.delivery != Delivery::ExactlyOnce,
             }));
             if let (Some(conn), Some(offset)) = (&mut source.conn, offset) {
                 let found = find_place(spec, offset, facts, conn, &mut source.findings).await;

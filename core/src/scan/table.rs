@@ -168,7 +168,8 @@ impl ScanTable {
     ) -> Result<Option<Key>, ScanError> {
         let before = n.saturating_sub(1);
         let tail = self.tail(range, None, Order::ByKey, None);
-        self.read_key(conn, format!("{tail} LIMIT {before}, 1")).await
+        self.read_key(conn, format!("{tail} LIMIT {before}, 1"))
+            .await
     }
 
     /// The key of the first row that a SELECT of the table with this tail answers.

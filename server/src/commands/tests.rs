@@ -138,7 +138,12 @@ async fn what_is_decided_on_what_has_changed_is_decided_again() {
         (Running, apply(""), Meanwhile::Update, false),
         // A stopped one is at once at the new revision: nobody may start the old one.
         (Stopped, apply(OTHER_TEXT), Meanwhile::Nothing, true),
-        (Stopped, apply(OTHER_TEXT), Meanwhile::Desired(Running), false),
+        (
+            Stopped,
+            apply(OTHER_TEXT),
+            Meanwhile::Desired(Running),
+            false,
+        ),
     ];
     for (at, (state, action, meanwhile, holds)) in cases.into_iter().enumerate() {
         let world = World::start(state).await;

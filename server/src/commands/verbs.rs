@@ -29,7 +29,11 @@ pub(super) fn desire(nodes: &Nodes, action: &Action, by: &str, now: Timestamp) -
         .is_some_and(|status| status.state == LifeState::Failed)
         || nodes.tasks.iter().any(|task| task.failure.is_some());
     let refuse = |text: String| Ok(Err(Refusal(text)));
-    let nothing = || Ok(Ok(nodes.as_they_are(format!("nothing to do: {}", how(&present)))));
+    let nothing = || {
+        Ok(Ok(
+            nodes.as_they_are(format!("nothing to do: {}", how(&present)))
+        ))
+    };
     let (state, verb) = match (action, &wanted) {
         (_, DesiredState::Other(state)) => {
             return refuse(format!(

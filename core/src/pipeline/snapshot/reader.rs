@@ -151,10 +151,7 @@ impl Reader {
             let Look::Read(table, ticket) = self.look(&mut conn, &mut known, None).await? else {
                 return Ok(());
             };
-            let last = table
-                .last_key(&mut conn)
-                .await
-                .map_err(CopyError::Scan)?;
+            let last = table.last_key(&mut conn).await.map_err(CopyError::Scan)?;
             sql(&mut conn, "COMMIT").await?;
             let columns = key_columns_text(&table);
             (until, key_columns) = (last.clone(), Some(columns.clone()));

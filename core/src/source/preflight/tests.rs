@@ -34,9 +34,7 @@ fn good() -> SourceFacts {
         gtid_executed: format!("{UUID}:1-100").parse().unwrap(),
         gtid_purged: format!("{UUID}:1-10").parse().unwrap(),
         account: "'repl'@'%'".to_owned(),
-        grants: vec![
-            "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `repl`@`%`".to_owned(),
-        ],
+        grants: vec!["GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `repl`@`%`".to_owned()],
         replicas: Some(Vec::new()),
         is_replica: Some(true),
     }
@@ -218,8 +216,7 @@ fn privileges_are_read_from_the_grants() {
     assert!(!facts.has_privilege("REPLICATION SLAVE"));
     facts.grants = vec!["GRANT REPLICATION SLAVE ADMIN ON *.* TO `repl`@`%`".to_owned()];
     assert!(!facts.has_privilege("REPLICATION SLAVE"));
-    facts.grants =
-        vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
+    facts.grants = vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
     assert!(facts.has_privilege("REPLICATION SLAVE"));
     assert_eq!(quote_account("o'neil@10.%"), "'o''neil'@'10.%'");
 }
