@@ -226,6 +226,7 @@ async fn each_precondition_of_a_source_is_found_and_mended() -> Result<()> {
     wrong_file(&pair).await?;
     logins(&pair).await?;
     settings_of_the_source(&mut pair).await?;
+    first_copy(&mut pair).await?;
     tables_of_the_source(&mut pair).await?;
     purged_start(&mut pair).await
 }
@@ -373,6 +374,67 @@ async fn settings_of_the_source(pair: &mut Pair) -> Result<()> {
         fix,
     )
     .await?;
+    assert_eq!(pair.wrong().await?, Vec::<String>::new());
+    Ok(())
+}
+
+/// What a first copy would refuse is found before.
+async fn first_copy(pair: &mut Pair) -> Result<()> {
+    let plain = std::fs::read_to_string(&pair.file)?;
+    let copying = plain.replace("[[sink]]", "snapshot = \"initial\"\n[[sink]]");
+    std::fs::write(&pair.file, &copying)?;
+    assert_eq!(pair.wrong().await?, Vec::<String>::new());
+    for (break_it, what, fix) in [
+        (
+            "SET GLOBAL binlog_row_image = 'MINIMAL'",
+            "binlog_row_image",
+            "SET PERSIST binlog_row_image = 'FULL';",
+        ),
+        (
+            "SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'",
+            "binlog_row_value_options",
+            "SET PERSIST binlog_row_value_options = '';",
+        ),
+    ] {
+        pair.mend(Side::Source, break_it, what, "failed", fix)
+            .await?;
+    }
+    pair.at_source
+        .query_drop("CREATE TABLE shop.log (line TEXT)")
+        .await?;
+    let keyless = pair.find("copied in chunks").await?;
+    assert_eq!(
+        (keyless.found.as_str(), keyless.code.as_str()),
+        ("not shop.log", "TP1409")
+    );
+    let allowing = format!("{copying}[snapshot]\nallow_keyless = [\"shop.log\"]\n");
+    std::fs::write(&pair.file, allowing)?;
+    assert!(pair.is_well("copied in chunks").await?);
+    let locks = pair.find("LOCK TABLES").await?;
+    assert_eq!(
+        (locks.state.as_str(), locks.fix.as_str()),
+        (
+            "failed",
+            "GRANT SELECT, LOCK TABLES ON `shop`.* TO 'repl'@'%';"
+        )
+    );
+    pair.at_source.query_drop(&locks.fix).await?;
+    assert!(pair.is_well("LOCK TABLES").await?);
+    pair.at_sink
+        .query_drop("ALTER TABLE shop.items DROP PRIMARY KEY")
+        .await?;
+    let sink = pair.find("table shop.items has a primary key").await?;
+    assert_eq!(
+        (sink.state.as_str(), sink.code.as_str()),
+        ("failed", "TP1409")
+    );
+
+    pair.at_sink
+        .query_drop("ALTER TABLE shop.items ADD PRIMARY KEY (id)")
+        .await?;
+    let back = "DROP TABLE shop.log; REVOKE SELECT, LOCK TABLES ON shop.* FROM repl";
+    pair.at_source.query_drop(back).await?;
+    pair.write_good()?;
     assert_eq!(pair.wrong().await?, Vec::<String>::new());
     Ok(())
 }

@@ -59,7 +59,7 @@ async fn chunks(
             }
         }
     }
-    let Some(until) = table.last_key(conn, condition).await? else {
+    let Some(until) = table.last_key(conn).await? else {
         return Ok(all);
     };
     let mut range = KeyRange {
@@ -72,6 +72,10 @@ async fn chunks(
             .await
             .with_context(|| range.predicate(table))?;
         ensure!(chunk.rows <= u64::from(rows_max), "{} rows", chunk.rows);
+        if condition.is_none() && chunk.rows > 0 {
+            let rows = u32::try_from(chunk.rows)?;
+            assert_eq!(table.nth_key(conn, &range, rows).await?, chunk.last);
+        }
         if chunk.ended {
             all.push(chunk);
             return Ok(all);
@@ -670,6 +674,11 @@ async fn refused(sink: &mut Conn, lane: &mut Session, definitions: &Definitions)
             "ALTER TABLE made.parts ADD COLUMN own INT NOT NULL",
             "ALTER TABLE made.parts DROP COLUMN own",
             "TP1404",
+        ),
+        (
+            "ALTER TABLE made.plain DROP PRIMARY KEY",
+            "ALTER TABLE made.plain ADD PRIMARY KEY (id)",
+            "TP1409",
         ),
         (
             "ALTER TABLE made.plain ENGINE = MyISAM",

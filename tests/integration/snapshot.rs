@@ -493,6 +493,15 @@ async fn a_copy_alone_of_a_quiet_source() -> Result<()> {
     source
         .query_drop("ALTER TABLE nokey.n ADD PRIMARY KEY (n)")
         .await?;
+    for sql in [
+        "CREATE DATABASE nokey",
+        "CREATE TABLE nokey.n (n INT NOT NULL)",
+    ] {
+        sink.query_drop(sql).await?;
+    }
+    pipeline.name = "sinkless".into();
+    refused(&pipeline, &mut sink, "TP1409", "nokey.n").await?;
+    sink.query_drop("DROP DATABASE nokey").await?;
     source
         .query_drop("SET GLOBAL binlog_row_image = MINIMAL")
         .await?;
@@ -544,6 +553,20 @@ async fn refused(pipeline: &Pipeline, sink: &mut Conn, code: &str, what: &str) -
         pipeline.stored(sink).await?.is_empty() && copies(sink, pipeline).await?.is_empty(),
         "{}: something is written",
         pipeline.name
+    );
+    let check = TowpathProcess::builder()
+        .program(env!("CARGO_BIN_EXE_towpath"))
+        .args(["check", "--json"])
+        .arg(&pipeline.file)
+        .spawn()?;
+    check.wait_exit(WAIT).await?;
+    let report: serde_json::Value = serde_json::from_str(&check.stdout().concat())?;
+    let findings = report["findings"].as_array().context("no findings")?;
+    ensure!(
+        findings
+            .iter()
+            .any(|finding| finding["state"] == "failed" && finding["code"] == code),
+        "towpath check doesn't say {code}: {report:#}"
     );
     Ok(())
 }

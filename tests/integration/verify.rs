@@ -528,6 +528,44 @@ async fn an_operator_s_change_refuses_the_commit_that_was_under_way() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_that_few_rows_meet_is_looked_at_in_chunks() -> Result<()> {
+    let pair = Pair::start().await?;
+    let (pipeline, process, mut source, mut sink) = filled(&pair, "few").await?;
+    sink.query_drop("DELETE FROM t WHERE id > 5900").await?;
+    for setting in [
+        "log_output = 'TABLE'",
+        "long_query_time = 0",
+        "slow_query_log = ON",
+    ] {
+        source.query_drop(format!("SET GLOBAL {setting}")).await?;
+    }
+    let resnapshot = TowpathProcess::builder()
+        .program(env!("CARGO_BIN_EXE_towpath"))
+        .arg("resnapshot")
+        .arg(&pipeline.file)
+        .args(["--table", "few.t", "--where", "v > 5900"])
+        .spawn()?;
+    let status = resnapshot.wait_exit(WAIT).await?;
+    ensure!(status.success(), "{}", resnapshot.tail());
+    until_done(&mut sink, "few")
+        .await
+        .with_context(|| process.tail())?;
+    verify(&pipeline, &[]).await?.is_equal()?;
+    // All 3000 rows were looked at, 500 at first and at most twice as many each time.
+    let statements: Vec<u64> = source
+        .query(
+            "SELECT rows_examined FROM mysql.slow_log \
+             WHERE CONVERT(sql_text USING utf8mb4) LIKE 'SELECT%FORCE INDEX%v > 5900%'",
+        )
+        .await?;
+    ensure!(
+        statements.len() >= 3 && statements.iter().all(|rows| *rows <= 2000),
+        "{statements:?}"
+    );
+    stop(&process).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_changes_during_a_repair_comes_again_without_harm() -> Result<()> {
     let pair = Pair::start().await?;
     let (pipeline, process, mut source, mut sink) = filled(&pair, "again").await?;

@@ -11,7 +11,7 @@ use similar::{ChangeTag, TextDiff};
 use towpath_coordination::{CommandQueue, Session};
 use towpath_protocol::spec::{FILE_BYTES_MAX, PipelineName, PipelineSpec};
 use towpath_protocol::tree::path;
-use towpath_protocol::tree::record::{Action, AppliedSpec};
+use towpath_protocol::tree::record::{Action, AppliedSpec, Journal};
 
 use super::{Order, pipeline_names};
 use crate::screen::{Paint, Screen, Tone};
@@ -45,6 +45,8 @@ struct Candidate {
     text: String,
     /// The version that is in force now.
     present: Option<AppliedSpec>,
+    /// Its runs are ending, for another version.
+    is_passing: bool,
 }
 
 impl Candidate {
@@ -53,9 +55,12 @@ impl Candidate {
     }
 
     fn is_same(&self) -> bool {
-        self.present
-            .as_ref()
-            .is_some_and(|spec| spec.text == self.text)
+        !self.is_passing && self.has_text_in_force()
+    }
+
+    fn has_text_in_force(&self) -> bool {
+        let present = self.present.as_ref();
+        present.is_some_and(|spec| spec.text == self.text)
     }
 }
 
@@ -101,6 +106,12 @@ impl Apply {
     ) -> anyhow::Result<ExitCode> {
         let known = pipeline_names(session).await?;
         for candidate in &mut candidates {
+            // Before the spec: an update that ends meanwhile is told of, not missed.
+            let journal = session
+                .read::<Journal>(&path::journal(&candidate.name))
+                .await?;
+            candidate.is_passing =
+                journal.is_some_and(|entry| entry.value.record.after_the_stop().is_some());
             let entry = session
                 .read::<AppliedSpec>(&path::spec(&candidate.name))
                 .await?;
@@ -176,6 +187,7 @@ fn load(file: &Path) -> anyhow::Result<Candidate> {
         name: spec.name,
         text,
         present: None,
+        is_passing: false,
     })
 }
 
@@ -199,6 +211,12 @@ fn introduced(candidate: &Candidate, known: &[String], paint: Paint) -> String {
     };
     if candidate.is_same() {
         return format!("{name} is unchanged, at revision {}\n", present.revision);
+    }
+    if candidate.has_text_in_force() {
+        return format!(
+            "{name} has this text, at revision {}, and is being updated to another\n",
+            present.revision
+        );
     }
     let (old, new) = (mask::secrets(&present.text), mask::secrets(&candidate.text));
     if old == new {

@@ -2,7 +2,7 @@ use std::fs;
 
 use serde_json::json;
 use tempfile::TempDir;
-use towpath_protocol::tree::record::{Action, AppliedSpec, Outcome};
+use towpath_protocol::tree::record::{Action, AppliedSpec, Journal, Outcome};
 
 use crate::support::{World, done, file};
 
@@ -61,6 +61,39 @@ async fn a_new_one_an_unchanged_one_and_a_new_version() {
     );
     assert_eq!(out, diff);
     assert_eq!(world.asked(), [apply(&new, 7)], "based on what was shown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_text_in_force_is_not_unchanged_while_another_is_on_its_way() {
+    let world = World::start().await;
+    world
+        .answering(&[], |_| {
+            (Outcome::Refused, "an update is under way".to_owned())
+        })
+        .await;
+    let dir = TempDir::new().unwrap();
+    let text = file("orders", "shop.*");
+    let orders = written(&dir, "orders.toml", &text);
+    let spec = json!({"text": text, "revision": 3});
+    world
+        .put::<AppliedSpec>("pipelines/orders/spec", spec)
+        .await;
+    // The example: an update whose old runs are ending.
+    world
+        .put::<Journal>("pipelines/orders/journal", json!({}))
+        .await;
+    let said = world.towpath(&format!("apply -f {orders} --yes")).await;
+    assert!(!said.done, "{said:?}");
+    assert_eq!(
+        said.out,
+        "orders has this text, at revision 3, and is being updated to another\n"
+    );
+    assert!(
+        said.err
+            .contains("refused, nothing was changed: an update is under way"),
+        "{said:?}"
+    );
+    assert_eq!(world.asked().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

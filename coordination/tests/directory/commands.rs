@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towpath_coordination::{CommandQueue, CoordinationError, Inbox, Patience, Session};
 use towpath_protocol::spec::PipelineName;
-use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{Action, Answer, Outcome};
+use towpath_protocol::tree::{MemberId, path};
 
 use crate::support::{Server, soon};
 
@@ -41,24 +41,24 @@ async fn asked_taken_once_and_answered() {
             let mut inbox = Inbox::new(&session, queue(), core);
             loop {
                 let command = inbox.next(|_| true).await.unwrap();
-                let Action::Skip { gtid } = &command.command().action else {
+                let Action::Move { to } = &command.command().action else {
                     panic!("{command:?}")
                 };
-                taken.send(gtid.clone()).unwrap();
-                let text = format!("{gtid} by {core}");
-                let answer = command.answer(Outcome::Done, text, json!({"skipped": 1}));
+                taken.send(to.clone()).unwrap();
+                let text = format!("{to} by {core}");
+                let answer = command.answer(Outcome::Done, text, json!({"moved": 1}));
                 answer.await.unwrap();
             }
         });
     }
     for number in 0..10 {
-        let gtid = format!("a:{number}");
-        let action = Action::Skip { gtid: gtid.clone() };
+        let to: MemberId = format!("core-{number}").parse().unwrap();
+        let action = Action::Move { to: to.clone() };
         let answer = ask(&asker, action, PATIENCE).await.unwrap();
         assert_eq!(answer.outcome, Outcome::Done);
-        assert!(answer.text.starts_with(&gtid), "{answer:?}");
-        assert_eq!(answer.details["skipped"], 1);
-        assert_eq!(done.recv().await, Some(gtid));
+        assert!(answer.text.starts_with(to.as_str()), "{answer:?}");
+        assert_eq!(answer.details["moved"], 1);
+        assert_eq!(done.recv().await, Some(to));
     }
     assert!(done.try_recv().is_err(), "each was taken once");
 }

@@ -145,6 +145,8 @@ async fn check(spec: &PipelineSpec) -> Result<Warm, String> {
     let needs = Needs {
         server_id: spec.source.server_id.unwrap_or_default(),
         gtid: true,
+        // It goes on with what was begun.
+        whole_rows: false,
     };
     let sink_facts = SinkFacts::read(&mut sink, spec.name.as_str(), sink_spec.name.as_str())
         .await

@@ -101,6 +101,12 @@ impl Finding {
         self
     }
 
+    /// The same finding with a code, where it would become that error.
+    #[must_use]
+    pub fn code_if(self, would: bool, code: Code) -> Self {
+        if would { self.code(code) } else { self }
+    }
+
     /// The same finding with its reason.
     #[must_use]
     pub fn why(mut self, why: &'static str) -> Self {

@@ -15,6 +15,7 @@ mod login;
 mod place;
 pub(crate) mod compare;
 mod table_findings;
+mod copy;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,13 +23,14 @@ use std::time::Duration;
 use mysql_async::Conn;
 use towpath_protocol::code;
 use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{Endpoint, PipelineSpec, SinkSpec, SnapshotMode};
+use towpath_protocol::spec::{Delivery, Endpoint, PipelineSpec, SinkSpec, SnapshotMode};
 use uuid::Uuid;
 
 use crate::apply::ddl::TableName;
 use crate::apply::target::TargetColumn;
 use crate::commit::preflight::{self, Offset, SinkFacts, SourceTraits};
 use crate::pipeline::default_server_id;
+use crate::pipeline::snapshot::{cascading, logs_cascades};
 use crate::source::{DumpFrom, DumpOptions, EventStream, Needs, SourceFacts, anonymous, start};
 use compare::Difference;
 use finding::{Finding, FindingState, Fix};
@@ -88,9 +90,12 @@ pub async fn check(spec: &PipelineSpec) -> Report {
         .server_id
         .unwrap_or_else(|| default_server_id(spec.name.as_str(), sink_spec.name.as_str()));
 
+    let offset = sink.facts.as_ref().map(|facts| &facts.offset);
+    let is_fresh = offset.is_none_or(|offset| place::stored(offset).is_none());
+    let first_copy = is_fresh && spec.source.snapshot != SnapshotMode::Never;
+
     let mut place = None;
     if let Some(facts) = &mut source.facts {
-        let offset = sink.facts.as_ref().map(|facts| &facts.offset);
         forget_ourselves(facts, offset, sink_spec.name.as_str());
         let product = product_finding(facts);
         let is_mysql = product.state == FindingState::Ok;
@@ -99,6 +104,7 @@ pub async fn check(spec: &PipelineSpec) -> Report {
             source.findings.extend(facts.findings(&Needs {
                 server_id,
                 gtid: true,
+                whole_rows: first_copy || sink_spec.delivery != Delivery::ExactlyOnce,
             }));
             if let (Some(conn), Some(offset)) = (&mut source.conn, offset) {
                 let found = find_place(spec, offset, facts, conn, &mut source.findings).await;
@@ -115,6 +121,12 @@ pub async fn check(spec: &PipelineSpec) -> Report {
             &facts.account,
             sees_all,
         ));
+        if first_copy {
+            let found = copy::of_source(facts, tables, &spec.snapshot);
+            source.findings.extend(found);
+            let cascades = find_cascades(facts, tables, &mut source.conn).await;
+            source.findings.extend(cascades);
+        }
     }
     if let Some(facts) = &sink.facts {
         let needs = sink_needs(
@@ -127,7 +139,6 @@ pub async fn check(spec: &PipelineSpec) -> Report {
         sink.findings
             .extend(place::of_sink(&facts.offset, &start, source.facts.as_ref()));
     }
-    let first_copy = spec.source.snapshot != SnapshotMode::Never;
     compare_tables(&mut source, &mut sink, place.as_ref(), first_copy).await;
     for conn in [source.conn, sink.conn].into_iter().flatten() {
         let _ = conn.disconnect().await;
@@ -340,7 +351,26 @@ fn sink_needs<'a>(
     }
 }
 
-/// Compares the tables of both servers, if both answer.
+/// Looks for foreign keys that change rows unseen; `None` where we may not look.
+async fn find_cascades(
+    facts: &SourceFacts,
+    tables: &Tables,
+    conn: &mut Option<Conn>,
+) -> Option<Finding> {
+    if logs_cascades(facts) {
+        return Some(copy::cascades(&[]));
+    }
+    let names: Vec<(&str, &str)> = tables
+        .by_name
+        .keys()
+        .map(|(database, table)| (database.as_str(), table.as_str()))
+        .collect();
+    let found = cascading(conn.as_mut()?, &names).await.ok()?;
+    Some(copy::cascades(&found))
+}
+
+/// Compares the tables of both servers, if both answer. `first_copy`: all that the sink lacks is
+/// made and filled.
 async fn compare_tables(
     source: &mut Asked<SourceFacts>,
     sink: &mut Asked<SinkFacts>,
@@ -362,7 +392,6 @@ async fn compare_tables(
     // is held to be missing.
     let is_current = place.is_none_or(|place| facts.gtid_executed.is_subset(place));
     let is_fresh = place::stored(&sink_facts.offset).is_none();
-    let first_copy = first_copy && is_fresh;
     let mut differences = compare::differences(at_source, at_sink);
     if first_copy {
         let listed = differences.len();

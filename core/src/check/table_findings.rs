@@ -121,6 +121,10 @@ pub(super) fn of_sink(
         let definition = definitions.get(&(name.database.clone(), name.table.clone()));
         let definition = definition.map(String::as_str);
         let missing_database = !sink.databases.contains(&name.database);
+        let facts = source
+            .by_name
+            .get(&(name.database.clone(), name.table.clone()));
+        let is_copied_by_key = is_copied && facts.is_some_and(|facts| facts.has_scan_key);
         all.push(of_difference(
             name,
             difference,
@@ -128,6 +132,7 @@ pub(super) fn of_sink(
             missing_database,
             is_current,
             is_copied,
+            is_copied_by_key,
         ));
     }
     if !rest.is_empty() {
@@ -158,6 +163,7 @@ fn of_difference(
     missing_database: bool,
     is_current: bool,
     is_copied: bool,
+    is_copied_by_key: bool,
 ) -> Finding {
     use FindingState::{Failed, Warning};
     // A DDL statement that comes before the next row may make good for what the sink lacks.
@@ -247,10 +253,11 @@ fn of_difference(
         .code(code::COLUMN_NEEDS_VALUE),
         Difference::NoKey => Finding::new(
             format!("table {table} has a primary key on the sink"),
-            Warning,
+            if is_copied_by_key { Failed } else { Warning },
             "none, the source's has one",
             as_at_source("give it the primary key"),
         )
+        .code_if(is_copied_by_key, code::COPY_KEYLESS)
         .why("without, each changed row is searched for by all of its columns"),
         Difference::OwnUnique { index } => Finding::new(
             format!("table {table} takes all rows that the source's table takes"),
@@ -406,7 +413,7 @@ fn alter_engine(database: &str, table: &str) -> String {
 }
 
 /// Some names, and how many there are beside them.
-fn names(all: &[String]) -> String {
+pub(super) fn names(all: &[String]) -> String {
     let (first, rest) = all.split_at(all.len().min(NAMES_MAX));
     let first = first.join(", ");
     if rest.is_empty() {

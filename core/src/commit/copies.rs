@@ -38,7 +38,8 @@ impl CopyState {
         }
     }
 
-    fn from_word(word: &str) -> Option<Self> {
+    /// What a stored word means; `None` if this release doesn't know it.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
         [Self::Waiting, Self::Copying, Self::Settling, Self::Done]
             .into_iter()
             .find(|state| state.word() == word)

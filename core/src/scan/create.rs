@@ -169,7 +169,7 @@ impl Definitions {
         let counted_out = |statements: &BTreeMap<TableName, String>| -> Vec<(TableName, String)> {
             statements
                 .iter()
-                .map(|(name, text)| (name.clone(), without(text, counter_len)))
+                .map(|(name, text)| (name.clone(), without_counter(text)))
                 .collect()
         };
         self.databases == other.databases
@@ -225,7 +225,12 @@ impl Definitions {
             if may_lack && matches!(difference, Difference::NoTable { .. }) {
                 continue;
             }
-            if let Some((detail, code)) = obstacle(&difference) {
+            let facts = self
+                .tables
+                .by_name
+                .get(&(table.database.clone(), table.table.clone()));
+            let by_key = facts.is_some_and(|facts| facts.has_scan_key);
+            if let Some((detail, code)) = obstacle(&difference, by_key) {
                 return Err(CreateError::Differs {
                     table,
                     detail,
@@ -343,8 +348,9 @@ async fn default_collation(conn: &mut Conn) -> Result<Option<String>, mysql_asyn
     .await
 }
 
-/// Why a table of the sink can't take the rows, what to do, and the code; `None` if it can.
-fn obstacle(difference: &Difference) -> Option<(String, Code)> {
+/// Why a table of the sink can't take the rows, which are read `by_key` or all at once, what to do,
+/// and the code; `None` if it can.
+fn obstacle(difference: &Difference, by_key: bool) -> Option<(String, Code)> {
     let there = "as SHOW CREATE TABLE at the source says";
     match difference {
         Difference::NoTable { .. } => Some((
@@ -380,6 +386,10 @@ fn obstacle(difference: &Difference) -> Option<(String, Code)> {
                  other's place; drop it, or give the source's table that index"
             ),
             code::COPY_SINK_UNIQUE,
+        )),
+        Difference::NoKey if by_key => Some((
+            format!("has no key by which its rows are found again; give it the source's, {there}"),
+            code::COPY_KEYLESS,
         )),
         Difference::Unlike { .. } | Difference::NoKey => None,
     }
@@ -430,6 +440,11 @@ fn quoted_len(text: &str) -> usize {
     text.len()
 }
 
+/// A definition without the counter of its AUTO_INCREMENT column, which every INSERT moves.
+pub(crate) fn without_counter(definition: &str) -> String {
+    without(definition, counter_len)
+}
+
 /// ` AUTO_INCREMENT=9`.
 fn counter_len(text: &str) -> Option<usize> {
     let head = " AUTO_INCREMENT=";
@@ -471,7 +486,7 @@ mod tests {
             .replace(" DATA DIRECTORY = '/x/'", "");
         assert_eq!(without(definition, place_len), expected);
         assert_eq!(
-            without(definition, counter_len),
+            without_counter(definition),
             definition.replace(" AUTO_INCREMENT=7", "")
         );
     }

@@ -23,6 +23,7 @@ mod json;
 mod error;
 
 pub use chunk::{ScanChunk, ScanRows};
+pub(crate) use create::without_counter;
 pub use create::{CreateError, Definitions};
 pub use error::ScanError;
 pub use executed::{Executed, executed_with_all_seen};

@@ -146,15 +146,34 @@ impl ScanTable {
         self.rows_estimate
     }
 
-    /// The largest key among the rows that meet `condition`; `None` if there are none.
+    /// The largest key; `None` if there are no rows.
     ///
     /// # Errors
     /// [`ScanError::NoKey`]; those of [`ScanTable::chunk`].
-    pub async fn last_key(
+    pub async fn last_key(&self, conn: &mut Conn) -> Result<Option<Key>, ScanError> {
+        let tail = self.tail(&KeyRange::default(), None, Order::LastFirst, Some(1));
+        self.read_key(conn, tail).await
+    }
+
+    /// The key of a range's `n`-th row, counted from 1; `None` if it has fewer. Only the key's
+    /// index is read, as far as that row.
+    ///
+    /// # Errors
+    /// Those of [`ScanTable::last_key`].
+    pub async fn nth_key(
         &self,
         conn: &mut Conn,
-        condition: Option<&str>,
+        range: &KeyRange,
+        n: u32,
     ) -> Result<Option<Key>, ScanError> {
+        let before = n.saturating_sub(1);
+        let tail = self.tail(range, None, Order::ByKey, None);
+        self.read_key(conn, format!("{tail} LIMIT {before}, 1"))
+            .await
+    }
+
+    /// The key of the first row that a SELECT of the table with this tail answers.
+    async fn read_key(&self, conn: &mut Conn, tail: String) -> Result<Option<Key>, ScanError> {
         self.need_key()?;
         let table = self.definition.quoted();
         let parts = || {
@@ -167,12 +186,11 @@ impl ScanTable {
         let values: Vec<String> = parts()
             .map(|(column, reading)| reading.expression(&quote_name(&column.name)))
             .collect();
-        let tail = self.tail(&KeyRange::default(), condition, Order::LastFirst, Some(1));
         let sql = format!("SELECT {} FROM {table}{tail}", values.join(", "));
         let row: Option<Row> = conn
             .query_first(sql)
             .await
-            .map_err(|cause| ScanError::sql(&self.name, "read the last key", cause))?;
+            .map_err(|cause| ScanError::sql(&self.name, "read a key", cause))?;
         let Some(row) = row else { return Ok(None) };
         let mut literals = Vec::new();
         for (at, (column, reading)) in parts().enumerate() {
@@ -269,14 +287,18 @@ impl ScanTable {
 
     /// The key's columns in the key's own order, for ORDER BY.
     pub(crate) fn key_order(&self) -> String {
+        self.order(Order::ByKey)
+    }
+
+    fn order(&self, order: Order) -> String {
         let by: Vec<String> = self
             .key_names()
             .into_iter()
             .map(|(name, descending)| {
-                if descending {
-                    format!("{name} DESC")
-                } else {
+                if descending == (order == Order::LastFirst) {
                     name
+                } else {
+                    format!("{name} DESC")
                 }
             })
             .collect();
@@ -329,20 +351,8 @@ impl ScanTable {
             // On a line of its own: it may end in a comment.
             sql.push_str(&format!(" AND ({condition}\n)"));
         }
-        let by: Vec<String> = self
-            .key_names()
-            .into_iter()
-            .map(|(name, descending)| {
-                let word = if descending == (order == Order::LastFirst) {
-                    "ASC"
-                } else {
-                    "DESC"
-                };
-                format!("{name} {word}")
-            })
-            .collect();
-        if !by.is_empty() {
-            sql.push_str(&format!(" ORDER BY {}", by.join(", ")));
+        if self.has_key() {
+            sql.push_str(&format!(" ORDER BY {}", self.order(order)));
         }
         if let Some(limit) = limit {
             sql.push_str(&format!(" LIMIT {limit}"));

@@ -118,16 +118,11 @@ pub async fn verify(
         if !is_there(&at_source) || !is_there(&at_sink) {
             continue;
         }
-        let copying = copies.iter().find(|(database, table, state)| {
-            let under_way = [CopyState::Waiting.word(), CopyState::Copying.word()];
-            (database.as_str(), table.as_str()) == name && under_way.contains(&state.as_str())
-        });
-        if let Some((_, _, state)) = copying {
-            let state = if *state == CopyState::Waiting.word() {
-                CopyState::Waiting
-            } else {
-                CopyState::Copying
-            };
+        let copy = copies
+            .iter()
+            .find(|(database, table, _)| (database.as_str(), table.as_str()) == name);
+        let state = copy.and_then(|(_, _, state)| CopyState::from_word(state));
+        if let Some(state @ (CopyState::Waiting | CopyState::Copying)) = state {
             let error = VerifyError::Copying {
                 table: report.name.to_string(),
                 state: state.word(),

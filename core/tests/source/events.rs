@@ -144,6 +144,7 @@ async fn we_are_seen_among_the_replicas_and_facts_are_read() {
     let needs = towpath_core::source::Needs {
         server_id: 901,
         gtid: true,
+        whole_rows: true,
     };
     let wrong: Vec<_> = facts
         .findings(&needs)

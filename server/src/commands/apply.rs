@@ -80,10 +80,17 @@ pub(super) fn decide(
         return create(nodes, text, by, now).map(Ok);
     };
     let applied = &present.spec.value.record;
-    if applied.text == text {
-        return Ok(Ok(Decision::done(format!(
+    let mut journal = nodes.journal();
+    // While runs end for another text, the one in force isn't the one that will be.
+    if applied.text == text && journal.after_the_stop().is_none() {
+        return Ok(Ok(nodes.as_they_are(format!(
             "nothing to do: this is revision {} of {name}, in force since {}",
             applied.revision, applied.applied
+        ))));
+    }
+    if let Some(Operation::Update { .. } | Operation::Rollback { .. }) = &journal.operation {
+        return Ok(Err(Refusal(format!(
+            "an update of {name} is under way; apply again when it's over"
         ))));
     }
     if applied.revision != based_on {
@@ -97,12 +104,6 @@ pub(super) fn decide(
                 0 => "none".to_owned(),
                 revision => revision.to_string(),
             },
-        ))));
-    }
-    let mut journal = nodes.journal();
-    if let Some(Operation::Update { .. } | Operation::Rollback { .. }) = &journal.operation {
-        return Ok(Err(Refusal(format!(
-            "an update of {name} is under way; apply again when it's over"
         ))));
     }
     if let Err(refusal) = same_sinks(&applied.text, spec) {
@@ -126,6 +127,8 @@ pub(super) fn decide(
             path::spec_revision(name, applied.revision),
             present.spec.value.clone(),
         )?;
+        // Who starts it meanwhile has runs of the old revision.
+        transaction.check(path::desired(name), present.desired.node_version);
         let fresh = Journal::default();
         nodes.put_journal(&mut transaction, fresh)?;
         for task in nodes.tasks.iter() {

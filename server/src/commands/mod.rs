@@ -12,6 +12,8 @@ mod nodes;
 mod apply;
 mod verbs;
 mod cluster;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -23,8 +25,8 @@ use towpath_coordination::{
 };
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{
-    Action, Assignment, Command, DesiredState, Instance, InstanceState, Journal, LifeState,
-    Outcome, PipelineStatus,
+    Action, AppliedSpec, Assignment, Command, DesiredState, Instance, InstanceState, Journal,
+    LifeState, Outcome, PipelineStatus,
 };
 use towpath_protocol::tree::{MemberId, Sequenced, TaskName, path};
 
@@ -45,6 +47,7 @@ struct Refusal(String);
 #[derive(Debug)]
 struct Decision {
     transaction: Transaction,
+    outcome: Outcome,
     text: String,
     goal: Option<Goal>,
 }
@@ -53,6 +56,7 @@ impl Decision {
     fn new(transaction: Transaction, text: String) -> Self {
         Self {
             transaction,
+            outcome: Outcome::Done,
             text,
             goal: None,
         }
@@ -139,7 +143,7 @@ pub async fn begin(
         match session.transact(decision.transaction).await {
             Ok(()) => {
                 return Ok(Begun {
-                    outcome: Outcome::Done,
+                    outcome: decision.outcome,
                     text: decision.text,
                     goal: decision.goal,
                     asked,
@@ -172,12 +176,13 @@ async fn decide(
                 return Ok(Err(refusal));
             }
             let nodes = Nodes::read(session, &spec.name).await?;
-            apply::decide(&nodes, &spec, text, *revision, by, now)
+            let decided = apply::decide(&nodes, &spec, text, *revision, by, now)?;
+            Ok(Ok(nodes.as_decided(decided)))
         }
         (CommandQueue::Cluster, action) => cluster::decide(session, action, by, now).await,
         (CommandQueue::Pipeline(name), action) => {
             let nodes = Nodes::read(session, name).await?;
-            match action {
+            let decided = match action {
                 Action::Start | Action::Stop | Action::Pause | Action::Resume => {
                     verbs::desire(&nodes, action, by, now)
                 }
@@ -190,24 +195,14 @@ async fn decide(
                      towpath"
                         .to_owned(),
                 ))),
-            }
+            };
+            Ok(Ok(nodes.as_decided(decided?)))
         }
     }
 }
 
-/// Whether a member that leads takes a command: all but those that the Core of a run does.
-pub fn is_ours(command: &Command) -> bool {
-    !matches!(
-        command.action,
-        Action::Rewind { .. }
-            | Action::Resnapshot { .. }
-            | Action::Skip { .. }
-            | Action::Verify { .. }
-    )
-}
-
 /// Waits for what a command is to lead to, and puts it into words.
-pub async fn finish(mirror: &Mirror, begun: Begun, wait: Duration) -> Reply {
+pub async fn finish(session: &Session, mirror: &Mirror, begun: Begun, wait: Duration) -> Reply {
     let Some(goal) = begun.goal else {
         return Reply {
             outcome: begun.outcome,
@@ -215,39 +210,34 @@ pub async fn finish(mirror: &Mirror, begun: Begun, wait: Duration) -> Reply {
             details: Value::Null,
         };
     };
+    let reply = |outcome, text| Reply {
+        outcome,
+        text,
+        details: goal.details(),
+    };
     let deadline = Instant::now() + wait;
     let mut changes = mirror.changes();
     loop {
         changes.mark_unchanged();
-        match mirror.look(|tree| goal.reached(tree, begun.asked)) {
-            Reached::Yes(text) => {
-                return Reply {
-                    outcome: Outcome::Done,
-                    text,
-                    details: goal.details(),
-                };
-            }
-            Reached::Never(text) => {
-                return Reply {
-                    outcome: Outcome::Failed,
-                    text,
-                    details: goal.details(),
-                };
-            }
-            Reached::NotYet(why) => {
-                // In a busy cluster there is always a change: it's no reason to wait beyond the
-                // end.
-                let in_time = Instant::now() < deadline;
-                if in_time && matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
-                    continue;
+        let why = match mirror.look(|tree| goal.reached(tree, begun.asked)) {
+            Reached::Yes(text) => return reply(Outcome::Done, text),
+            Reached::Never(text) => return reply(Outcome::Failed, text),
+            Reached::GivenUp { text, otherwise } => {
+                let given_up = timeout_at(deadline, goal.is_given_up(session)).await;
+                if matches!(given_up, Ok(Ok(true))) {
+                    return reply(Outcome::Failed, text);
                 }
-                return Reply {
-                    outcome: Outcome::Done,
-                    text: format!("asked ({}); not yet reached: {why}", begun.text),
-                    details: goal.details(),
-                };
+                otherwise
             }
+            Reached::NotYet(why) => why,
+        };
+        // In a busy cluster there is always a change: it's no reason to wait beyond the end.
+        let in_time = Instant::now() < deadline;
+        if in_time && matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            continue;
         }
+        let text = format!("asked ({}); not yet reached: {why}", begun.text);
+        return reply(Outcome::Done, text);
     }
 }
 
@@ -255,6 +245,11 @@ enum Reached {
     Yes(String),
     NotYet(String),
     Never(String),
+    /// So it seems, by nodes that may be older than what was begun, and of different moments.
+    GivenUp {
+        text: String,
+        otherwise: String,
+    },
 }
 
 impl Goal {
@@ -280,6 +275,31 @@ impl Goal {
             } => on_core(tree, pipeline, task, core),
             Self::Empty { core } => emptied(tree, core),
         }
+    }
+
+    /// Whether, at one moment after it was begun, a revision isn't in force and nobody has it
+    /// under way.
+    async fn is_given_up(&self, session: &Session) -> Result<bool, CoordinationError> {
+        let Self::Revision {
+            pipeline, revision, ..
+        } = self
+        else {
+            return Ok(false);
+        };
+        let (spec, journal) = (path::spec(pipeline), path::journal(pipeline));
+        let applied = session.read::<AppliedSpec>(&spec).await?;
+        let under_way = session.read::<Journal>(&journal).await?;
+        let (Some(applied), Some(under_way)) = (applied, under_way) else {
+            return Ok(false);
+        };
+        if applied.value.record.revision >= *revision || under_way.value.record.operation.is_some()
+        {
+            return Ok(false);
+        }
+        let mut both = Transaction::new();
+        both.check(spec, applied.node_version);
+        both.check(journal, under_way.node_version);
+        session.transact(both).await.map(|()| true)
     }
 }
 
@@ -342,10 +362,13 @@ fn revision_reached(
         let given_up =
             journal.is_some_and(|journal| journal.operation.is_none()) && status.since > asked;
         return if given_up {
-            Reached::Never(format!(
-                "revision {revision} is given up, {} stays in force; {state}",
-                status.spec_revision
-            ))
+            Reached::GivenUp {
+                text: format!(
+                    "revision {revision} is given up, {} stays in force; {state}",
+                    status.spec_revision
+                ),
+                otherwise: state,
+            }
         } else {
             Reached::NotYet(state)
         };

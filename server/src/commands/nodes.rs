@@ -5,11 +5,11 @@ use towpath_coordination::{CoordinationError, Entry, Session, Transaction};
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{
     AppliedSpec, Desired, DesiredState, Failure, HistoryEvent, Instance, Journal, Operation,
-    OperationStep, PipelineStatus,
+    OperationStep, Outcome, PipelineStatus,
 };
 use towpath_protocol::tree::{MemberId, TaskName, path};
 
-use super::Refusal;
+use super::{Decision, Refusal};
 
 /// What a command needs to know of a pipeline.
 #[derive(Debug)]
@@ -109,6 +109,33 @@ impl Nodes {
     ) -> Result<(), CoordinationError> {
         let version = self.journal.as_ref().map(|entry| entry.node_version);
         transaction.put(path::journal(&self.name), journal, version)
+    }
+
+    /// Nothing is to be done. The nodes were read one by one, and others may have written in
+    /// between: so it's said only if they are still as they were read.
+    pub(super) fn as_they_are(&self, text: String) -> Decision {
+        let spec = self.spec.as_ref().map(|entry| entry.node_version);
+        let desired = self.desired.as_ref().map(|entry| entry.node_version);
+        let journal = self.journal.as_ref().map(|entry| entry.node_version);
+        let mut transaction = Transaction::new();
+        for (node, version) in [
+            (path::spec(&self.name), spec),
+            (path::desired(&self.name), desired),
+            (path::journal(&self.name), journal),
+        ] {
+            if let Some(version) = version {
+                transaction.check(node, version);
+            }
+        }
+        Decision::new(transaction, text)
+    }
+
+    /// What was decided on these nodes; a refusal, too, is said only if they are as they were read.
+    pub(super) fn as_decided(&self, decided: Result<Decision, Refusal>) -> Decision {
+        decided.unwrap_or_else(|Refusal(text)| Decision {
+            outcome: Outcome::Refused,
+            ..self.as_they_are(text)
+        })
     }
 
     /// Appends to the pipeline's history.

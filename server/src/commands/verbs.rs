@@ -29,6 +29,11 @@ pub(super) fn desire(nodes: &Nodes, action: &Action, by: &str, now: Timestamp) -
         .is_some_and(|status| status.state == LifeState::Failed)
         || nodes.tasks.iter().any(|task| task.failure.is_some());
     let refuse = |text: String| Ok(Err(Refusal(text)));
+    let nothing = || {
+        Ok(Ok(
+            nodes.as_they_are(format!("nothing to do: {}", how(&present)))
+        ))
+    };
     let (state, verb) = match (action, &wanted) {
         (_, DesiredState::Other(state)) => {
             return refuse(format!(
@@ -37,30 +42,21 @@ pub(super) fn desire(nodes: &Nodes, action: &Action, by: &str, now: Timestamp) -
         }
         (Action::Start, DesiredState::Running) if failed => (DesiredState::Running, "start"),
         (Action::Start | Action::Resume, DesiredState::Running) => {
-            return Ok(Ok(Decision::done(format!(
-                "nothing to do: {}",
-                how(&present)
-            ))));
+            return nothing();
         }
         (Action::Start, DesiredState::Paused) => {
             return refuse(format!("{name} is paused; towpath resume {name}"));
         }
         (Action::Start, DesiredState::Stopped) => (DesiredState::Running, "start"),
         (Action::Stop, DesiredState::Stopped) => {
-            return Ok(Ok(Decision::done(format!(
-                "nothing to do: {}",
-                how(&present)
-            ))));
+            return nothing();
         }
         (Action::Stop, _) => (DesiredState::Stopped, "stop"),
         (Action::Pause | Action::Resume, DesiredState::Stopped) => {
             return refuse(format!("{name} is stopped; towpath start {name}"));
         }
         (Action::Pause, DesiredState::Paused) => {
-            return Ok(Ok(Decision::done(format!(
-                "nothing to do: {}",
-                how(&present)
-            ))));
+            return nothing();
         }
         (Action::Pause, DesiredState::Running) => (DesiredState::Paused, "pause"),
         (_, DesiredState::Paused) => (DesiredState::Running, "resume"),
@@ -192,12 +188,16 @@ pub(super) async fn relocate(
         .iter()
         .find(|found| found.name == task)
         .and_then(|task| task.standing.first());
-    if first.as_ref() == Some(to) && runner.is_none_or(|runner| runner == to) {
-        return Ok(Ok(Decision::done(format!(
-            "nothing to do: {name}/{task} is on {to} already"
-        ))));
-    }
     let mut journal = nodes.journal();
+    let is_leaving = matches!(
+        &journal.operation,
+        Some(Operation::Move { task: moved, to: there, .. }) if *moved == task && there != to
+    );
+    let is_there = first.as_ref() == Some(to) && runner.is_none_or(|runner| runner == to);
+    if is_there && !is_leaving {
+        let text = format!("nothing to do: {name}/{task} is on {to} already");
+        return Ok(Ok(nodes.as_they_are(text)));
+    }
     match &journal.operation {
         None | Some(Operation::Move { .. }) => {}
         Some(_) => {

@@ -132,7 +132,7 @@ fn read(
     Reader(tokio::spawn(async move {
         let mut inbox = Inbox::new(&session, queue.clone(), worker);
         loop {
-            match inbox.next(commands::is_ours).await {
+            match inbox.next(|_| true).await {
                 Ok(command) => take(&session, &queue, command, &mirror, wait).await,
                 Err(error) => {
                     tracing::debug!(?queue, %error, "commands can't be read; trying again");
@@ -152,11 +152,11 @@ async fn take(
     wait: Duration,
 ) {
     let begun = commands::begin(session, queue, taken.command()).await;
-    let mirror = mirror.clone();
+    let (session, mirror) = (session.clone(), mirror.clone());
     let queue = queue.clone();
     tokio::spawn(async move {
         let reply = match begun {
-            Ok(begun) => commands::finish(&mirror, begun, wait).await,
+            Ok(begun) => commands::finish(&session, &mirror, begun, wait).await,
             Err(error) => failed(&error),
         };
         drop(mirror);

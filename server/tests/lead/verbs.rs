@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use serde_json::json;
 use towpath_coordination::{Expect, Transaction};
 use towpath_protocol::tree::Versioned;
 use towpath_protocol::tree::path;
@@ -88,6 +89,26 @@ async fn paused_resumed_stopped_started_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_does_is_refused_at_once() {
+    let rig = Rig::start().await;
+    let _leader = rig.lead("server-1").await;
+    let _a = rig.core("a").await;
+    rig.apply(&spec("orders", ""), 0).await;
+    // Those by which one leaves the path are done by whoever asks, at the sink itself.
+    for action in [
+        json!({"kind": "skip", "gtid": "3e11fa47-71ca-11e1-9e33-c80aa9429562:78"}),
+        json!({"kind": "rewind", "to": "2026-11-22T02:40:00Z"}),
+        json!({"kind": "resnapshot", "tables": []}),
+        json!({"kind": "verify", "repair": true}),
+        json!({"kind": "teleport"}),
+    ] {
+        let refused = rig.ask("orders", Action::Other(action)).await;
+        assert_eq!(refused.outcome, Outcome::Refused, "{refused:?}");
+        assert!(refused.text.ends_with("use a newer towpath"), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_pipeline_that_isn_t_there_yet_nothing_is_swept() {
     let rig = Rig::start().await;
     let (_one, _two) = (rig.lead("server-1").await, rig.lead("server-2").await);
@@ -152,6 +173,40 @@ async fn a_stop_that_isn_t_reached_says_why() {
     );
     a.get_stuck(false);
     rig.state("orders", LifeState::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_text_in_force_is_refused_while_another_is_on_its_way() {
+    let rig = Rig::start().await;
+    let mut timings = crate::rig::timings();
+    timings.answer = Duration::from_millis(300);
+    let _leader = rig.lead_with("server-1", timings).await;
+    let a = rig.core("a").await;
+    let (first, second) = (spec("orders", ""), spec("orders", "# another\n"));
+    let apply = |text: &str, revision| Action::Apply {
+        text: text.to_owned(),
+        revision,
+    };
+    rig.apply(&first, 0).await;
+    rig.state("orders", LifeState::Running).await;
+    a.get_stuck(true);
+    let begun = rig.ask_cluster(apply(&second, 1)).await;
+    assert!(begun.text.contains("not yet reached"), "{begun:?}");
+    let refused = rig.ask_cluster(apply(&first, 1)).await;
+    assert_eq!(
+        (refused.outcome, &*refused.text),
+        (
+            Outcome::Refused,
+            "an update of orders is under way; apply again when it's over"
+        )
+    );
+    a.get_stuck(false);
+    let name = pipeline("orders");
+    rig.until("the other one is in force", |nodes| {
+        let applied = nodes.record::<AppliedSpec>(&path::spec(&name))?;
+        (applied.revision == 2 && applied.text == second).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

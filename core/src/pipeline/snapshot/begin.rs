@@ -21,7 +21,7 @@ const READINGS_MAX: usize = 20;
 const NAMED_MAX: usize = 10;
 
 /// What an operator can do about a table without a key.
-pub(super) const KEYLESS_ADVICE: &str = "give it one, leave it out of source.tables, or name it in \
+pub(crate) const KEYLESS_ADVICE: &str = "give it one, leave it out of source.tables, or name it in \
     snapshot.allow_keyless: then the stream rests while it is copied";
 
 /// What a first copy begins with.
@@ -156,17 +156,13 @@ pub(crate) async fn hindrance(
 
 /// Whether the source logs parts of rows.
 fn logs_parts(facts: &SourceFacts) -> Option<CopyError> {
-    [
-        ("binlog_row_image", "FULL"),
-        ("binlog_row_value_options", ""),
-    ]
-    .into_iter()
-    .find(|(variable, wanted)| facts.variable(variable) != *wanted)
-    .map(|(variable, wanted)| CopyError::Parts {
-        variable,
-        value: format!("'{}'", facts.variable(variable)),
-        wanted,
-    })
+    facts
+        .logs_parts()
+        .map(|(variable, wanted)| CopyError::Parts {
+            variable,
+            value: format!("'{}'", facts.variable(variable)),
+            wanted,
+        })
 }
 
 /// Whether our account may lock a table. One that is in use says nothing about that.

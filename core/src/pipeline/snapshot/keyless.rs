@@ -35,7 +35,7 @@ pub(super) const NO_COLUMNS: &str = "[]";
 const LOCK_WAIT_S: u32 = 2;
 
 /// Whether a table may be copied without a key.
-pub(super) fn is_allowed(settings: &SnapshotSpec, database: &str, table: &str) -> bool {
+pub(crate) fn is_allowed(settings: &SnapshotSpec, database: &str, table: &str) -> bool {
     let allowed = settings.allow_keyless.as_ref();
     allowed.is_some_and(|filter| filter.matches(database, table))
 }
@@ -165,7 +165,7 @@ impl Reader {
             let chunk = rows.next(u64::from(rows_max), CHUNK_BYTES_MAX).await;
             let chunk = chunk.map_err(CopyError::Scan)?;
             let (ended, read) = (chunk.ended, chunk.rows);
-            rows_max = self.next_rows(rows_max, read, began);
+            rows_max = self.next_rows(rows_max, read, read, began);
             if read > 0 {
                 self.say(Said::Part(Part {
                     ticket,

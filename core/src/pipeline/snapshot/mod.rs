@@ -44,10 +44,11 @@ use towpath_protocol::spec::{LimitsSpec, PipelineSpec, SnapshotMode, TableFilter
 use tracing::{info, warn};
 
 pub(super) use begin::begin;
-pub(crate) use begin::{cascading, hindrance, logs_cascades};
+pub(crate) use begin::{KEYLESS_ADVICE, cascading, hindrance, logs_cascades};
 pub use error::CopyError;
 pub(super) use gate::Gate;
 use gate::Ticket;
+pub(crate) use keyless::is_allowed as is_allowed_keyless;
 use reader::{Part, Reader, Rows, Said, Shared};
 
 use super::PipelineError;

@@ -28,6 +28,7 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::{PipelineError, short_set};
 use crate::scan::{
     Executed, Key, KeyRange, ScanChunk, ScanError, ScanTable, executed_with_all_seen, prepare,
+    without_counter,
 };
 use crate::source::SourceError;
 
@@ -150,10 +151,7 @@ impl Reader {
             let Look::Read(table, ticket) = self.look(&mut conn, &mut known, None).await? else {
                 return Ok(());
             };
-            let last = table
-                .last_key(&mut conn, condition)
-                .await
-                .map_err(CopyError::Scan)?;
+            let last = table.last_key(&mut conn).await.map_err(CopyError::Scan)?;
             sql(&mut conn, "COMMIT").await?;
             let columns = key_columns_text(&table);
             (until, key_columns) = (last.clone(), Some(columns.clone()));
@@ -177,20 +175,31 @@ impl Reader {
                 return Ok(());
             };
             let began = Instant::now();
-            let range = KeyRange {
+            let mut range = KeyRange {
                 after: after.clone(),
                 until: until.clone(),
             };
+            // A condition may be met by few rows, or none: then the rows that are looked at are
+            // counted, since the stream is held meanwhile.
+            let mut looked_at = None;
+            if condition.is_some() {
+                let end = table.nth_key(&mut conn, &range, rows_max).await;
+                if let Some(end) = end.map_err(CopyError::Scan)? {
+                    range.until = Some(end);
+                    looked_at = Some(rows_max);
+                }
+            }
             let chunk = table
                 .chunk(&mut conn, &range, condition, rows_max, CHUNK_BYTES_MAX)
                 .await
                 .map_err(CopyError::Scan)?;
             sql(&mut conn, "COMMIT").await?;
             let rows = chunk.rows;
-            rows_max = self.next_rows(rows_max, rows, began);
+            let looked_at = looked_at.filter(|_| chunk.ended).map_or(rows, u64::from);
+            rows_max = self.next_rows(rows_max, looked_at, rows, began);
             after = match (&chunk.last, chunk.ended) {
                 (Some(last), false) => Some(last.clone()),
-                _ => until.clone(),
+                _ => range.until,
             };
             self.say(Said::Part(Part {
                 ticket,
@@ -228,14 +237,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Rows of the next chunk, after one that was begun to be read at `began`.
-    pub(super) fn next_rows(&self, rows_max: u32, rows: u64, began: Instant) -> u32 {
+    /// Rows of the next chunk, after one of `rows` that was begun to be read at `began`, and for
+    /// which `looked_at` were looked at.
+    pub(super) fn next_rows(
+        &self,
+        rows_max: u32,
+        looked_at: u64,
+        rows: u64,
+        began: Instant,
+    ) -> u32 {
         let write_ns = self.write_ns.load(Ordering::Relaxed);
         let write = Duration::from_nanos(write_ns.saturating_mul(rows.max(1)));
         let target = Duration::from_millis(self.shared.settings.chunk_ms);
         self.bounded(next_rows(
             rows_max,
-            rows,
+            looked_at,
             began.elapsed().max(write),
             target,
         ))
@@ -467,20 +483,6 @@ fn is_same_key(one: &str, other: &str) -> bool {
     columns(one) == columns(other)
 }
 
-/// A definition without the counter of its AUTO_INCREMENT column, which every INSERT moves.
-fn without_counter(create: &str) -> String {
-    const WORD: &str = " AUTO_INCREMENT=";
-    let Some(at) = create.rfind(WORD) else {
-        return create.to_owned();
-    };
-    let (head, tail) = create.split_at(at);
-    let tail = tail.get(WORD.len()..).unwrap_or_default();
-    format!(
-        "{head}{}",
-        tail.trim_start_matches(|c: char| c.is_ascii_digit())
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -490,19 +492,5 @@ mod tests {
         let one = r#"["`a` varchar(40) utf8mb4_bin","`b` int"]"#;
         assert!(is_same_key(&one.replace(',', ", "), one));
         assert!(!is_same_key(&one.replace("int", "int DESC"), one));
-    }
-
-    #[test]
-    fn a_counter_is_no_part_of_a_definition() {
-        assert_eq!(
-            without_counter(
-                "CREATE TABLE `t` (\n) ENGINE=InnoDB AUTO_INCREMENT=17 DEFAULT CHARSET=utf8mb4"
-            ),
-            "CREATE TABLE `t` (\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
-        );
-        assert_eq!(
-            without_counter("CREATE TABLE `t` (\n)"),
-            "CREATE TABLE `t` (\n)"
-        );
     }
 }

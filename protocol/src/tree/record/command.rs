@@ -12,7 +12,7 @@ record! {
     /// `/towpath/pipelines/{p}/commands/c-…`, and `/towpath/commands/c-…` for what isn't about one
     /// pipeline that is there; persistent and sequential. Written by the one who
     /// asks; `taken` and then `answer` by the one who does it.
-    example = r#"{"version":1,"id":"5f4c7a2e-07e6-4b3b-a0b9-4d7f2b7d1e10","action":{"kind":"skip","gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:78"},"task":"replica","by":"anna","asked":"2026-11-22T02:40:00Z","take_before":"2026-11-22T02:40:10Z","taken":{"by":"core-1","nonce":"d3c8a1a4-39f5-4df1-8f19-0c6ae7b1a9b2","at":"2026-11-22T02:40:01Z"},"answer":{"outcome":"done","text":"skipped 1 transaction","at":"2026-11-22T02:40:02Z"}}"#;
+    example = r#"{"version":1,"id":"5f4c7a2e-07e6-4b3b-a0b9-4d7f2b7d1e10","action":{"kind":"move","to":"core-2"},"task":"replica","by":"anna","asked":"2026-11-22T02:40:00Z","take_before":"2026-11-22T02:40:10Z","taken":{"by":"server-1","nonce":"d3c8a1a4-39f5-4df1-8f19-0c6ae7b1a9b2","at":"2026-11-22T02:40:01Z"},"answer":{"outcome":"done","text":"orders/replica is on core-2","at":"2026-11-22T02:40:02Z"}}"#;
     pub struct Command {
         /// Made by the one who asks.
         pub id: Uuid,
@@ -88,28 +88,6 @@ pub enum Action {
     Pause,
     /// Go on.
     Resume,
-    /// Go back to a place.
-    Rewind {
-        /// `gtid:<set>`, `<file>:<pos>` or an RFC 3339 time.
-        to: String,
-    },
-    /// Copy tables anew.
-    Resnapshot {
-        /// Globs over `database.table`; all if there is none.
-        #[serde(default)]
-        tables: Vec<String>,
-    },
-    /// Leave a transaction out.
-    Skip {
-        /// Which.
-        gtid: String,
-    },
-    /// Compare source and sink.
-    Verify {
-        /// Also make the sink equal.
-        #[serde(default)]
-        repair: bool,
-    },
     /// To the cluster: before a sink's row of another directory is taken over, the generation is
     /// raised above it.
     Adopt {

@@ -20,6 +20,18 @@ pub const RETENTION_WARN_S: u64 = 3 * 86_400;
 /// What `fix` proposes as retention, in seconds: a week.
 const RETENTION_FIX_S: u64 = 7 * 86_400;
 
+/// By which whole rows are logged, with the value.
+const ROW_IMAGE: (&str, &str) = ("binlog_row_image", "FULL");
+/// By which whole JSON documents are.
+const ROW_VALUE_OPTIONS: (&str, &str) = ("binlog_row_value_options", "");
+
+/// Why a pipeline that can do with parts of rows is better off without.
+const WHY_PARTS: &str = "parts of rows are carried too, but one by one and unmerged, which is \
+    slower, and nothing tells any more that the sink had the row that the source changed";
+/// Why another can't do with them.
+const WHY_WHOLE: &str = "a row that is written beside the stream, or may be written twice, can't \
+    be brought up to date by a part of it";
+
 /// The variables that matter. Those that a version doesn't know are simply not answered.
 const VARIABLES: &[&str] = &[
     "version",
@@ -30,6 +42,7 @@ const VARIABLES: &[&str] = &[
     "binlog_row_image",
     "binlog_row_metadata",
     "binlog_row_value_options",
+    "partial_revokes",
     "gtid_mode",
     "enforce_gtid_consistency",
     "binlog_expire_logs_seconds",
@@ -81,6 +94,8 @@ pub struct Needs {
     pub server_id: u32,
     /// GTIDs, rather than file positions, are our place.
     pub gtid: bool,
+    /// Whole rows: parts of them don't do.
+    pub whole_rows: bool,
 }
 
 impl SourceFacts {
@@ -208,7 +223,7 @@ impl SourceFacts {
 
     /// Every precondition with its state, the failed ones among them.
     pub fn findings(&self, needs: &Needs) -> Vec<Finding> {
-        let mut all = self.binlog_findings();
+        let mut all = self.binlog_findings(needs);
         all.extend(self.gtid_findings(needs));
         all.extend(self.retention_findings());
         all.extend(self.privilege_findings());
@@ -217,11 +232,25 @@ impl SourceFacts {
         all
     }
 
-    fn binlog_findings(&self) -> Vec<Finding> {
+    /// The setting by which parts of rows are logged, and what it is where whole ones are.
+    pub(crate) fn logs_parts(&self) -> Option<(&'static str, &'static str)> {
+        [ROW_IMAGE, ROW_VALUE_OPTIONS]
+            .into_iter()
+            .find(|(variable, wanted)| self.variable(variable) != *wanted)
+    }
+
+    fn binlog_findings(&self, needs: &Needs) -> Vec<Finding> {
         use FindingState::{Failed, Warning};
+        let parts = needs.whole_rows.then_some(code::PARTIAL_IMAGE);
+        let why = if needs.whole_rows {
+            WHY_WHOLE
+        } else {
+            WHY_PARTS
+        };
         let setting = |what: &str, name: &str, wanted: &str, otherwise: Option<Code>| {
             let value = self.variable(name);
-            let what = format!("{what} ({name} = {wanted})");
+            let shown = if wanted.is_empty() { "''" } else { wanted };
+            let what = format!("{what} ({name} = {shown})");
             let state = FindingState::ok_if(
                 value == wanted,
                 if otherwise.is_some() { Failed } else { Warning },
@@ -250,10 +279,14 @@ impl SourceFacts {
                 "statements can't be applied exactly; open sessions keep their setting \
                      until they reconnect",
             ),
-            setting("rows are logged whole", "binlog_row_image", "FULL", None).why(
-                "parts of rows are carried too, but one by one and unmerged, which is slower, and nothing \
-                 tells any more that the sink had the row that the source changed",
-            ),
+            setting("rows are logged whole", ROW_IMAGE.0, ROW_IMAGE.1, parts).why(why),
+            setting(
+                "JSON documents are logged whole",
+                ROW_VALUE_OPTIONS.0,
+                ROW_VALUE_OPTIONS.1,
+                parts,
+            )
+            .why(why),
             setting(
                 "column names are logged",
                 "binlog_row_metadata",
@@ -551,239 +584,4 @@ pub(super) fn sql(about: &'static str, cause: mysql_async::Error) -> SourceError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-    const NEEDS: Needs = Needs {
-        server_id: 900,
-        gtid: true,
-    };
-
-    fn good() -> SourceFacts {
-        let variables = [
-            ("version", "9.7.4"),
-            ("server_uuid", UUID),
-            ("server_id", "1"),
-            ("log_bin", "ON"),
-            ("binlog_format", "ROW"),
-            ("binlog_row_image", "FULL"),
-            ("binlog_row_metadata", "FULL"),
-            ("gtid_mode", "ON"),
-            ("enforce_gtid_consistency", "ON"),
-            ("binlog_expire_logs_seconds", "2592000"),
-            ("binlog_checksum", "CRC32"),
-            ("max_allowed_packet", "67108864"),
-            ("log_replica_updates", "ON"),
-            ("replica_preserve_commit_order", "ON"),
-            ("replica_parallel_workers", "4"),
-        ];
-        SourceFacts {
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            gtid_executed: format!("{UUID}:1-100").parse().unwrap(),
-            gtid_purged: format!("{UUID}:1-10").parse().unwrap(),
-            account: "'repl'@'%'".to_owned(),
-            grants: vec![
-                "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `repl`@`%`".to_owned(),
-            ],
-            replicas: Some(Vec::new()),
-            is_replica: Some(true),
-        }
-    }
-
-    fn with(name: &str, value: &str) -> SourceFacts {
-        let mut facts = good();
-        facts.variables.insert(name.to_owned(), value.to_owned());
-        facts
-    }
-
-    /// The findings that are not right, as state and fix.
-    fn wrong(facts: &SourceFacts) -> Vec<(FindingState, String)> {
-        let all = facts.findings(&NEEDS);
-        let wrong = all
-            .into_iter()
-            .filter(|finding| finding.state != FindingState::Ok);
-        let fix = |fix: Option<Fix>| match fix {
-            Some(Fix::Sql(text) | Fix::Hand(text)) => text,
-            None => String::new(),
-        };
-        wrong
-            .map(|finding| (finding.state, fix(finding.fix)))
-            .collect()
-    }
-
-    #[test]
-    fn a_good_source_has_nothing_to_mend() {
-        assert_eq!(wrong(&good()), []);
-        assert!(
-            good()
-                .findings(&NEEDS)
-                .iter()
-                .all(|finding| finding.fix.is_none())
-        );
-    }
-
-    #[test]
-    fn each_setting_is_found_with_the_statement_that_mends_it() {
-        use FindingState::{Failed, Warning};
-        for (name, value, state, fix) in [
-            (
-                "binlog_format",
-                "STATEMENT",
-                Failed,
-                "SET PERSIST binlog_format = 'ROW'",
-            ),
-            (
-                "binlog_format",
-                "MIXED",
-                Failed,
-                "SET PERSIST binlog_format = 'ROW'",
-            ),
-            (
-                "binlog_row_image",
-                "MINIMAL",
-                Warning,
-                "SET PERSIST binlog_row_image = 'FULL'",
-            ),
-            (
-                "binlog_row_metadata",
-                "MINIMAL",
-                Warning,
-                "SET PERSIST binlog_row_metadata = 'FULL'",
-            ),
-            (
-                "binlog_checksum",
-                "NONE",
-                Warning,
-                "SET PERSIST binlog_checksum = 'CRC32'",
-            ),
-            (
-                "gtid_mode",
-                "OFF_PERMISSIVE",
-                Failed,
-                "SET PERSIST gtid_mode = ON_PERMISSIVE; SET PERSIST gtid_mode = ON",
-            ),
-            (
-                "binlog_expire_logs_seconds",
-                "3600",
-                Warning,
-                "SET PERSIST binlog_expire_logs_seconds = 604800",
-            ),
-            (
-                "replica_preserve_commit_order",
-                "OFF",
-                Warning,
-                "SET PERSIST replica_preserve_commit_order = ON",
-            ),
-        ] {
-            assert_eq!(
-                wrong(&with(name, value)),
-                [(state, fix.to_owned())],
-                "{name} = {value}"
-            );
-        }
-        assert_eq!(wrong(&with("log_bin", "OFF"))[0].0, Failed);
-        assert_eq!(wrong(&with("log_replica_updates", "OFF"))[0].0, Failed);
-        assert_eq!(wrong(&with("binlog_expire_logs_seconds", "0")), []);
-    }
-
-    #[test]
-    fn an_older_server_is_told_to_set_global() {
-        let mut facts = with("binlog_format", "MIXED");
-        facts
-            .variables
-            .insert("version".to_owned(), "5.7.44-log".to_owned());
-        assert_eq!(wrong(&facts)[0].1, "SET GLOBAL binlog_format = 'ROW'");
-    }
-
-    #[test]
-    fn gtids_are_needed_only_where_they_are_our_place() {
-        let facts = with("gtid_mode", "OFF");
-        let of = |gtid| {
-            let findings = facts.findings(&Needs { gtid, ..NEEDS });
-            findings
-                .into_iter()
-                .map(|finding| finding.state)
-                .max()
-                .unwrap()
-        };
-        assert_eq!(of(true), FindingState::Failed);
-        assert_eq!(of(false), FindingState::Warning);
-    }
-
-    #[test]
-    fn privileges_are_read_from_the_grants() {
-        let mut facts = good();
-        facts.grants = vec!["GRANT SELECT ON *.* TO `repl`@`%`".to_owned()];
-        assert_eq!(
-            wrong(&facts),
-            [
-                (
-                    FindingState::Failed,
-                    "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned()
-                ),
-                (
-                    FindingState::Warning,
-                    "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'".to_owned()
-                ),
-            ]
-        );
-        // Of one database only, and a name within another: no privilege.
-        facts.grants = vec!["GRANT ALL PRIVILEGES ON `shop`.* TO `repl`@`%`".to_owned()];
-        assert!(!facts.has_privilege("REPLICATION SLAVE"));
-        facts.grants = vec!["GRANT REPLICATION SLAVE ADMIN ON *.* TO `repl`@`%`".to_owned()];
-        assert!(!facts.has_privilege("REPLICATION SLAVE"));
-        facts.grants =
-            vec!["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION".to_owned()];
-        assert!(facts.has_privilege("REPLICATION SLAVE"));
-        assert_eq!(quote_account("o'neil@10.%"), "'o''neil'@'10.%'");
-    }
-
-    #[test]
-    fn a_server_id_in_use_is_found() {
-        assert_eq!(wrong(&with("server_id", "900"))[0].0, FindingState::Failed);
-        assert_eq!(wrong(&with("server_id", "0"))[0].0, FindingState::Failed);
-        let mut facts = good();
-        let host = "towpath:orders".to_owned();
-        facts.replicas = Some(vec![Replica {
-            server_id: 900,
-            host,
-            uuid: String::new(),
-        }]);
-        assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
-        facts.replicas = None;
-        assert_eq!(wrong(&facts)[0].0, FindingState::Warning);
-    }
-
-    #[test]
-    fn an_account_that_may_not_ask_is_told_so_once() {
-        let mut facts = good();
-        facts.grants = vec!["GRANT REPLICATION CLIENT ON *.* TO `repl`@`%`".to_owned()];
-        facts.replicas = None;
-        let fix = "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'".to_owned();
-        assert_eq!(wrong(&facts), [(FindingState::Failed, fix)]);
-    }
-
-    #[test]
-    fn a_position_must_lie_between_purged_and_executed() {
-        let at = |set: &str| check_position(&set.parse().unwrap(), &good());
-        assert!(at(&format!("{UUID}:1-10")).is_ok());
-        assert!(at(&format!("{UUID}:1-100")).is_ok());
-        let error = at(&format!("{UUID}:1-7")).unwrap_err();
-        assert!(
-            matches!(&error, SourceError::Purged { missing } if *missing == format!("{UUID}:8-10"))
-        );
-        let error = at(&format!("{UUID}:1-103")).unwrap_err();
-        assert!(
-            matches!(&error, SourceError::Diverged { extra } if *extra == format!("{UUID}:101-103"))
-        );
-        // Another server's transactions, which the source itself would accept silently.
-        let other = "aaaaaaaa-71ca-11e1-9e33-c80aa9429562:1";
-        assert!(matches!(
-            at(&format!("{UUID}:1-50,{other}")),
-            Err(SourceError::Diverged { .. })
-        ));
-    }
-}
+mod tests;
