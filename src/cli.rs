@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Console(towpath_console::Console),
     #[command(flatten)]
     Verb(towpath_console::Verb),
+    /// See and change which Servers host the directory; back it up.
+    Cluster(Box<Cluster>),
     /// Look into the directory, or change it by hand.
     Dir(towpath_console::Dir),
     /// Print the source's row changes as JSON lines.
@@ -158,7 +160,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Cluster",
-        &["ack", "drain", "undrain", "source", "log-level", "dir"],
+        &[
+            "cluster",
+            "ack",
+            "drain",
+            "undrain",
+            "source",
+            "log-level",
+            "dir",
+        ],
     ),
     (
         "Processes and shell",
@@ -247,9 +257,9 @@ pub(crate) struct Server {
     /// tokens. With tokens it's always demanded.
     #[arg(long)]
     pub(crate) roles: bool,
-    /// Its name among the Servers.
-    #[arg(long, default_value = "server-1")]
-    pub(crate) id: MemberId,
+    /// Its name among the Servers; server-N if not given, with the number of --node-id.
+    #[arg(long)]
+    pub(crate) id: Option<MemberId>,
     /// Labels, as NAME=VALUE[,…].
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
@@ -257,6 +267,54 @@ pub(crate) struct Server {
     pub(crate) member: Member,
     #[command(flatten)]
     pub(crate) log: Log,
+    // Last: its heading in the help holds for what follows.
+    #[command(flatten)]
+    pub(crate) peers: Peers,
+}
+
+/// One of several Servers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Several Servers")]
+pub(crate) struct Peers {
+    /// The number of this member of the directory. It belongs to one data folder for good.
+    #[arg(long, value_name = "1…126", env = "TOWPATH_NODE_ID", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=126))]
+    pub(crate) node_id: u8,
+    /// Where the other Servers reach this one. Without it there are no others.
+    #[arg(long, value_name = "ADDR:PORT", env = "TOWPATH_PEER_LISTEN")]
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// The same as they know it, if they use another address.
+    #[arg(long, value_name = "HOST:PORT", requires = "peer_listen")]
+    pub(crate) peer_advertise: Option<String>,
+    /// With an empty data folder: wait until "towpath cluster add" adds this Server, instead of
+    /// founding a directory. Only one Server ever founds; afterwards it may be given to all.
+    #[arg(long, requires = "peer_listen")]
+    pub(crate) join: bool,
+    /// This Server's certificate for the others, with the name N.member.towpath, where N is its
+    /// number. PEM file; --tls-cert if not given.
+    #[arg(long, value_name = "FILE", env = "TOWPATH_PEER_CERT", requires_all = ["peer_key", "peer_ca"])]
+    pub(crate) peer_cert: Option<PathBuf>,
+    /// Its private key, a PEM file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWPATH_PEER_KEY",
+        requires = "peer_cert"
+    )]
+    pub(crate) peer_key: Option<PathBuf>,
+    /// Who has signed the Servers' certificates for one another, a PEM file. Whoever holds one with
+    /// such a name may read and change everything.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWPATH_PEER_CA",
+        requires = "peer_cert"
+    )]
+    pub(crate) peer_ca: Option<PathBuf>,
+    /// Servers speak with one another without TLS: whoever reaches --peer-listen can read and
+    /// change everything.
+    #[arg(long, requires = "peer_listen", conflicts_with = "peer_cert")]
+    pub(crate) peer_insecure: bool,
 }
 
 /// Arguments of `monitor`.
@@ -439,6 +497,102 @@ pub(crate) struct Adopt {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) of: Pipeline,
+}
+
+/// Arguments of `cluster`.
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    #[command(subcommand)]
+    pub(crate) verb: ClusterVerb,
+    /// Wait this long for the answer, as 500ms, 60s or 5m. What was begun goes on without us.
+    #[arg(long, value_name = "DURATION", default_value = "5m",
+        value_parser = towpath_console::verb::duration, global = true)]
+    pub(crate) timeout: Duration,
+    // Last: its heading in the help holds for what follows.
+    #[command(flatten)]
+    pub(crate) connect: towpath_console::Connect,
+}
+
+/// What is asked of the Servers that host the directory.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterVerb {
+    /// Show the members of the directory: who leads, who lags, who doesn't answer.
+    Status {
+        /// Print one JSON object instead of lines for people.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a Server that runs with --join. It gets a vote once it has what the others have.
+    ///
+    /// Repeating it finishes what was interrupted.
+    Add {
+        /// Its number: that of its --node-id, which no member has had before.
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=126))]
+        id: u8,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Remove a member. Asks first; its data folder must never be used again.
+    ///
+    /// If it leads, another leads first.
+    Remove {
+        /// Its number.
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=126))]
+        id: u8,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Put a Server that runs with --join in the place of another, dead or alive, in one step. Asks
+    /// first.
+    Replace {
+        /// The number of the one that goes.
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=126))]
+        id: u8,
+        /// The number of the one that comes, which no member has had before.
+        #[arg(long, value_name = "M", value_parser = clap::value_parser!(u8).range(1..=126))]
+        by: u8,
+        #[command(flatten)]
+        at: At,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Fold the leader's log into a snapshot now.
+    Snapshot,
+    /// Write the tree as it is now into a file of the leading Server's: backups/NAME in its data
+    /// folder.
+    Backup {
+        /// The file's name, without a folder.
+        name: String,
+    },
+    /// Begin a new directory from a backup, on this machine: its first member, alone.
+    ///
+    /// Changes nothing but DIR. Start "towpath server --data DIR" then, and let others join. Sessions
+    /// of the backup's time expire. Needs no Server.
+    Restore {
+        /// The backup.
+        #[arg(value_name = "FILE")]
+        backup: PathBuf,
+        /// The data folder, without a directory in it.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The member's number, as the Server will have it: one that no member of the former directory
+        /// has had, of which one may still run.
+        #[arg(long, value_name = "1…126", value_parser = clap::value_parser!(u8).range(1..=126))]
+        node_id: u8,
+    },
+}
+
+/// Where a Server is, as the others know it.
+#[derive(Debug, Args)]
+pub(crate) struct At {
+    /// Where the other Servers reach it: its --peer-advertise, or --peer-listen.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer: String,
+    /// Where clients reach it: its --advertise, or --listen.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) client: String,
 }
 
 /// How to log.

@@ -12,6 +12,7 @@ mod named;
 mod verify;
 mod resnapshot;
 mod leave;
+mod cluster;
 mod explain;
 mod coded;
 
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
             Command::Core(arguments) => core::core(*arguments).await,
             Command::Console(console) => console.run().await,
             Command::Verb(verb) => verb.run().await,
+            Command::Cluster(arguments) => cluster::cluster(*arguments).await,
             Command::Dir(dir) => dir.run().await,
             Command::Tail(arguments) => tail::tail(arguments).await,
             Command::Verify(arguments) => Ok(verify::verify(*arguments).await),

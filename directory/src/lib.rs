@@ -50,6 +50,7 @@ use front::Front;
 use raft::Node;
 use roles::Access;
 use wire::listen::{self, Listen};
+use wire::splice::Others;
 
 /// Why a directory doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -149,13 +150,21 @@ impl Directory {
 
     /// Numbers for operators.
     pub fn status(&self) -> Status {
-        self.front.status()
+        self.statuses()()
     }
 
     /// The same, for one who looks again and again.
     pub fn statuses(&self) -> impl Fn() -> Status + Send + Sync + 'static {
-        let front = self.front.clone();
-        move || front.status()
+        let (front, others) = (self.front.clone(), self.node.others());
+        move || Status {
+            follows: others.as_ref().is_some_and(Others::follows),
+            ..front.status()
+        }
+    }
+
+    /// Whether this member leads, and so serves clients itself, and each change of that.
+    pub fn serving(&self) -> signal::Receiver<bool> {
+        self.front.serving()
     }
 
     /// Writes the state as it is now to `path`, as a whole and durably, beside the running

@@ -14,11 +14,12 @@
 
 pub mod options;
 pub mod host;
+mod present;
 pub mod planner;
 pub mod life;
 pub mod commands;
 mod probe;
 pub mod lead;
 
-pub use host::{Server, ServerError};
+pub use host::{RESTORED, Server, ServerError};
 pub use options::ServerOptions;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use towpath_coordination::Secret;
-use towpath_directory::Tls;
+use towpath_directory::{Peers, Tls};
 use towpath_protocol::tree::{MemberId, Role};
 
 /// How a Server is to run.
@@ -21,6 +21,9 @@ pub struct ServerOptions {
     pub advertise: Option<String>,
     /// Number of the member, 1 to 126.
     pub node_id: u8,
+    /// How its member speaks with others; none means that there are none. Where clients reach it is
+    /// taken from `advertise`.
+    pub peers: Option<Peers>,
     /// Certificates for the client port.
     pub tls: Option<Tls>,
     /// Whether an address that isn't loopback may be listened on without TLS, or by everybody.

@@ -119,6 +119,9 @@ fn spawn(
         .args(words)
         // They meet on loopback, where who can reach them may do all.
         .env_remove("TOWPATH_TOKENS")
+        // Nor have they others of their kind.
+        .env_remove("TOWPATH_NODE_ID")
+        .env_remove("TOWPATH_PEER_LISTEN")
         // It ends when we do.
         .stdin(Stdio::piped())
         // Ctrl-C reaches us alone; we end the children in order.

@@ -17,7 +17,7 @@ use towpath_coordination::{CommandQueue, CoordinationError, Patience, Session};
 use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::TaskName;
 use towpath_protocol::tree::path::{self, MemberKind};
-use towpath_protocol::tree::record::{Action, AppliedSpec, Member, Outcome};
+use towpath_protocol::tree::record::{Action, Answer, AppliedSpec, Member, Outcome};
 
 use crate::Connect;
 use crate::screen::Screen;
@@ -185,6 +185,21 @@ pub async fn ask(
     action: Action,
     timeout: Duration,
 ) -> anyhow::Result<String> {
+    let answer = answer(session, queue, task, action, timeout).await?;
+    Ok(answer.text)
+}
+
+/// As [`ask`]: the whole answer, its text fit for a terminal.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn answer(
+    session: &Session,
+    queue: &CommandQueue,
+    task: Option<TaskName>,
+    action: Action,
+    timeout: Duration,
+) -> anyhow::Result<Answer> {
     let patience = Patience {
         take: TAKE_MAX.min(timeout),
         answer: timeout,
@@ -213,7 +228,7 @@ pub async fn ask(
     let text: Vec<String> = text::lines(&answer.text).collect();
     let text = text.join("\n");
     match answer.outcome {
-        Outcome::Done => Ok(text),
+        Outcome::Done => Ok(Answer { text, ..answer }),
         Outcome::Refused => bail!("refused, nothing was changed: {text}"),
         Outcome::Failed => bail!("begun, and failed: {text}"),
         Outcome::Other(word) => bail!(

@@ -7,6 +7,7 @@
 //! * Nothing is begun that too few members answer to be finished.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::members::{
     milliseconds,
 };
 use super::network::{Network, link};
+use super::node::{self, RaftError};
 use super::types::Types;
 use crate::wire::splice::Leader;
 
@@ -94,6 +96,29 @@ impl Cluster {
     /// Where this member says it is; none if it was started without a peer port.
     pub fn own(&self) -> Option<&Member> {
         self.inner.own.as_ref()
+    }
+
+    /// What [`Directory::backup`](crate::Directory::backup) does.
+    ///
+    /// # Errors
+    /// [`RaftError`].
+    pub async fn backup(&self, path: &Path) -> Result<(), RaftError> {
+        node::backup(&self.inner.raft, path).await
+    }
+
+    /// What [`Directory::snapshot`](crate::Directory::snapshot) does.
+    ///
+    /// # Errors
+    /// [`RaftError::Stopped`].
+    pub async fn snapshot(&self) -> Result<(), RaftError> {
+        node::snapshot(&self.inner.raft).await
+    }
+
+    /// The members as this one sees them, for one who looks again and again; none once this member
+    /// has stopped, which the looks don't hinder.
+    pub fn views(&self) -> impl Fn() -> Option<Members> + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| Self { inner }.view())
     }
 
     /// Whether member `id` is there and talks to this one.
@@ -215,8 +240,8 @@ impl Cluster {
         self.inner.raft.metrics().borrow_watched().clone()
     }
 
-    /// The members as this one sees them.
-    fn view(&self) -> Members {
+    /// The members as this one sees them, whoever leads.
+    pub fn view(&self) -> Members {
         let metrics = self.metrics();
         let membership = &metrics.membership_config;
         let voters: BTreeSet<u64> = membership.voter_ids().collect();

@@ -301,23 +301,7 @@ impl Node {
     /// # Errors
     /// [`RaftError`].
     pub async fn backup(&self, path: &Path) -> Result<(), RaftError> {
-        let view = self
-            .raft
-            .with_state_machine(|machine: &mut Machine| {
-                let view = machine.view();
-                Box::pin(async move { view })
-            })
-            .await
-            .map_err(|error| RaftError::Stopped(error.to_string()))?;
-        let target = path.to_owned();
-        tokio::task::spawn_blocking(move || view.write(&target))
-            .await
-            .map_err(io::Error::other)
-            .flatten()
-            .map_err(|source| RaftError::Backup {
-                path: path.to_owned(),
-                source,
-            })
+        backup(&self.raft, path).await
     }
 
     /// Folds the log into a snapshot now.
@@ -325,19 +309,7 @@ impl Node {
     /// # Errors
     /// [`RaftError::Stopped`].
     pub async fn snapshot(&self) -> Result<(), RaftError> {
-        let stopped = |error: &dyn std::error::Error| RaftError::Stopped(error.to_string());
-        self.raft
-            .with_state_machine(|machine: &mut Machine| {
-                machine.snapshot_now();
-                Box::pin(async {})
-            })
-            .await
-            .map_err(|error| stopped(&error))?;
-        self.raft
-            .trigger()
-            .snapshot()
-            .await
-            .map_err(|error| stopped(&error))
+        snapshot(&self.raft).await
     }
 
     /// The other members, for clients that come here; none if there can't be any.
@@ -372,6 +344,41 @@ impl Node {
         // The sender is dropped with the file, never used.
         let _ = tokio::time::timeout(Duration::from_secs(10), self.closed).await;
     }
+}
+
+/// Writes the state as it is now to `path`, as a whole and durably.
+pub(super) async fn backup(raft: &Raft<Types, Machine>, path: &Path) -> Result<(), RaftError> {
+    let view = raft
+        .with_state_machine(|machine: &mut Machine| {
+            let view = machine.view();
+            Box::pin(async move { view })
+        })
+        .await
+        .map_err(|error| RaftError::Stopped(error.to_string()))?;
+    let target = path.to_owned();
+    tokio::task::spawn_blocking(move || view.write(&target))
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|source| RaftError::Backup {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Folds the log into a snapshot now.
+pub(super) async fn snapshot(raft: &Raft<Types, Machine>) -> Result<(), RaftError> {
+    let stopped = |error: &dyn std::error::Error| RaftError::Stopped(error.to_string());
+    raft.with_state_machine(|machine: &mut Machine| {
+        machine.snapshot_now();
+        Box::pin(async {})
+    })
+    .await
+    .map_err(|error| stopped(&error))?;
+    raft.trigger()
+        .snapshot()
+        .await
+        .map_err(|error| stopped(&error))
 }
 
 /// Opens the log. A predecessor that was killed may hold it until the system has cleared up.

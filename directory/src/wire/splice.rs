@@ -64,7 +64,7 @@ impl Seen {
 
 impl Others {
     /// Whether another member leads.
-    pub(super) fn follows(&self) -> bool {
+    pub(crate) fn follows(&self) -> bool {
         matches!(&*self.leader.borrow(), Leader::There(_))
     }
 

@@ -12,6 +12,7 @@ mod nodes;
 mod apply;
 mod verbs;
 mod cluster;
+mod directory;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use towpath_protocol::tree::{MemberId, Sequenced, TaskName, path};
 use nodes::Nodes;
 
 pub use apply::SPEC_BYTES_MAX;
+pub use directory::{Hosted, carry_out};
 
 /// How long an answer waits for what was asked to be reached; those who ask wait for a minute.
 pub const WAIT_MAX: Duration = Duration::from_secs(40);

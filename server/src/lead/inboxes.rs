@@ -12,11 +12,11 @@ use towpath_coordination::{
     CommandQueue, CoordinationError, Inbox, Mirror, Nodes, Session, TakenCommand, Transaction,
 };
 use towpath_protocol::spec::PipelineName;
-use towpath_protocol::tree::record::{Command, Outcome};
+use towpath_protocol::tree::record::{Action, Command, DirectoryAction, Outcome};
 use towpath_protocol::tree::{MemberId, path};
 
 use super::view::View;
-use crate::commands;
+use crate::commands::{self, Hosted};
 
 /// Pause after the directory refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -48,8 +48,16 @@ impl Inboxes {
         id: &MemberId,
         mirror: &Arc<Mirror>,
         wait: Duration,
+        hosted: Option<&Hosted>,
     ) -> Self {
-        let cluster = read(session, CommandQueue::Cluster, id, mirror, wait);
+        let cluster = read(
+            session,
+            CommandQueue::Cluster,
+            id,
+            mirror,
+            wait,
+            hosted.cloned(),
+        );
         Self {
             session: session.clone(),
             id: id.clone(),
@@ -81,7 +89,14 @@ impl Inboxes {
         for name in wanted {
             if !self.readers.contains_key(name) {
                 let queue = CommandQueue::Pipeline(name.clone());
-                let reader = read(&self.session, queue, &self.id, &self.mirror, self.wait);
+                let reader = read(
+                    &self.session,
+                    queue,
+                    &self.id,
+                    &self.mirror,
+                    self.wait,
+                    None,
+                );
                 self.readers.insert(name.clone(), reader);
             }
         }
@@ -127,13 +142,16 @@ fn read(
     id: &MemberId,
     mirror: &Arc<Mirror>,
     wait: Duration,
+    hosted: Option<Hosted>,
 ) -> Reader {
     let (session, mirror, worker) = (session.clone(), mirror.clone(), id.to_string());
     Reader(tokio::spawn(async move {
         let mut inbox = Inbox::new(&session, queue.clone(), worker);
         loop {
             match inbox.next(|_| true).await {
-                Ok(command) => take(&session, &queue, command, &mirror, wait).await,
+                Ok(command) => {
+                    take(&session, &queue, command, &mirror, wait, hosted.as_ref()).await;
+                }
                 Err(error) => {
                     tracing::debug!(?queue, %error, "commands can't be read; trying again");
                     sleep(RETRY_PAUSE).await;
@@ -143,30 +161,47 @@ fn read(
     }))
 }
 
-/// Begins a command; its answer comes by itself, so that the next one needn't wait.
+/// Begins a command; its answer comes by itself, so that the next one needn't wait. What is asked of
+/// the directory outlives this leader's term, which it may end.
 async fn take(
     session: &Session,
     queue: &CommandQueue,
     taken: TakenCommand,
     mirror: &Arc<Mirror>,
     wait: Duration,
+    hosted: Option<&Hosted>,
 ) {
-    let begun = commands::begin(session, queue, taken.command()).await;
+    let by = taken.command().by.clone();
+    let work = match (queue, &taken.command().action) {
+        (CommandQueue::Cluster, Action::Directory { ask }) => {
+            Work::Directory(hosted.cloned(), ask.clone())
+        }
+        _ => Work::Tree(commands::begin(session, queue, taken.command()).await),
+    };
     let (session, mirror) = (session.clone(), mirror.clone());
     let queue = queue.clone();
     tokio::spawn(async move {
-        let reply = match begun {
-            Ok(begun) => commands::finish(&session, &mirror, begun, wait).await,
-            Err(error) => failed(&error),
+        let reply = match work {
+            Work::Directory(hosted, ask) => {
+                commands::carry_out(&session, hosted.as_ref(), &ask, &by).await
+            }
+            Work::Tree(Ok(begun)) => commands::finish(&session, &mirror, begun, wait).await,
+            Work::Tree(Err(error)) => failed(&error),
         };
-        drop(mirror);
-        let by = taken.command().by.clone();
         tracing::info!(?queue, %by, outcome = ?reply.outcome, answer = %reply.text, "command");
         let answer = taken.answer(reply.outcome, reply.text, reply.details);
         if let Err(error) = answer.await {
             tracing::warn!(?queue, %error, "a command isn't answered");
         }
     });
+}
+
+/// What is left to be done for an answer.
+enum Work {
+    /// All of it, by the member of the directory.
+    Directory(Option<Hosted>, DirectoryAction),
+    /// What was written in the tree is to be reached.
+    Tree(Result<commands::Begun, CoordinationError>),
 }
 
 fn failed(error: &CoordinationError) -> commands::Reply {

@@ -27,6 +27,7 @@ use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{HISTORY_MAX, HistoryEvent, Journal};
 use towpath_protocol::tree::{MemberId, NodePath, path};
 
+use crate::commands::Hosted;
 use crate::life::liveness::Liveness;
 use crate::life::{self, LifeTimings, PipelineView, Step, TaskLife};
 use crate::planner::{self, Change, ClusterView, GRACE, Moving, Plan, TaskId, TaskView};
@@ -80,15 +81,17 @@ pub struct Lead {
 }
 
 impl Lead {
-    /// Begins. `turn` says whether this Server's member leads.
+    /// Begins. `turn` says whether this Server's member of the directory leads; `hosted` is that
+    /// member, if there is one.
     pub fn start(
         session: Session,
         id: MemberId,
         turn: watch::Receiver<bool>,
         timings: LeadTimings,
+        hosted: Option<Hosted>,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(session, id, turn, stopped, timings));
+        let task = tokio::spawn(run(session, id, turn, stopped, timings, hosted));
         Self { stop, task }
     }
 
@@ -105,6 +108,7 @@ async fn run(
     mut turn: watch::Receiver<bool>,
     mut stopped: watch::Receiver<bool>,
     timings: LeadTimings,
+    hosted: Option<Hosted>,
 ) {
     loop {
         let mine = async { turn.wait_for(|mine| *mine).await.is_ok() };
@@ -121,7 +125,7 @@ async fn run(
             biased;
             () = told(&mut stopped) => return,
             _ = over => tracing::info!(server = %id, "another leads the cluster"),
-            result = term(&session, &id, timings) => {
+            result = term(&session, &id, timings, hosted.as_ref()) => {
                 let Err(error) = result;
                 tracing::warn!(%error, "can't lead; trying again");
                 sleep(RETRY_PAUSE).await;
@@ -140,10 +144,11 @@ async fn term(
     session: &Session,
     id: &MemberId,
     timings: LeadTimings,
+    hosted: Option<&Hosted>,
 ) -> Result<std::convert::Infallible, CoordinationError> {
     let mirror = Arc::new(Mirror::follow(session, path::root()).await?);
     let mut changes = mirror.changes();
-    let mut inboxes = Inboxes::new(session, id, &mirror, timings.answer);
+    let mut inboxes = Inboxes::new(session, id, &mirror, timings.answer, hosted);
     let _probes = Probes::start(session, &mirror, timings.probe);
     let mut term = Term {
         session: session.clone(),

@@ -12,6 +12,7 @@ use towpath_protocol::tree::record::{
     Action, Answer, AppliedSpec, Assignment, HistoryEvent, LifeState, Outcome, PipelineStatus,
 };
 use towpath_protocol::tree::{MemberId, TaskName, path};
+use towpath_server::commands::Hosted;
 use towpath_server::lead::{Lead, LeadTimings};
 use towpath_server::life::LifeTimings;
 
@@ -42,7 +43,7 @@ pub(crate) struct Rig {
     pub(crate) session: Session,
     pub(crate) mirror: Mirror,
     directory: Directory,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 /// A leader that can be ended.
@@ -91,7 +92,7 @@ impl Rig {
             session,
             mirror,
             directory,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -102,11 +103,26 @@ impl Rig {
     pub(crate) async fn lead_with(&self, id: &str, timings: LeadTimings) -> Leader {
         let session = connect(&self.directory).await;
         let (turn, mine) = watch::channel(true);
-        let lead = Lead::start(session.clone(), member(id), mine, timings);
+        let lead = Lead::start(
+            session.clone(),
+            member(id),
+            mine,
+            timings,
+            Some(self.hosted()),
+        );
         Leader {
             lead,
             session,
             _turn: turn,
+        }
+    }
+
+    /// The only member of the directory, as its Server has it.
+    fn hosted(&self) -> Hosted {
+        Hosted {
+            cluster: self.directory.cluster(),
+            backups: self.dir.path().join("backups"),
+            host: "here".to_owned(),
         }
     }
 

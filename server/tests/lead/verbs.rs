@@ -5,7 +5,8 @@ use towpath_coordination::{Expect, Transaction};
 use towpath_protocol::tree::Versioned;
 use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{
-    Action, Alert, AppliedSpec, DataSource, Desired, LifeState, LogConfig, Outcome, Probe, Record,
+    Action, Alert, AppliedSpec, DataSource, Desired, DirectoryAction, HistoryEvent, LifeState,
+    LogConfig, MemberAddress, Outcome, Probe, Record,
 };
 
 use crate::rig::{Rig, pipeline, spec};
@@ -368,4 +369,52 @@ async fn data_sources_logs_and_alerts() {
             .text
             .contains("anna has seen it")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_the_directory() {
+    let rig = Rig::start().await;
+    let _leader = rig.lead("server-1").await;
+    let directory = |ask| Action::Directory { ask };
+    let shown = rig.ask_cluster(directory(DirectoryAction::Members)).await;
+    assert_eq!(
+        (shown.outcome, &*shown.text),
+        (Outcome::Done, "1 member, 1 leads")
+    );
+    assert_eq!(shown.details["members"][0]["role"], "leader");
+
+    let at = MemberAddress {
+        peer: "a:1".to_owned(),
+        client: "a:2".to_owned(),
+    };
+    let alone = directory(DirectoryAction::Add { id: 2, at });
+    let alone = rig.ask_cluster(alone).await;
+    assert_eq!(alone.outcome, Outcome::Refused);
+    assert!(alone.text.contains("--peer-listen"), "{}", alone.text);
+
+    let backup = |name: &str| {
+        directory(DirectoryAction::Backup {
+            name: name.to_owned(),
+        })
+    };
+    let outside = rig.ask_cluster(backup("../elsewhere")).await;
+    assert_eq!(outside.outcome, Outcome::Refused, "{}", outside.text);
+    let done = rig.ask_cluster(backup("today")).await;
+    assert_eq!(done.outcome, Outcome::Done, "{}", done.text);
+    let file = rig.dir.path().join("backups").join("today");
+    assert_eq!(done.details["bytes"], file.metadata().unwrap().len());
+    let again = rig.ask_cluster(backup("today")).await;
+    assert_eq!(again.outcome, Outcome::Failed, "{}", again.text);
+    assert!(again.text.contains("is there already"), "{}", again.text);
+
+    let parent = path::cluster_history();
+    rig.until("an event of the backup", |nodes| {
+        let mut events = nodes
+            .children(&parent)
+            .filter_map(|event| nodes.record::<HistoryEvent>(&parent.listed(event)?));
+        events
+            .any(|event| event.what == "backup" && event.by == "anna")
+            .then_some(())
+    })
+    .await;
 }

@@ -9,6 +9,7 @@ mod freeze;
 mod disk;
 mod partition;
 mod control;
+mod grow;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -144,7 +144,60 @@ pub enum Action {
         /// Which.
         alert: AlertId,
     },
+    /// To the cluster: what is asked of the members that host the directory.
+    Directory {
+        /// What.
+        ask: DirectoryAction,
+    },
     /// Something that a newer program knows, or that lacks something: to be refused.
     #[serde(untagged)]
     Other(Value),
+}
+
+/// What can be asked of the members that host the directory. Members have numbers, 1 to 126; a
+/// number belongs to one data folder for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DirectoryAction {
+    /// Who they are, and how they are: the details of the answer.
+    Members,
+    /// One more, which runs and waits for that.
+    Add {
+        /// Its number.
+        id: u8,
+        /// Where it is.
+        #[serde(flatten)]
+        at: MemberAddress,
+    },
+    /// One less.
+    Remove {
+        /// Which.
+        id: u8,
+    },
+    /// One in place of another, in one step.
+    Replace {
+        /// Which one goes.
+        id: u8,
+        /// The number of the one that comes.
+        by: u8,
+        /// Where that one is.
+        #[serde(flatten)]
+        at: MemberAddress,
+    },
+    /// Fold the log into a snapshot now.
+    Snapshot,
+    /// Write the tree as it is now into a file of the leading Server's.
+    Backup {
+        /// The file's name, without a folder.
+        name: String,
+    },
+}
+
+/// Where a member of the directory is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// `host:port` at which the other members reach it.
+    pub peer: String,
+    /// `host:port` at which clients do.
+    pub client: String,
 }

@@ -47,7 +47,7 @@ mod tests;
 
 pub use alert::{Alert, AlertState, Notified, Seen, SeenHolder, Severity};
 pub use cluster::{Cluster, DataSource};
-pub use command::{Action, Answer, Command, Outcome, Taken};
+pub use command::{Action, Answer, Command, DirectoryAction, MemberAddress, Outcome, Taken};
 pub use config::{LimitsConfig, LogConfig};
 pub use instance::{Assignment, EpochHolder, Instance, InstanceState};
 pub use journal::{Journal, Operation, OperationStep, Restart, Retry};

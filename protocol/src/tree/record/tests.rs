@@ -72,6 +72,8 @@ fn an_unknown_or_incomplete_action_is_kept_as_it_is() {
     for action in [
         json!({"kind": "teleport", "to": "mars"}),
         json!({"kind": "move"}),
+        json!({"kind": "directory", "ask": {"kind": "split", "id": 1}}),
+        json!({"kind": "directory", "ask": {"kind": "add", "id": 2, "peer": "a:1"}}),
     ] {
         command["action"] = action.clone();
         let read = Versioned::<Command>::from_json(command.to_string().as_bytes()).unwrap();
@@ -82,6 +84,19 @@ fn an_unknown_or_incomplete_action_is_kept_as_it_is() {
     command["action"] = json!({"kind": "log-level"});
     let read = Versioned::<Command>::from_json(command.to_string().as_bytes()).unwrap();
     assert_eq!(read.record.action, Action::LogLevel { filter: None });
+}
+
+#[test]
+fn what_is_asked_of_the_directory_is_flat() {
+    let text = r#"{"kind":"directory","ask":{"kind":"add","id":2,"peer":"a:1","client":"a:2"}}"#;
+    let action: Action = serde_json::from_str(text).unwrap();
+    let at = MemberAddress {
+        peer: "a:1".to_owned(),
+        client: "a:2".to_owned(),
+    };
+    let ask = DirectoryAction::Add { id: 2, at };
+    assert_eq!(action, Action::Directory { ask });
+    assert_eq!(serde_json::to_string(&action).unwrap(), text);
 }
 
 #[test]
