@@ -676,7 +676,7 @@ async fn refused(sink: &mut Conn, lane: &mut Session, definitions: &Definitions)
             "TP1404",
         ),
         (
-            "ALTER TABLE made.plain DROP PRIMARY KEY",
+            "SET sql_generate_invisible_primary_key = OFF; ALTER TABLE made.plain DROP PRIMARY KEY",
             "ALTER TABLE made.plain ADD PRIMARY KEY (id)",
             "TP1409",
         ),
