@@ -169,9 +169,21 @@ impl LogStore {
         read_meta(&self.shared.database, SNAPSHOT)
     }
 
-    /// Makes an empty log begin after what a snapshot contains.
-    pub(super) async fn begin_after(&self, id: &EntryId, snapshot: &str) -> io::Result<()> {
+    /// Makes an empty log, that of `member`, begin after what a snapshot contains. It counts terms
+    /// from the snapshot's on: the first leader's entries come after all that it contains.
+    pub(super) async fn begin_after(
+        &self,
+        member: u64,
+        id: &EntryId,
+        snapshot: &str,
+    ) -> io::Result<()> {
+        self.own(member).await?;
         self.save_snapshot(snapshot).await?;
+        let vote = Vote {
+            leader_id: id.leader_id,
+            committed: false,
+        };
+        self.write(Change::Meta(VOTE, json(&vote)?)).await?;
         self.write(Change::Meta(COMMITTED, serde_json::to_vec(&Some(id))?))
             .await?;
         self.write(Change::PurgeTo(id.index, serde_json::to_vec(&Some(id))?))

@@ -74,7 +74,9 @@ pub async fn restore(backup: &Path, data_dir: &Path, node_id: u8) -> Result<(), 
     let unfinished = data_dir.join("log.redb.restoring");
     let _ = fs::remove_file(&unfinished);
     let (log, closed) = LogStore::open(&unfinished).map_err(files)?;
-    log.begin_after(&last, &name).await.map_err(files)?;
+    log.begin_after(node_id, &last, &name)
+        .await
+        .map_err(files)?;
     drop(log);
     let _ = closed.await;
     fs::rename(&unfinished, log_path(data_dir)).map_err(files)?;
