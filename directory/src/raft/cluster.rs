@@ -16,6 +16,7 @@ use openraft::{ChangeMembers, Instant as _, Raft, RaftMetrics, ServerState};
 use tokio::sync::{Mutex, watch};
 
 use super::gate::Gate;
+use super::identity::{Belongs, DirectoryId};
 use super::machine::Machine;
 use super::member::Member;
 use super::members::{
@@ -59,6 +60,7 @@ struct Inner {
     /// Where this member says it is; none without a peer port.
     own: Option<Member>,
     election_max: Duration,
+    belongs: Belongs,
     /// One change at a time.
     turn: Mutex<()>,
 }
@@ -79,6 +81,7 @@ impl Cluster {
         network: Network,
         own: Option<Member>,
         election_max: Duration,
+        belongs: Belongs,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -88,6 +91,7 @@ impl Cluster {
                 network,
                 own,
                 election_max,
+                belongs,
                 turn: Mutex::default(),
             }),
         }
@@ -126,7 +130,7 @@ impl Cluster {
     /// # Errors
     /// [`MemberError::Refused`].
     pub async fn greeted_by(&self, id: u64, member: &Member) -> Result<(), MemberError> {
-        self.greet(id, member).await.map(drop)
+        self.greet(id, member, Question::Hello).await.map(drop)
     }
 
     /// All members, as the leader sees them; if nobody leads, as this one does.
@@ -193,10 +197,8 @@ impl Cluster {
     /// Answers another member.
     pub(super) async fn answer(&self, question: Question) -> Answer {
         match question {
-            Question::Hello => match self.inner.raft.is_initialized().await {
-                Ok(initialized) => Answer::Hello(Hello { initialized }),
-                Err(_) => Answer::Failed(MemberError::NoLeader),
-            },
+            Question::Hello => self.hello(None).await,
+            Question::Join(directory) => self.hello(Some(directory)).await,
             Question::Members => Answer::Members(self.view()),
             Question::Change(change) => {
                 // It's not passed on again: two that take each other for the leader would not end.
@@ -212,6 +214,36 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Says who this member is; one that is new joins the directory first, if it's told which.
+    async fn hello(&self, joins: Option<DirectoryId>) -> Answer {
+        let inner = &self.inner;
+        let Ok(initialized) = inner.raft.is_initialized().await else {
+            return Answer::Failed(MemberError::NoLeader);
+        };
+        if let Some(directory) = joins
+            && !initialized
+            && inner.belongs.to() != Some(directory)
+        {
+            let log = inner.raft.with_state_machine(|machine: &mut Machine| {
+                let log = machine.log();
+                Box::pin(async move { log })
+            });
+            let saved = match log.await {
+                Ok(log) => log.save_directory(directory).await,
+                Err(fatal) => Err(std::io::Error::other(fatal)),
+            };
+            if let Err(error) = saved {
+                return Answer::Failed(MemberError::Unclear(error.to_string()));
+            }
+            inner.belongs.set(directory);
+            tracing::info!(%directory, "a leader adds this member to its directory");
+        }
+        Answer::Hello(Hello {
+            initialized,
+            directory: inner.belongs.to(),
+        })
     }
 
     /// Who leads, and where.
@@ -336,7 +368,8 @@ impl Cluster {
                     return Ok(self.view());
                 }
                 if id != self.inner.id {
-                    self.greet(id, &member).await?;
+                    let hello = self.greet(id, &member, Question::Hello).await?;
+                    self.is_of_this_directory(id, hello)?;
                 }
                 self.commit(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])))
                     .await?;
@@ -431,13 +464,14 @@ impl Cluster {
     }
 
     /// Whether it's really member `id` that is there.
-    async fn greet(&self, id: u64, member: &Member) -> Result<Hello, MemberError> {
-        let reason = match self
-            .inner
-            .network
-            .ask(id, member, Question::Hello, HELLO_WITHIN)
-            .await
-        {
+    async fn greet(
+        &self,
+        id: u64,
+        member: &Member,
+        greeting: Question,
+    ) -> Result<Hello, MemberError> {
+        let network = &self.inner.network;
+        let reason = match network.ask(id, member, greeting, HELLO_WITHIN).await {
             Ok(Answer::Hello(hello)) => return Ok(hello),
             Ok(_) => "it answers something else".into(),
             Err(status) => status.message().into(),
@@ -445,10 +479,50 @@ impl Cluster {
         Err(MemberError::Refused { id, reason })
     }
 
+    /// The same, and makes it one of this directory if it's new.
+    async fn invite(&self, id: u64, member: &Member) -> Result<Hello, MemberError> {
+        let directory = self.inner.belongs.to().ok_or(MemberError::NoLeader)?;
+        self.greet(id, member, Question::Join(directory)).await
+    }
+
+    fn is_of_this_directory(&self, id: u64, hello: Hello) -> Result<(), MemberError> {
+        if hello.directory.is_some() && hello.directory == self.inner.belongs.to() {
+            return Ok(());
+        }
+        let reason = match hello.initialized {
+            true => "it belongs to another directory",
+            false => {
+                "its data directory is empty, so what it has promised is lost; replace it by a member with another number"
+            }
+        };
+        Err(MemberError::Refused {
+            id,
+            reason: reason.into(),
+        })
+    }
+
     /// Makes `id` a learner, and waits until it has what the others have.
     async fn teach(&self, id: u64, member: Member) -> Result<(), MemberError> {
-        let known = self.metrics().membership_config.get_node(&id).cloned();
-        if known.as_ref() != Some(&member) {
+        let membership = self.metrics().membership_config;
+        let known = membership.get_node(&id);
+        if let Some(known) = known.filter(|known| **known != member) {
+            return Err(MemberError::Present {
+                id,
+                member: known.clone(),
+            });
+        }
+        if known.is_some() && id == self.inner.id {
+            return Ok(());
+        }
+        if membership.voter_ids().any(|voter| voter == id) {
+            // It has promised what a member without its data knows nothing of.
+            let hello = self.greet(id, &member, Question::Hello).await?;
+            self.is_of_this_directory(id, hello)?;
+        } else if known.is_some() {
+            // What it has doesn't count yet, so it may begin anew.
+            let hello = self.invite(id, &member).await?;
+            self.is_of_this_directory(id, hello)?;
+        } else {
             let used = self
                 .inner
                 .raft
@@ -457,10 +531,10 @@ impl Cluster {
                     Box::pin(async move { used })
                 })
                 .await;
-            if known.is_some() || used.map_err(|error| MemberError::Unclear(error.to_string()))? {
+            if used.map_err(|error| MemberError::Unclear(error.to_string()))? {
                 return Err(MemberError::Used(id));
             }
-            if self.greet(id, &member).await?.initialized {
+            if self.invite(id, &member).await?.initialized {
                 let reason = "it has been a member before; start it with an empty data directory";
                 return Err(MemberError::Refused {
                     id,

@@ -71,6 +71,11 @@ impl Machine {
         self.snapshot_now = true;
     }
 
+    /// The log that is applied.
+    pub(super) fn log(&self) -> LogStore {
+        self.log.clone()
+    }
+
     /// Whether a member has or had this number.
     pub(super) fn used(&self, id: u64) -> bool {
         self.used.contains(&id)

@@ -3,6 +3,7 @@
 
 mod types;
 mod member;
+mod identity;
 mod log_redb;
 mod machine;
 mod network;

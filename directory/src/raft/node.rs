@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
 use super::gate::Gate;
+use super::identity::{Belongs, DirectoryId};
 use super::log_redb::LogStore;
 use super::machine::Machine;
 use super::member::Member;
@@ -149,16 +150,18 @@ impl Node {
         let id = u64::from(config.node_id);
         let settings = Arc::new(settings(config)?);
         let seen = Seen::default();
+        let belongs = Belongs::default();
         let (incoming, member, network) = match &config.peers {
             None => (
                 None,
                 None,
-                Network::new(id, None, Cable::default(), seen.clone()),
+                Network::new(id, None, Cable::default(), seen.clone(), belongs.clone()),
             ),
             Some(peers) => {
                 let (incoming, address, connector) = Incoming::bind(peers).await?;
                 let member = advertised(peers, address, clients)?;
-                let network = Network::new(id, connector, peers.cable.clone(), seen.clone());
+                let cable = peers.cable.clone();
+                let network = Network::new(id, connector, cable, seen.clone(), belongs.clone());
                 (Some(incoming), Some(member), network)
             }
         };
@@ -171,6 +174,21 @@ impl Node {
                 owner,
                 id,
             });
+        }
+        let joins = config
+            .peers
+            .as_ref()
+            .is_some_and(|peers| peers.start == Start::Join);
+        match log.directory().map_err(files)? {
+            Some(directory) => belongs.set(directory),
+            None if !log.is_new() => belongs.set(DirectoryId::FORMER),
+            // The leader that adds it tells.
+            None if joins => {}
+            None => {
+                let directory = DirectoryId::random();
+                log.save_directory(directory).await.map_err(files)?;
+                belongs.set(directory);
+            }
         }
         let receives = incoming_path(&config.data_dir);
         // What a process that was killed had received.
@@ -200,6 +218,7 @@ impl Node {
             network,
             member.clone(),
             config.timers.election_max,
+            belongs.clone(),
         );
         let (leads, leader) = watch::channel(Leader::Nobody);
         let others = member.as_ref().map(|_| Others { leader, seen });
@@ -218,6 +237,7 @@ impl Node {
                 id,
                 raft: node.raft.clone(),
                 cluster: node.cluster.clone(),
+                belongs,
                 incoming: receives,
                 receiving: Arc::new(Semaphore::new(1)),
             };

@@ -24,9 +24,10 @@ use super::link::{self, Proven};
 use super::message::{Appended, Installed, Message, Part, Taken};
 use super::receive;
 use super::wire::{
-    APPEND, ASK, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
+    APPEND, ASK, DIRECTORY, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
 };
 use crate::raft::cluster::Cluster;
+use crate::raft::identity::{Belongs, DirectoryId};
 use crate::raft::machine::Machine;
 use crate::raft::members::{Answer, Question};
 use crate::raft::types::Types;
@@ -47,6 +48,7 @@ pub(in crate::raft) struct Peers {
     pub(in crate::raft) id: u64,
     pub(in crate::raft) raft: Raft<Types, Machine>,
     pub(in crate::raft) cluster: Cluster,
+    pub(in crate::raft) belongs: Belongs,
     /// Where snapshots that are on their way lie.
     pub(in crate::raft) incoming: PathBuf,
     /// One snapshot is received at a time.
@@ -117,15 +119,43 @@ impl Peers {
         Ok(from)
     }
 
+    /// Whether the caller is a member of the same directory. Nobody else's Raft is heard: neither
+    /// that of another directory, nor any before this member was added to one.
+    fn kin<B>(&self, request: &http::Request<B>) -> Result<(), Status> {
+        let header = request.headers().get(DIRECTORY);
+        let theirs = header
+            .and_then(|header| u64::from_str_radix(header.to_str().ok()?, 16).ok())
+            .map(DirectoryId);
+        match (self.belongs.to(), theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
+            (None, _) => Err(Status::failed_precondition(
+                "this member waits to be added to a directory, its data directory is empty; if it was \
+                 a member before, what it has promised is lost: replace it by one with another number",
+            )),
+            (Some(ours), Some(theirs)) => Err(Status::failed_precondition(format!(
+                "this member belongs to directory {ours}, and that one to {theirs}; is an address wrong, \
+                 or was one of the two restored from a backup?"
+            ))),
+            (Some(_), None) => Err(Status::failed_precondition(
+                "that member has not been added to a directory",
+            )),
+        }
+    }
+
     async fn answer(self, request: http::Request<Body>) -> http::Response<Body> {
-        let from = match self.caller(&request) {
+        let path = request.uri().path().to_owned();
+        let kin = self.kin(&request);
+        let called = self.caller(&request).and_then(|from| match &*path {
+            ASK => Ok(from),
+            _ => kin.clone().map(|()| from),
+        });
+        let from = match called {
             Ok(from) => from,
             Err(status) => {
                 tracing::warn!(reason = status.message(), "refused a call to the peer port");
                 return status.into_http();
             }
         };
-        let path = request.uri().path().to_owned();
         match &*path {
             APPEND => {
                 let handler = Handler(move |request| self.clone().append(from, request));
@@ -159,17 +189,25 @@ impl Peers {
                     .await
             }
             ASK => {
-                let handler = Handler(move |request| self.clone().ask(request));
+                let handler = Handler(move |request| self.clone().ask(kin.clone(), request));
                 grpc::<Answer, Question>().unary(handler, request).await
             }
             _ => Status::unimplemented("members don't call this").into_http(),
         }
     }
 
-    async fn ask(self, request: Request<Question>) -> Result<Response<Answer>, Status> {
+    async fn ask(
+        self,
+        kin: Result<(), Status>,
+        request: Request<Question>,
+    ) -> Result<Response<Answer>, Status> {
+        let question = request.into_inner();
+        if !matches!(question, Question::Hello | Question::Join(_)) {
+            kin?;
+        }
         // What has begun goes on if who asked is gone.
         let cluster = self.cluster;
-        let answer = tokio::spawn(async move { cluster.answer(request.into_inner()).await });
+        let answer = tokio::spawn(async move { cluster.answer(question).await });
         let answer = answer.await.map_err(|error| stopped(&error))?;
         Ok(Response::new(answer))
     }
