@@ -240,6 +240,7 @@ impl Node {
                 belongs,
                 incoming: receives,
                 receiving: Arc::new(Semaphore::new(1)),
+                received: Arc::default(),
             };
             node.tasks
                 .push(tokio::spawn(network::serve(incoming, peers, stopped)));

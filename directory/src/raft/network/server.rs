@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(in crate::raft) struct Peers {
     pub(in crate::raft) incoming: PathBuf,
     /// One snapshot is received at a time.
     pub(in crate::raft) receiving: Arc<Semaphore>,
+    /// How many have come in this life.
+    pub(in crate::raft) received: Arc<AtomicU64>,
 }
 
 /// Serves peers until `stop` is true, or its sender is gone.
