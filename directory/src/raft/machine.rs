@@ -20,6 +20,9 @@ use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
 use crate::front::Front;
 use crate::state::{State, snapshot};
 
+/// How names of files end that are being written.
+const UNFINISHED: &str = ".unfinished";
+
 type Current = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
 /// A snapshot in its file.
@@ -119,7 +122,7 @@ impl View {
             log.insert("used".into(), serde_json::to_value(&self.used)?);
         }
         let log = serde_json::to_vec(&log)?;
-        let temporary = path.with_extension("tmp");
+        let temporary = unfinished(path)?;
         let mut out = BufWriter::with_capacity(256 << 10, File::create(&temporary)?);
         snapshot::write(&self.state, &log, &mut out)?;
         out.flush()?;
@@ -148,6 +151,17 @@ impl View {
             None => "empty.snapshot".into(),
         }
     }
+}
+
+/// Under which name a file is written until it's whole. No whole one ends so.
+fn unfinished(path: &Path) -> io::Result<PathBuf> {
+    if path.to_string_lossy().ends_with(UNFINISHED) {
+        let what = format!("a name that ends in {UNFINISHED} is that of a file half written");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    Ok(name.into())
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {
@@ -303,5 +317,18 @@ impl RaftSnapshotBuilder<Types> for Builder {
             meta,
             snapshot: SnapshotFile { path },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_half_written_have_names_of_their_own() {
+        let name = |path: &str| unfinished(Path::new(path)).unwrap();
+        assert_eq!(name("/b/a.1"), Path::new("/b/a.1.unfinished"));
+        assert_ne!(name("/b/a.1"), name("/b/a.2"));
+        assert!(unfinished(&name("/b/a")).is_err());
     }
 }
