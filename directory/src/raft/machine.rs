@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StoredMembership};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use super::log_redb::LogStore;
 use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
@@ -45,6 +46,8 @@ pub(super) struct Machine {
     snapshot_at: i64,
     snapshot_commands: u64,
     snapshot_now: bool,
+    /// Held while the current snapshot is looked up or changed.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Machine {
@@ -56,6 +59,14 @@ impl Machine {
         snapshot_commands: u64,
     ) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
+        // What a process that was killed has not finished.
+        for file in fs::read_dir(&dir)? {
+            let path = file?.path();
+            let name = path.to_string_lossy();
+            if name.ends_with(UNFINISHED) || name.ends_with(".tmp") {
+                let _ = fs::remove_file(&path);
+            }
+        }
         Ok(Self {
             front,
             log,
@@ -66,6 +77,7 @@ impl Machine {
             snapshot_at: 0,
             snapshot_commands,
             snapshot_now: false,
+            turn: Arc::default(),
         })
     }
 
@@ -180,18 +192,29 @@ async fn blocking<T: Send + 'static>(
         .map_err(io::Error::other)?
 }
 
-/// Makes `name` the current snapshot, and removes all others.
-async fn adopt(log: &LogStore, dir: &Path, name: String) -> io::Result<()> {
+/// The last entry in a snapshot, from its name.
+fn index(name: &str) -> Option<u64> {
+    name.split('-').next()?.parse().ok()
+}
+
+/// Makes `name` the current snapshot, and removes those of what was before; those that are being
+/// written stay. False, and nothing is done, if there is a newer one: while one was written, another
+/// may have been installed.
+async fn adopt(log: &LogStore, dir: &Path, name: String) -> io::Result<bool> {
+    if (log.snapshot()?).is_some_and(|current| index(&current) > index(&name)) {
+        return Ok(false);
+    }
     log.save_snapshot(&name).await?;
     for file in fs::read_dir(dir)? {
         let file = file?;
-        if file.file_name().to_str() != Some(&name)
-            && let Err(error) = fs::remove_file(file.path())
-        {
+        let is_former = file.file_name().to_str().is_some_and(|other| {
+            other.ends_with(".snapshot") && other != name && index(other) <= index(&name)
+        });
+        if is_former && let Err(error) = fs::remove_file(file.path()) {
             tracing::warn!(file = %file.path().display(), %error, "an old snapshot could not be removed");
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -243,6 +266,7 @@ impl RaftStateMachine<Types> for Machine {
             view: Some(Arc::new(self.view())),
             log: self.log.clone(),
             dir: self.dir.clone(),
+            turn: self.turn.clone(),
         }
     }
 
@@ -263,6 +287,7 @@ impl RaftStateMachine<Types> for Machine {
         }
         let name = view.file_name();
         let place = self.dir.join(&name);
+        let _turn = self.turn.lock().await;
         if path != place {
             fs::rename(&path, &place)?;
             sync_dir(&place)?;
@@ -277,6 +302,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Current>> {
+        let _turn = self.turn.lock().await;
         let Some(name) = self.log.snapshot()? else {
             return Ok(None);
         };
@@ -296,6 +322,7 @@ pub(super) struct Builder {
     view: Option<Arc<View>>,
     log: LogStore,
     dir: PathBuf,
+    turn: Arc<Mutex<()>>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -311,8 +338,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let meta = view.meta.clone();
         let target = path.clone();
         blocking(move || view.write(&target)).await?;
-        adopt(&self.log, &self.dir, name).await?;
-        tracing::info!(file = %path.display(), "snapshot written");
+        let _turn = self.turn.lock().await;
+        if adopt(&self.log, &self.dir, name).await? {
+            tracing::info!(file = %path.display(), "snapshot written");
+        } else {
+            let _ = fs::remove_file(&path);
+        }
         Ok(Snapshot {
             meta,
             snapshot: SnapshotFile { path },
@@ -322,7 +353,53 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
 #[cfg(test)]
 mod tests {
+    use openraft::LogId;
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::config::{Limits, Timers};
+    use crate::raft::types::LeaderId;
+    use crate::roles::Access;
+
+    fn id(index: u64) -> EntryId {
+        LogId {
+            leader_id: LeaderId {
+                term: 1,
+                node_id: 1,
+            },
+            index,
+        }
+    }
+
+    /// One is being written while a newer one comes in, and is finished after that.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_snapshot_never_replaces_a_newer_one() {
+        let dir = TempDir::new().unwrap();
+        let snapshots = dir.path().join("snapshots");
+        let (log, _) = LogStore::open(&dir.path().join("log.redb")).unwrap();
+        let (front, _) = Front::new(1, Timers::default(), Limits::default(), Access::default());
+        let mut machine = Machine::new(front, log, snapshots.clone(), 1).unwrap();
+        machine.applied = Some(id(5));
+        let mut builder = machine.get_snapshot_builder().await;
+        let half = unfinished(&snapshots.join("00000000000000000005-1-1.snapshot")).unwrap();
+        fs::write(&half, "half of it").unwrap();
+
+        machine.applied = Some(id(9));
+        let newer = machine.view();
+        let path = dir.path().join("newer");
+        newer.write(&path).unwrap();
+        machine.applied = Some(id(5));
+        let installed = machine.install_snapshot(&newer.meta, SnapshotFile { path });
+        installed.await.unwrap();
+        assert!(half.exists(), "what is being written stays");
+
+        builder.build_snapshot().await.unwrap();
+        let current = machine.get_current_snapshot().await.unwrap().unwrap();
+        assert_eq!(current.meta.last_log_id, Some(id(9)));
+        let left = fs::read_dir(&snapshots).unwrap();
+        let left: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, ["00000000000000000009-1-1.snapshot"]);
+    }
 
     #[test]
     fn files_half_written_have_names_of_their_own() {
