@@ -162,7 +162,7 @@ enum Item {
 enum Waiting {
     Open { conn: ConnId, has_read_only: bool },
     Write { conn: ConnId, session: i64 },
-    Close { conn: ConnId },
+    Close { conn: ConnId, session: i64 },
     Expire { session: i64 },
     Reap,
 }
@@ -259,7 +259,7 @@ impl Front {
                 core.leases.close(session);
                 let request = core.propose(
                     self.life,
-                    Waiting::Close { conn: id },
+                    Waiting::Close { conn: id, session },
                     Kind::Close { session },
                 );
                 core.enqueue(id, Item::Write { request, xid });
@@ -372,6 +372,10 @@ impl Front {
         let mut changes = Vec::new();
         let outcome = core.state.apply(&command, &mut changes);
         let zxid = core.state.zxid;
+        let waiting = match command.origin.life == self.life {
+            true => core.take_waiting(command.origin.request),
+            false => None,
+        };
         if !serves {
             return;
         }
@@ -383,10 +387,6 @@ impl Front {
         {
             core.leases.grant(*session, *timeout_ms, Instant::now());
         }
-        let waiting = match command.origin.life == self.life {
-            true => core.take_waiting(command.origin.request),
-            false => None,
-        };
         if let Some(waiting) = waiting {
             self.answer(core, waiting, command.origin.request, zxid, &outcome);
         }
@@ -403,12 +403,11 @@ impl Front {
         let mut core = self.core();
         match core.take_waiting(request) {
             Some(Waiting::Open { conn, .. } | Waiting::Write { conn, .. }) => core.drop_conn(conn),
-            Some(Waiting::Close { conn }) => {
-                let session = core.conns.get(&conn).and_then(|conn| conn.session);
+            Some(Waiting::Close { conn, session }) => {
                 core.drop_conn(conn);
                 core.regrant(session);
             }
-            Some(Waiting::Expire { session }) => core.regrant(Some(session)),
+            Some(Waiting::Expire { session }) => core.regrant(session),
             Some(Waiting::Reap) | None => {}
         }
     }
@@ -430,6 +429,12 @@ impl Front {
         core.leases.clear();
         for (id, session) in core.state.sessions.iter() {
             core.leases.grant(id, session.timeout_ms, now);
+        }
+        // Their end may be in the log already.
+        for (waiting, _) in core.waiting.values() {
+            if let Waiting::Close { session, .. } | Waiting::Expire { session } = waiting {
+                core.leases.close(*session);
+            }
         }
         core.last_scan = None;
         core.serving = true;
@@ -553,13 +558,18 @@ impl Core {
 
     fn stop_serving(&mut self) {
         self.serving = false;
-        self.waiting.clear();
-        self.waiting_bytes = 0;
         self.leases.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             self.drop_conn(conn);
         }
+        // What is on its way to the log may be applied yet, in this term too, once this member serves
+        // again: who comes back then waits for it.
+        self.waiting.retain(|_, (waiting, _)| match waiting {
+            Waiting::Write { .. } | Waiting::Close { .. } | Waiting::Expire { .. } => true,
+            Waiting::Open { .. } | Waiting::Reap => false,
+        });
+        self.waiting_bytes = self.waiting.values().map(|(_, bytes)| bytes).sum();
     }
 
     fn now_ms(&mut self) -> i64 {
@@ -609,9 +619,8 @@ impl Core {
     }
 
     /// The session's end could not be decided, so it goes on, with a full lease.
-    fn regrant(&mut self, session: Option<i64>) {
-        if let Some(id) = session
-            && let Some(session) = self.state.sessions.get(id)
+    fn regrant(&mut self, id: i64) {
+        if let Some(session) = self.state.sessions.get(id)
             && self.serving
         {
             self.leases.grant(id, session.timeout_ms, Instant::now());
