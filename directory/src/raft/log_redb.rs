@@ -160,6 +160,11 @@ impl LogStore {
         }
     }
 
+    /// For whom this member has voted last.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.tail().vote
+    }
+
     /// Whether nothing was ever logged or voted here.
     pub(super) fn is_new(&self) -> bool {
         let tail = self.tail();

@@ -201,6 +201,11 @@ impl Node {
             config.limits.snapshot_commands,
         )
         .map_err(files)?;
+        // A leader that this member has acknowledged just before it ended counts on it for as long.
+        // Raft has forgotten when that was.
+        if config.peers.is_some() && log.vote().is_some_and(|vote| vote.leader_id.node_id != id) {
+            tokio::time::sleep(config.timers.election_max).await;
+        }
         let raft = Raft::new(id, settings, network.clone(), log, machine)
             .await
             .map_err(|error| RaftError::Recovery(error.to_string()))?;

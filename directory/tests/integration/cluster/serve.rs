@@ -66,6 +66,19 @@ async fn sessions_outlive_their_leader() {
     }
 }
 
+/// A leader counts on whom it has acknowledged for as long, restarted or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_comes_back_keeps_what_it_has_promised() {
+    let mut cluster = Cluster::of(3).await;
+    let follower = cluster.follower().await;
+    cluster.stop(follower).await;
+    let since = Instant::now();
+    cluster.start(follower).await;
+    let promised = cluster.configs[&follower].timers.election_max;
+    assert!(since.elapsed() >= promised, "{:?}", since.elapsed());
+    cluster.stop_all().await;
+}
+
 /// What a leader that is cut off would say may be long past.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_answers_nobody() {
