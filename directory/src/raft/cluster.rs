@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -43,6 +44,8 @@ const CATCHES_UP_WITHIN: Duration = Duration::from_secs(60);
 const CAUGHT_UP_ENTRIES: u64 = 100;
 /// A member answers if it has acknowledged the leader so lately.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// How often it's looked whether the leader is still heard.
+const HEARD_LOOK: Duration = Duration::from_secs(1);
 /// A joint membership that is so old without anybody working on it was left by a former leader.
 const LEFT_OVER: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,8 @@ struct Inner {
     own: Option<Member>,
     election_max: Duration,
     belongs: Belongs,
+    /// Whether who leads, as Raft remembers, was heard lately, or has a majority that hears it.
+    is_heard: AtomicBool,
     /// One change at a time.
     turn: Mutex<()>,
 }
@@ -92,6 +97,7 @@ impl Cluster {
                 own,
                 election_max,
                 belongs,
+                is_heard: AtomicBool::new(false),
                 turn: Mutex::default(),
             }),
         }
@@ -138,7 +144,7 @@ impl Cluster {
     /// # Errors
     /// [`MemberError::Unreachable`].
     pub async fn members(&self) -> Result<Members, MemberError> {
-        match self.leader() {
+        match self.heard_leader() {
             Some((leader, member)) if leader != self.inner.id => {
                 self.ask(leader, &member, Question::Members, HELLO_WITHIN)
                     .await
@@ -255,6 +261,35 @@ impl Cluster {
         Some((leader, member.clone()))
     }
 
+    /// The same, if it's known to lead still: Raft remembers the last one for ever.
+    fn heard_leader(&self) -> Option<(u64, Member)> {
+        self.leader()
+            .filter(|_| self.inner.is_heard.load(Ordering::Relaxed))
+    }
+
+    /// Whether the leader has been heard within the time that it takes to elect another one; this
+    /// member itself, whether a majority has heard it.
+    async fn hears_leader(&self) -> bool {
+        let inner = &self.inner;
+        let within = inner.election_max * 4;
+        let metrics = self.metrics();
+        match metrics.current_leader {
+            None => false,
+            Some(leader) if leader == inner.id => {
+                metrics.membership_config.voter_ids().eq([inner.id])
+                    || metrics
+                        .last_quorum_acked
+                        .is_some_and(|at| at.into_inner().elapsed() < within)
+            }
+            Some(_) => {
+                let heard = inner
+                    .raft
+                    .with_raft_state(|state| state.vote_last_modified());
+                matches!(heard.await, Ok(Some(at)) if at.elapsed() < within)
+            }
+        }
+    }
+
     /// Who leads, other than `not`.
     async fn wait_for_leader(&self, not: Option<u64>) -> Result<(u64, Member), MemberError> {
         let leads = |metrics: &RaftMetrics<Types>| {
@@ -278,6 +313,9 @@ impl Cluster {
         let membership = &metrics.membership_config;
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         let last_index = metrics.last_log_index.unwrap_or_default();
+        let leader = metrics
+            .current_leader
+            .filter(|_| self.inner.is_heard.load(Ordering::Relaxed));
         let status = |(id, member): (&u64, &Member)| {
             let is_own = *id == self.inner.id;
             let matched_index = match is_own {
@@ -291,7 +329,7 @@ impl Cluster {
             MemberStatus {
                 id: *id,
                 member: member.clone(),
-                role: match (metrics.current_leader == Some(*id), voters.contains(id)) {
+                role: match (leader == Some(*id), voters.contains(id)) {
                     (true, _) => Role::Leader,
                     (_, true) => Role::Follower,
                     _ => Role::Learner,
@@ -304,7 +342,7 @@ impl Cluster {
         let alone = voters.iter().eq([&self.inner.id]);
         Members {
             seen_by: self.inner.id,
-            leader: metrics.current_leader,
+            leader,
             term: metrics.current_term,
             last_index,
             changing: membership.get_joint_config().len() > 1,
@@ -670,18 +708,25 @@ impl Cluster {
     /// Tells who leads, and the network where members are, whenever that changes.
     pub(super) async fn tell_leader(&self, leads: &watch::Sender<Leader>) {
         let mut metrics = self.inner.raft.metrics();
+        let mut looked: Option<(Instant, Option<u64>, u64)> = None;
         loop {
-            let membership = self
-                .inner
-                .raft
-                .metrics()
-                .borrow_watched()
-                .membership_config
-                .clone();
+            let (membership, leader, term) = {
+                let metrics = metrics.borrow_and_update();
+                let membership = metrics.membership_config.clone();
+                (membership, metrics.current_leader, metrics.current_term)
+            };
             for (id, member) in membership.nodes() {
                 self.inner.network.learn(*id, member);
             }
-            let now = match self.leader() {
+            let is_due = looked.is_none_or(|(at, seen, seen_in)| {
+                at.elapsed() >= HEARD_LOOK || (seen, seen_in) != (leader, term)
+            });
+            if is_due || !self.inner.is_heard.load(Ordering::Relaxed) {
+                let is_heard = self.hears_leader().await;
+                self.inner.is_heard.store(is_heard, Ordering::Relaxed);
+                looked = Some((Instant::now(), leader, term));
+            }
+            let now = match self.heard_leader() {
                 None => Leader::Nobody,
                 Some((leader, _)) if leader == self.inner.id => Leader::Here,
                 Some((_, member)) => Leader::There(member.client),
@@ -691,7 +736,9 @@ impl Cluster {
                 *before = now;
                 changed
             });
-            if metrics.changed().await.is_err() {
+            let changed = tokio::time::timeout(HEARD_LOOK, metrics.changed());
+            if let Ok(Err(_)) = changed.await {
+                leads.send_replace(Leader::Nobody);
                 return;
             }
         }
