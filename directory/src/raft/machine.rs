@@ -17,12 +17,16 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::log_redb::LogStore;
+use super::room;
 use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
-use crate::front::Front;
+use crate::front::{Front, Status};
 use crate::state::{State, snapshot};
 
 /// How names of files end that are being written.
 const UNFINISHED: &str = ".unfinished";
+
+/// Bytes of a node in a file, beside its path and data; its access list seldom takes more.
+const NODE_BYTES: u64 = 160;
 
 type Current = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
@@ -127,6 +131,14 @@ struct Beside {
 }
 
 impl View {
+    /// Whether there's room for it beside `path`.
+    pub(super) fn fits(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let tree = &self.state.tree;
+        let bytes = tree.data_bytes() + tree.len() as u64 * NODE_BYTES;
+        room::check(dir.unwrap_or(Path::new(".")), bytes)
+    }
+
     /// Writes it to `path`, durably: there's the whole file or none.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut log = serde_json::to_value(&self.meta)?;
@@ -163,6 +175,11 @@ impl View {
             None => "empty.snapshot".into(),
         }
     }
+}
+
+/// About as long as a file of all that is there now.
+fn file_bytes(status: &Status) -> u64 {
+    status.data_bytes + status.nodes as u64 * NODE_BYTES
 }
 
 /// Under which name a file is written until it's whole. No whole one ends so.
@@ -257,6 +274,10 @@ impl RaftStateMachine<Types> for Machine {
         let since = self.front.zxid().saturating_sub(self.snapshot_at);
         let enough = self.snapshot_commands.max(self.front.nodes() as u64 / 2);
         if !force && !self.snapshot_now && since.unsigned_abs() < enough {
+            return None;
+        }
+        if let Err(error) = room::check(&self.dir, file_bytes(&self.front.status())) {
+            tracing::error!(%error, "no room for a snapshot, so the log grows");
             return None;
         }
         Some(self.get_snapshot_builder().await)

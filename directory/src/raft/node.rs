@@ -382,7 +382,7 @@ pub(super) async fn backup(raft: &Raft<Types, Machine>, path: &Path) -> Result<(
         .await
         .map_err(|error| RaftError::Stopped(error.to_string()))?;
     let target = path.to_owned();
-    tokio::task::spawn_blocking(move || view.write(&target))
+    tokio::task::spawn_blocking(move || view.fits(&target).and_then(|()| view.write(&target)))
         .await
         .map_err(io::Error::other)
         .flatten()

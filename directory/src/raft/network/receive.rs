@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::message::{Installed, Part};
 use super::server::{Peers, speaks_for, stopped};
 use crate::raft::machine::{SnapshotFile, View};
+use crate::raft::room;
 use crate::raft::types::{SnapshotMeta, Vote};
 
 /// Longest snapshot: more than the state that fits into any machine's memory.
@@ -58,6 +59,10 @@ pub(super) async fn snapshot(
     if bytes > BYTES_MAX {
         return Err(Status::invalid_argument("the snapshot is too long"));
     }
+    room::check(&peers.incoming, bytes).map_err(|error| {
+        tracing::error!(from, %error, "no room for a snapshot");
+        Status::resource_exhausted(error.to_string())
+    })?;
     tracing::info!(from, bytes, index = last.index, "receiving a snapshot");
     // A sender that gives up and comes again finds another name.
     let number = peers.received.fetch_add(1, Ordering::Relaxed);
