@@ -446,9 +446,6 @@ impl Cluster {
         match change {
             Change::Add { id, member } => {
                 arrives = Some((*id, member));
-                if voters.len() >= VOTERS_MAX && !voters.contains(id) {
-                    return Err(MemberError::Full);
-                }
                 voters.insert(*id);
             }
             Change::Remove { id } => {
@@ -467,6 +464,10 @@ impl Cluster {
                 known(*id)?;
                 arrives = Some((*id, member));
             }
+        }
+        let grows = voters.len() > membership.voter_ids().count();
+        if grows && voters.len() > VOTERS_MAX {
+            return Err(MemberError::Full);
         }
         if let Some((id, member)) = arrives {
             if !u8::try_from(id).is_ok_and(|id| link::IDS.contains(&id)) {
@@ -679,7 +680,7 @@ impl Cluster {
     }
 
     /// Tells the leader where this member is, if that has changed.
-    async fn announce(&self, own: &Member) {
+    async fn announce(&self, own: &Member, was_refused: &mut bool) {
         let id = self.inner.id;
         let change = Change::Move {
             id,
@@ -701,6 +702,11 @@ impl Cluster {
         }
         match told {
             Ok(_) => tracing::info!(member = %own, "the others know where this member is now"),
+            // Another member has that address, and it takes a person to change that.
+            Err(error @ MemberError::Address(_)) if !*was_refused => {
+                *was_refused = true;
+                tracing::warn!(member = %own, %error, "the others don't take down where this member is now");
+            }
             Err(error) => tracing::debug!(%error, "nobody takes down where this member is now"),
         }
     }
@@ -750,6 +756,7 @@ impl Cluster {
         let mut metrics = self.inner.raft.metrics();
         let mut left_over_since = None;
         let mut announced: Option<Instant> = None;
+        let mut was_refused = false;
         loop {
             let (leads, is_joint, moved) = {
                 let metrics = metrics.borrow_watched();
@@ -765,7 +772,7 @@ impl Cluster {
             };
             let waits = if let Some(own) = moved {
                 if announced.is_none_or(|at| at.elapsed() >= LEFT_OVER) {
-                    self.announce(own).await;
+                    self.announce(own, &mut was_refused).await;
                     announced = Some(Instant::now());
                 }
                 LEFT_OVER

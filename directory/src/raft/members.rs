@@ -157,7 +157,7 @@ pub enum MemberError {
     #[error("a directory has at most {VOTERS_MAX} members with a vote; replace one instead")]
     Full,
     /// The last one stays.
-    #[error("member {0} is the only one with a vote")]
+    #[error("member {0} is the only one with a vote; add another one first, or replace it")]
     Last(u64),
     /// The change would stop the directory.
     #[error(

@@ -68,7 +68,7 @@ pub enum RaftError {
     #[error(transparent)]
     Peers(#[from] PeerError),
     /// Its files can't be used.
-    #[error("the directory's files in {} can't be used", .dir.display())]
+    #[error("the directory's files in {} can't be used; may this user write there, and is there room?", .dir.display())]
     Files {
         /// Where they are.
         dir: PathBuf,
@@ -77,7 +77,9 @@ pub enum RaftError {
         source: io::Error,
     },
     /// The timers contradict one another.
-    #[error("the directory's timers don't fit together: {0}")]
+    #[error(
+        "the directory's timers don't fit together, heartbeat < election_min < election_max: {0}"
+    )]
     Timers(String),
     /// The log could not be read back, or nobody leads.
     #[error("the directory did not come up: {0}")]
@@ -246,6 +248,7 @@ impl Node {
                 incoming: receives,
                 receiving: Arc::new(Semaphore::new(1)),
                 received: Arc::default(),
+                refused: Arc::default(),
             };
             node.tasks
                 .push(tokio::spawn(network::serve(incoming, peers, stopped)));
@@ -318,7 +321,12 @@ impl Node {
             Ok(())
         };
         let waited = tokio::time::timeout(config.timers.recovery, serves).await;
-        waited.unwrap_or_else(|elapsed| Err(failed(&elapsed)))
+        waited.unwrap_or_else(|_| {
+            Err(RaftError::Recovery(format!(
+                "it served nobody within {} s; the log says what it was waiting for. If the disk is slow, start it again",
+                config.timers.recovery.as_secs()
+            )))
+        })
     }
 
     /// Writes the state as it is now to `path`, as a whole and durably, beside the running

@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt as _};
 use openraft::Raft;
@@ -40,6 +40,8 @@ const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// Bytes of one call, and of all of a connection, that may be on their way unread.
 const WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// A call that is refused for the same reason as the one before is logged so seldom.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,8 @@ pub(in crate::raft) struct Peers {
     pub(in crate::raft) receiving: Arc<Semaphore>,
     /// How many have come in this life.
     pub(in crate::raft) received: Arc<AtomicU64>,
+    /// Why a call was refused last, and when that was logged.
+    pub(in crate::raft) refused: Arc<Mutex<Option<(String, Instant)>>>,
 }
 
 /// Serves peers until `stop` is true, or its sender is gone.
@@ -145,6 +149,18 @@ impl Peers {
         }
     }
 
+    /// Those who are refused come again at once.
+    fn log_refused(&self, status: &Status) {
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = last
+            .as_ref()
+            .is_some_and(|(reason, at)| reason == status.message() && at.elapsed() < REFUSED_AGAIN);
+        if !is_known {
+            tracing::warn!(reason = status.message(), "refused a call to the peer port");
+            *last = Some((status.message().to_owned(), Instant::now()));
+        }
+    }
+
     async fn answer(self, request: http::Request<Body>) -> http::Response<Body> {
         let path = request.uri().path().to_owned();
         let kin = self.kin(&request);
@@ -155,7 +171,7 @@ impl Peers {
         let from = match called {
             Ok(from) => from,
             Err(status) => {
-                tracing::warn!(reason = status.message(), "refused a call to the peer port");
+                self.log_refused(&status);
                 return status.into_http();
             }
         };
