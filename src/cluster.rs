@@ -102,23 +102,25 @@ fn confirm(yes: bool, question: &str) -> anyhow::Result<()> {
 
 /// The first member of a new directory.
 async fn restore(backup: &Path, data: &Path, node_id: u8) -> anyhow::Result<ExitCode> {
-    towpath_directory::restore(backup, data, node_id)
-        .await
-        .map_err(|error| match error {
-            RestoreError::Occupied(_) => anyhow::Error::new(error)
-                .context(format!("--data {}: nothing was changed", data.display())),
-            error => anyhow::Error::new(error),
-        })?;
     let marker = data.join(towpath_server::RESTORED);
-    std::fs::File::create(&marker)
-        .and_then(|file| file.sync_all())
-        .with_context(|| {
+    // Before there's a directory: a Server that found one without it would take it for the former one.
+    if !towpath_directory::is_occupied(data) {
+        mark(data, &marker).with_context(|| {
             format!(
-                "{}: can't be written; remove {} and restore again",
-                marker.display(),
-                data.display()
+                "{}: can't be written; nothing was restored",
+                marker.display()
             )
         })?;
+    }
+    let restored = towpath_directory::restore(backup, data, node_id).await;
+    if restored.is_err() && !towpath_directory::is_occupied(data) {
+        let _ = std::fs::remove_file(&marker);
+    }
+    restored.map_err(|error| match error {
+        RestoreError::Occupied(_) => anyhow::Error::new(error)
+            .context(format!("--data {}: nothing was changed", data.display())),
+        error => anyhow::Error::new(error),
+    })?;
     show(&format!(
         "{} holds the directory as it was in {}; member {node_id} is its only one\n\
          Now start it: towpath server --data {} --node-id {node_id} …\n\
@@ -127,6 +129,13 @@ async fn restore(backup: &Path, data: &Path, node_id: u8) -> anyhow::Result<Exit
         backup.display(),
         data.display(),
     ))
+}
+
+/// Makes the folder and the marker in it, durably.
+fn mark(data: &Path, marker: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(data)?;
+    std::fs::File::create(marker)?.sync_all()?;
+    std::fs::File::open(data)?.sync_all()
 }
 
 /// Members for people.

@@ -39,7 +39,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use config::{Config, Limits, PeerTls, Peers, Start, Timers, Tls};
 pub use front::Status;
-pub use raft::restore::{RestoreError, restore};
+pub use raft::restore::{RestoreError, is_occupied, restore};
 pub use raft::{
     Cable, Change, Cluster, Member, MemberError, MemberStatus, Members, PeerError, RaftError, Role,
 };

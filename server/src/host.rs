@@ -1,6 +1,6 @@
 //! The member of the directory that a Server hosts, and what it needs to run safely.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -72,6 +72,12 @@ pub enum ServerError {
          Servers reach it"
     )]
     ClientAddress(SocketAddr),
+    /// The others would pass clients on to themselves.
+    #[error(
+        "the other Servers would look for clients' port of this one at {0}, on their own machines: give \
+         --listen an address that they reach, or --advertise HOST:PORT"
+    )]
+    ClientLoopback(String),
     /// The directory has further members, which this one doesn't speak with.
     #[error(
         "member {node_id} of the directory has {others} others, and this Server has no port for them: \
@@ -226,7 +232,26 @@ fn check(options: &ServerOptions) -> Result<(), ServerError> {
     if options.listen.ip().is_unspecified() && options.advertise.is_none() {
         return Err(ServerError::ClientAddress(options.listen));
     }
+    let client = advertised(options.advertise.as_ref(), options.listen);
+    let peer = advertised(peers.advertise.as_ref(), peers.listen);
+    if is_loopback(&client) && !is_loopback(&peer) {
+        return Err(ServerError::ClientLoopback(client));
+    }
     Ok(())
+}
+
+fn advertised(given: Option<&String>, listen: SocketAddr) -> String {
+    given.cloned().unwrap_or_else(|| listen.to_string())
+}
+
+/// Whether `host:port` is on the machine of whoever looks for it.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// What this Server proves its role with. One that is alone makes a token at each start, which
@@ -349,6 +374,12 @@ mod tests {
         let mut options = several("10.0.0.1:2182");
         assert!(refused(&options).contains("--peer-cert"));
         options.peers.as_mut().unwrap().insecure = true;
+        // Where others reach this one, clients have to as well.
+        for loopback in [None, Some("localhost:2181"), Some("[::1]:2181")] {
+            options.advertise = loopback.map(str::to_owned);
+            assert!(refused(&options).contains("on their own machines"));
+        }
+        options.advertise = Some("10.0.0.1:2181".into());
         check(&options).unwrap();
         options.peers.as_mut().unwrap().insecure = false;
         options.peers.as_mut().unwrap().tls = Some(PeerTls {
@@ -362,6 +393,7 @@ mod tests {
         options.peers.as_mut().unwrap().advertise = Some("s2:2182".into());
         check(&options).unwrap();
         options.listen = "[::]:2181".parse().unwrap();
+        options.advertise = None;
         options.allow_plaintext = true;
         assert!(refused(&options).contains("--advertise"));
         options.advertise = Some("s2:2181".into());

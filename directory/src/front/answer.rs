@@ -54,7 +54,7 @@ impl Front {
                 core.answer_write(self.limits.outbox_bytes_max, conn, request, zxid, outcome);
                 core.drain(self.limits.outbox_bytes_max, conn);
             }
-            Waiting::Close { conn } => {
+            Waiting::Close { conn, .. } => {
                 core.answer_write(self.limits.outbox_bytes_max, conn, request, zxid, outcome);
                 core.drop_conn(conn);
             }

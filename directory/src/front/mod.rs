@@ -36,7 +36,7 @@ use crate::code::Code;
 use crate::config::{Limits, Timers};
 use crate::roles::{Access, Roles, WrongToken};
 use crate::session::lease::Leases;
-use crate::state::{Command, Kind, Origin, Outcome, State, batch};
+use crate::state::{Command, Kind, Newer, Origin, Outcome, State, batch};
 use crate::tree::acl::{self, Id};
 use crate::tree::op::{Change, ChangeKind};
 use crate::watch::{EventKind, Watches};
@@ -162,7 +162,7 @@ enum Item {
 enum Waiting {
     Open { conn: ConnId, has_read_only: bool },
     Write { conn: ConnId, session: i64 },
-    Close { conn: ConnId },
+    Close { conn: ConnId, session: i64 },
     Expire { session: i64 },
     Reap,
 }
@@ -259,7 +259,7 @@ impl Front {
                 core.leases.close(session);
                 let request = core.propose(
                     self.life,
-                    Waiting::Close { conn: id },
+                    Waiting::Close { conn: id, session },
                     Kind::Close { session },
                 );
                 core.enqueue(id, Item::Write { request, xid });
@@ -339,30 +339,37 @@ impl Front {
 
     /// Applies an entry of the log, a [`batch`] of commands: changes the state, fires watches,
     /// answers.
-    pub fn apply(&self, entry: &[u8]) {
+    ///
+    /// # Errors
+    /// [`Newer`]: what comes before that command is applied, and nothing may be applied after it.
+    pub fn apply(&self, entry: &[u8]) -> Result<(), Newer> {
         let mut commands = batch::commands(entry).peekable();
         while commands.peek().is_some() {
-            let answered = {
+            let (applied, answered) = {
                 let mut core = self.core();
-                for command in commands.by_ref().take(APPLIED_TOGETHER) {
-                    self.apply_one(&mut core, command);
-                }
-                std::mem::take(&mut core.answered)
+                let applied = commands
+                    .by_ref()
+                    .take(APPLIED_TOGETHER)
+                    .try_for_each(|command| self.apply_one(&mut core, command));
+                (applied, std::mem::take(&mut core.answered))
             };
             for outbox in answered {
                 outbox.wake();
             }
+            applied?;
         }
+        Ok(())
     }
 
-    fn apply_one(&self, core: &mut Core, command: Result<&[u8], JuteError>) {
+    fn apply_one(&self, core: &mut Core, command: Result<&[u8], JuteError>) -> Result<(), Newer> {
+        command.map_or(Ok(()), Command::check_version)?;
         let command = match command.and_then(Command::decode) {
             Ok(command) => command,
             Err(error) => {
                 // Every member does the same with it: nothing.
                 core.state.zxid += 1;
                 tracing::error!(zxid = core.state.zxid, %error, "skipped a log entry that no version of this program has written");
-                return;
+                return Ok(());
             }
         };
         let serves = core.serves(Instant::now());
@@ -372,8 +379,12 @@ impl Front {
         let mut changes = Vec::new();
         let outcome = core.state.apply(&command, &mut changes);
         let zxid = core.state.zxid;
+        let waiting = match command.origin.life == self.life {
+            true => core.take_waiting(command.origin.request),
+            false => None,
+        };
         if !serves {
-            return;
+            return Ok(());
         }
         for change in &changes {
             core.tell(self.limits.outbox_bytes_max, change);
@@ -383,10 +394,6 @@ impl Front {
         {
             core.leases.grant(*session, *timeout_ms, Instant::now());
         }
-        let waiting = match command.origin.life == self.life {
-            true => core.take_waiting(command.origin.request),
-            false => None,
-        };
         if let Some(waiting) = waiting {
             self.answer(core, waiting, command.origin.request, zxid, &outcome);
         }
@@ -396,6 +403,7 @@ impl Front {
                 core.drop_conn(conn);
             }
         }
+        Ok(())
     }
 
     /// A proposal will not be applied, or nobody knows whether it will.
@@ -403,12 +411,11 @@ impl Front {
         let mut core = self.core();
         match core.take_waiting(request) {
             Some(Waiting::Open { conn, .. } | Waiting::Write { conn, .. }) => core.drop_conn(conn),
-            Some(Waiting::Close { conn }) => {
-                let session = core.conns.get(&conn).and_then(|conn| conn.session);
+            Some(Waiting::Close { conn, session }) => {
                 core.drop_conn(conn);
                 core.regrant(session);
             }
-            Some(Waiting::Expire { session }) => core.regrant(Some(session)),
+            Some(Waiting::Expire { session }) => core.regrant(session),
             Some(Waiting::Reap) | None => {}
         }
     }
@@ -430,6 +437,12 @@ impl Front {
         core.leases.clear();
         for (id, session) in core.state.sessions.iter() {
             core.leases.grant(id, session.timeout_ms, now);
+        }
+        // Their end may be in the log already.
+        for (waiting, _) in core.waiting.values() {
+            if let Waiting::Close { session, .. } | Waiting::Expire { session } = waiting {
+                core.leases.close(*session);
+            }
         }
         core.last_scan = None;
         core.serving = true;
@@ -553,13 +566,18 @@ impl Core {
 
     fn stop_serving(&mut self) {
         self.serving = false;
-        self.waiting.clear();
-        self.waiting_bytes = 0;
         self.leases.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             self.drop_conn(conn);
         }
+        // What is on its way to the log may be applied yet, in this term too, once this member serves
+        // again: who comes back then waits for it.
+        self.waiting.retain(|_, (waiting, _)| match waiting {
+            Waiting::Write { .. } | Waiting::Close { .. } | Waiting::Expire { .. } => true,
+            Waiting::Open { .. } | Waiting::Reap => false,
+        });
+        self.waiting_bytes = self.waiting.values().map(|(_, bytes)| bytes).sum();
     }
 
     fn now_ms(&mut self) -> i64 {
@@ -609,9 +627,8 @@ impl Core {
     }
 
     /// The session's end could not be decided, so it goes on, with a full lease.
-    fn regrant(&mut self, session: Option<i64>) {
-        if let Some(id) = session
-            && let Some(session) = self.state.sessions.get(id)
+    fn regrant(&mut self, id: i64) {
+        if let Some(session) = self.state.sessions.get(id)
             && self.serving
         {
             self.leases.grant(id, session.timeout_ms, Instant::now());

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{ConnId, Front, Outbox, Proposal};
 use crate::config::{Limits, Timers};
 use crate::roles::Access;
+use crate::state::Newer;
 use crate::state::batch::Batch;
 use crate::wire::jute::{JuteWrite as _, Reader};
 use crate::wire::request::{Connect, opcode};
@@ -53,7 +54,7 @@ impl Rig {
         let proposal = self.proposals.try_recv().unwrap();
         let mut batch = Batch::default();
         batch.push(&proposal.command);
-        self.front.apply(&batch.take());
+        self.front.apply(&batch.take()).unwrap();
     }
 
     fn create(&self, client: &Client, xid: i32, path: &str) {
@@ -77,6 +78,21 @@ impl Rig {
         out.ustring(path);
         out.boolean(false);
         self.front.submit(client.id, &out).unwrap();
+    }
+}
+
+impl Rig {
+    fn close(&self, client: &Client, xid: i32) {
+        let mut out = BytesMut::new();
+        out.int(xid);
+        out.int(opcode::CLOSE_SESSION);
+        self.front.submit(client.id, &out).unwrap();
+    }
+
+    /// Its lease was over for a moment, and it still leads in the same term.
+    fn lapse(&self) {
+        self.front.stop_serving();
+        self.front.begin_serving(None);
     }
 }
 
@@ -164,4 +180,70 @@ fn a_former_write_that_nobody_knows_of_ends_the_connection_that_waits_for_it() {
     rig.front.proposal_failed(lost.request);
     assert_eq!(second.frames().len(), 1, "the session's, and no more");
     assert!(rig.front.submit(second.id, &[0; 8]).is_err());
+}
+
+#[test]
+fn a_write_from_before_the_lease_lapsed_is_waited_for() {
+    let mut rig = Rig::new();
+    let first = rig.connect(0, &[]);
+    rig.apply();
+    let (session, password) = first.session();
+    rig.create(&first, 1, "/a");
+    rig.lapse();
+    let second = rig.connect(session, &password);
+    assert_eq!(second.session().0, session);
+    rig.exists(&second, 1, "/a");
+    assert_eq!(second.answers(), [], "/a may still be made");
+    rig.apply();
+    assert_eq!(second.answers(), [(1, 0)]);
+    // What is applied meanwhile keeps nobody waiting, nor does what never is.
+    rig.create(&second, 2, "/b");
+    rig.create(&second, 3, "/c");
+    rig.front.stop_serving();
+    rig.apply();
+    let lost = rig.proposals.try_recv().unwrap();
+    rig.front.proposal_failed(lost.request);
+    rig.front.begin_serving(None);
+    let third = rig.connect(session, &password);
+    assert_eq!(third.session().0, session);
+    rig.exists(&third, 4, "/b");
+    rig.exists(&third, 5, "/c");
+    assert_eq!(third.answers(), [(4, 0), (5, -101)]);
+}
+
+#[test]
+fn a_session_whose_end_is_on_its_way_is_not_resumed_after_the_lease_lapsed() {
+    let mut rig = Rig::new();
+    let first = rig.connect(0, &[]);
+    rig.apply();
+    let (session, password) = first.session();
+    rig.close(&first, 1);
+    rig.lapse();
+    assert_eq!(rig.connect(session, &password).session().0, 0);
+    // It goes on if its end doesn't come.
+    let lost = rig.proposals.try_recv().unwrap();
+    rig.front.proposal_failed(lost.request);
+    assert_eq!(rig.connect(session, &password).session().0, session);
+}
+
+#[test]
+fn a_command_of_a_newer_version_is_not_passed_over() {
+    let mut rig = Rig::new();
+    let first = rig.connect(0, &[]);
+    rig.apply();
+    let before = rig.front.zxid();
+    rig.create(&first, 1, "/a");
+    rig.create(&first, 2, "/b");
+    let mut batch = Batch::default();
+    batch.push(&rig.proposals.try_recv().unwrap().command);
+    let mut newer = rig.proposals.try_recv().unwrap().command.to_vec();
+    newer[0] = 9;
+    batch.push(&newer);
+    assert_eq!(rig.front.apply(&batch.take()), Err(Newer(9)));
+    assert_eq!(rig.front.zxid(), before + 1);
+    // What nobody has written is passed over by all.
+    newer[0] = 0;
+    batch.push(&newer);
+    assert_eq!(rig.front.apply(&batch.take()), Ok(()));
+    assert_eq!(rig.front.zxid(), before + 2);
 }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -16,6 +17,7 @@ use openraft::{ChangeMembers, Instant as _, Raft, RaftMetrics, ServerState};
 use tokio::sync::{Mutex, watch};
 
 use super::gate::Gate;
+use super::identity::{Belongs, DirectoryId};
 use super::machine::Machine;
 use super::member::Member;
 use super::members::{
@@ -42,6 +44,8 @@ const CATCHES_UP_WITHIN: Duration = Duration::from_secs(60);
 const CAUGHT_UP_ENTRIES: u64 = 100;
 /// A member answers if it has acknowledged the leader so lately.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// How often it's looked whether the leader is still heard.
+const HEARD_LOOK: Duration = Duration::from_secs(1);
 /// A joint membership that is so old without anybody working on it was left by a former leader.
 const LEFT_OVER: Duration = Duration::from_secs(1);
 
@@ -59,6 +63,9 @@ struct Inner {
     /// Where this member says it is; none without a peer port.
     own: Option<Member>,
     election_max: Duration,
+    belongs: Belongs,
+    /// Whether who leads, as Raft remembers, was heard lately, or has a majority that hears it.
+    is_heard: AtomicBool,
     /// One change at a time.
     turn: Mutex<()>,
 }
@@ -79,6 +86,7 @@ impl Cluster {
         network: Network,
         own: Option<Member>,
         election_max: Duration,
+        belongs: Belongs,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -88,6 +96,8 @@ impl Cluster {
                 network,
                 own,
                 election_max,
+                belongs,
+                is_heard: AtomicBool::new(false),
                 turn: Mutex::default(),
             }),
         }
@@ -126,7 +136,7 @@ impl Cluster {
     /// # Errors
     /// [`MemberError::Refused`].
     pub async fn greeted_by(&self, id: u64, member: &Member) -> Result<(), MemberError> {
-        self.greet(id, member).await.map(drop)
+        self.greet(id, member, Question::Hello).await.map(drop)
     }
 
     /// All members, as the leader sees them; if nobody leads, as this one does.
@@ -134,7 +144,7 @@ impl Cluster {
     /// # Errors
     /// [`MemberError::Unreachable`].
     pub async fn members(&self) -> Result<Members, MemberError> {
-        match self.leader() {
+        match self.heard_leader() {
             Some((leader, member)) if leader != self.inner.id => {
                 self.ask(leader, &member, Question::Members, HELLO_WITHIN)
                     .await
@@ -193,10 +203,8 @@ impl Cluster {
     /// Answers another member.
     pub(super) async fn answer(&self, question: Question) -> Answer {
         match question {
-            Question::Hello => match self.inner.raft.is_initialized().await {
-                Ok(initialized) => Answer::Hello(Hello { initialized }),
-                Err(_) => Answer::Failed(MemberError::NoLeader),
-            },
+            Question::Hello => self.hello(None).await,
+            Question::Join(directory) => self.hello(Some(directory)).await,
             Question::Members => Answer::Members(self.view()),
             Question::Change(change) => {
                 // It's not passed on again: two that take each other for the leader would not end.
@@ -214,6 +222,36 @@ impl Cluster {
         }
     }
 
+    /// Says who this member is; one that is new joins the directory first, if it's told which.
+    async fn hello(&self, joins: Option<DirectoryId>) -> Answer {
+        let inner = &self.inner;
+        let Ok(initialized) = inner.raft.is_initialized().await else {
+            return Answer::Failed(MemberError::NoLeader);
+        };
+        if let Some(directory) = joins
+            && !initialized
+            && inner.belongs.to() != Some(directory)
+        {
+            let log = inner.raft.with_state_machine(|machine: &mut Machine| {
+                let log = machine.log();
+                Box::pin(async move { log })
+            });
+            let saved = match log.await {
+                Ok(log) => log.save_directory(directory).await,
+                Err(fatal) => Err(std::io::Error::other(fatal)),
+            };
+            if let Err(error) = saved {
+                return Answer::Failed(MemberError::Unclear(error.to_string()));
+            }
+            inner.belongs.set(directory);
+            tracing::info!(%directory, "a leader adds this member to its directory");
+        }
+        Answer::Hello(Hello {
+            initialized,
+            directory: inner.belongs.to(),
+        })
+    }
+
     /// Who leads, and where.
     fn leader(&self) -> Option<(u64, Member)> {
         let metrics = self.inner.raft.metrics();
@@ -221,6 +259,35 @@ impl Cluster {
         let leader = metrics.current_leader?;
         let member = metrics.membership_config.get_node(&leader)?;
         Some((leader, member.clone()))
+    }
+
+    /// The same, if it's known to lead still: Raft remembers the last one for ever.
+    fn heard_leader(&self) -> Option<(u64, Member)> {
+        self.leader()
+            .filter(|_| self.inner.is_heard.load(Ordering::Relaxed))
+    }
+
+    /// Whether the leader has been heard within the time that it takes to elect another one; this
+    /// member itself, whether a majority has heard it.
+    async fn hears_leader(&self) -> bool {
+        let inner = &self.inner;
+        let within = inner.election_max * 4;
+        let metrics = self.metrics();
+        match metrics.current_leader {
+            None => false,
+            Some(leader) if leader == inner.id => {
+                metrics.membership_config.voter_ids().eq([inner.id])
+                    || metrics
+                        .last_quorum_acked
+                        .is_some_and(|at| at.into_inner().elapsed() < within)
+            }
+            Some(_) => {
+                let heard = inner
+                    .raft
+                    .with_raft_state(|state| state.vote_last_modified());
+                matches!(heard.await, Ok(Some(at)) if at.elapsed() < within)
+            }
+        }
     }
 
     /// Who leads, other than `not`.
@@ -246,6 +313,9 @@ impl Cluster {
         let membership = &metrics.membership_config;
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         let last_index = metrics.last_log_index.unwrap_or_default();
+        let leader = metrics
+            .current_leader
+            .filter(|_| self.inner.is_heard.load(Ordering::Relaxed));
         let status = |(id, member): (&u64, &Member)| {
             let is_own = *id == self.inner.id;
             let matched_index = match is_own {
@@ -259,7 +329,7 @@ impl Cluster {
             MemberStatus {
                 id: *id,
                 member: member.clone(),
-                role: match (metrics.current_leader == Some(*id), voters.contains(id)) {
+                role: match (leader == Some(*id), voters.contains(id)) {
                     (true, _) => Role::Leader,
                     (_, true) => Role::Follower,
                     _ => Role::Learner,
@@ -272,7 +342,7 @@ impl Cluster {
         let alone = voters.iter().eq([&self.inner.id]);
         Members {
             seen_by: self.inner.id,
-            leader: metrics.current_leader,
+            leader,
             term: metrics.current_term,
             last_index,
             changing: membership.get_joint_config().len() > 1,
@@ -336,7 +406,8 @@ impl Cluster {
                     return Ok(self.view());
                 }
                 if id != self.inner.id {
-                    self.greet(id, &member).await?;
+                    let hello = self.greet(id, &member, Question::Hello).await?;
+                    self.is_of_this_directory(id, hello)?;
                 }
                 self.commit(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])))
                     .await?;
@@ -375,9 +446,6 @@ impl Cluster {
         match change {
             Change::Add { id, member } => {
                 arrives = Some((*id, member));
-                if voters.len() >= VOTERS_MAX && !voters.contains(id) {
-                    return Err(MemberError::Full);
-                }
                 voters.insert(*id);
             }
             Change::Remove { id } => {
@@ -396,6 +464,10 @@ impl Cluster {
                 known(*id)?;
                 arrives = Some((*id, member));
             }
+        }
+        let grows = voters.len() > membership.voter_ids().count();
+        if grows && voters.len() > VOTERS_MAX {
+            return Err(MemberError::Full);
         }
         if let Some((id, member)) = arrives {
             if !u8::try_from(id).is_ok_and(|id| link::IDS.contains(&id)) {
@@ -431,13 +503,14 @@ impl Cluster {
     }
 
     /// Whether it's really member `id` that is there.
-    async fn greet(&self, id: u64, member: &Member) -> Result<Hello, MemberError> {
-        let reason = match self
-            .inner
-            .network
-            .ask(id, member, Question::Hello, HELLO_WITHIN)
-            .await
-        {
+    async fn greet(
+        &self,
+        id: u64,
+        member: &Member,
+        greeting: Question,
+    ) -> Result<Hello, MemberError> {
+        let network = &self.inner.network;
+        let reason = match network.ask(id, member, greeting, HELLO_WITHIN).await {
             Ok(Answer::Hello(hello)) => return Ok(hello),
             Ok(_) => "it answers something else".into(),
             Err(status) => status.message().into(),
@@ -445,10 +518,50 @@ impl Cluster {
         Err(MemberError::Refused { id, reason })
     }
 
+    /// The same, and makes it one of this directory if it's new.
+    async fn invite(&self, id: u64, member: &Member) -> Result<Hello, MemberError> {
+        let directory = self.inner.belongs.to().ok_or(MemberError::NoLeader)?;
+        self.greet(id, member, Question::Join(directory)).await
+    }
+
+    fn is_of_this_directory(&self, id: u64, hello: Hello) -> Result<(), MemberError> {
+        if hello.directory.is_some() && hello.directory == self.inner.belongs.to() {
+            return Ok(());
+        }
+        let reason = match hello.initialized {
+            true => "it belongs to another directory",
+            false => {
+                "its data directory is empty, so what it has promised is lost; replace it by a member with another number"
+            }
+        };
+        Err(MemberError::Refused {
+            id,
+            reason: reason.into(),
+        })
+    }
+
     /// Makes `id` a learner, and waits until it has what the others have.
     async fn teach(&self, id: u64, member: Member) -> Result<(), MemberError> {
-        let known = self.metrics().membership_config.get_node(&id).cloned();
-        if known.as_ref() != Some(&member) {
+        let membership = self.metrics().membership_config;
+        let known = membership.get_node(&id);
+        if let Some(known) = known.filter(|known| **known != member) {
+            return Err(MemberError::Present {
+                id,
+                member: known.clone(),
+            });
+        }
+        if known.is_some() && id == self.inner.id {
+            return Ok(());
+        }
+        if membership.voter_ids().any(|voter| voter == id) {
+            // It has promised what a member without its data knows nothing of.
+            let hello = self.greet(id, &member, Question::Hello).await?;
+            self.is_of_this_directory(id, hello)?;
+        } else if known.is_some() {
+            // What it has doesn't count yet, so it may begin anew.
+            let hello = self.invite(id, &member).await?;
+            self.is_of_this_directory(id, hello)?;
+        } else {
             let used = self
                 .inner
                 .raft
@@ -457,10 +570,10 @@ impl Cluster {
                     Box::pin(async move { used })
                 })
                 .await;
-            if known.is_some() || used.map_err(|error| MemberError::Unclear(error.to_string()))? {
+            if used.map_err(|error| MemberError::Unclear(error.to_string()))? {
                 return Err(MemberError::Used(id));
             }
-            if self.greet(id, &member).await?.initialized {
+            if self.invite(id, &member).await?.initialized {
                 let reason = "it has been a member before; start it with an empty data directory";
                 return Err(MemberError::Refused {
                     id,
@@ -567,7 +680,7 @@ impl Cluster {
     }
 
     /// Tells the leader where this member is, if that has changed.
-    async fn announce(&self, own: &Member) {
+    async fn announce(&self, own: &Member, was_refused: &mut bool) {
         let id = self.inner.id;
         let change = Change::Move {
             id,
@@ -589,6 +702,11 @@ impl Cluster {
         }
         match told {
             Ok(_) => tracing::info!(member = %own, "the others know where this member is now"),
+            // Another member has that address, and it takes a person to change that.
+            Err(error @ MemberError::Address(_)) if !*was_refused => {
+                *was_refused = true;
+                tracing::warn!(member = %own, %error, "the others don't take down where this member is now");
+            }
             Err(error) => tracing::debug!(%error, "nobody takes down where this member is now"),
         }
     }
@@ -596,18 +714,25 @@ impl Cluster {
     /// Tells who leads, and the network where members are, whenever that changes.
     pub(super) async fn tell_leader(&self, leads: &watch::Sender<Leader>) {
         let mut metrics = self.inner.raft.metrics();
+        let mut looked: Option<(Instant, Option<u64>, u64)> = None;
         loop {
-            let membership = self
-                .inner
-                .raft
-                .metrics()
-                .borrow_watched()
-                .membership_config
-                .clone();
+            let (membership, leader, term) = {
+                let metrics = metrics.borrow_and_update();
+                let membership = metrics.membership_config.clone();
+                (membership, metrics.current_leader, metrics.current_term)
+            };
             for (id, member) in membership.nodes() {
                 self.inner.network.learn(*id, member);
             }
-            let now = match self.leader() {
+            let is_due = looked.is_none_or(|(at, seen, seen_in)| {
+                at.elapsed() >= HEARD_LOOK || (seen, seen_in) != (leader, term)
+            });
+            if is_due || !self.inner.is_heard.load(Ordering::Relaxed) {
+                let is_heard = self.hears_leader().await;
+                self.inner.is_heard.store(is_heard, Ordering::Relaxed);
+                looked = Some((Instant::now(), leader, term));
+            }
+            let now = match self.heard_leader() {
                 None => Leader::Nobody,
                 Some((leader, _)) if leader == self.inner.id => Leader::Here,
                 Some((_, member)) => Leader::There(member.client),
@@ -617,7 +742,9 @@ impl Cluster {
                 *before = now;
                 changed
             });
-            if metrics.changed().await.is_err() {
+            let changed = tokio::time::timeout(HEARD_LOOK, metrics.changed());
+            if let Ok(Err(_)) = changed.await {
+                leads.send_replace(Leader::Nobody);
                 return;
             }
         }
@@ -629,6 +756,7 @@ impl Cluster {
         let mut metrics = self.inner.raft.metrics();
         let mut left_over_since = None;
         let mut announced: Option<Instant> = None;
+        let mut was_refused = false;
         loop {
             let (leads, is_joint, moved) = {
                 let metrics = metrics.borrow_watched();
@@ -644,7 +772,7 @@ impl Cluster {
             };
             let waits = if let Some(own) = moved {
                 if announced.is_none_or(|at| at.elapsed() >= LEFT_OVER) {
-                    self.announce(own).await;
+                    self.announce(own, &mut was_refused).await;
                     announced = Some(Instant::now());
                 }
                 LEFT_OVER

@@ -2,9 +2,10 @@
 //! and holds its lease.
 //!
 //! The lease runs from the moment at which the leader sent what a quorum has acknowledged: for the
-//! longest election timeout from then on, none of those who acknowledged it votes for another. A
-//! tenth of it is left out, so that clocks may run at rates that differ by as much. A member that
-//! is the only voter needs no lease.
+//! longest election timeout from then on, none of those who acknowledged it votes for another. That
+//! holds if they are restarted meanwhile, too: a member that has followed another one waits as long
+//! before it takes part again. A tenth of it is left out, so that clocks may run at rates that differ
+//! by as much. A member that is the only voter needs no lease.
 //!
 //! A leader that hands over tells the others to vote at once, whatever they acknowledged. So nobody
 //! is served from before that until it leads anew, in a later term.

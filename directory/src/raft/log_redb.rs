@@ -22,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::identity::DirectoryId;
 use super::types::{Entry, EntryId, Payload, Types, Vote, decode, encode};
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -31,6 +32,7 @@ const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
 const MEMBER: &str = "member";
+const DIRECTORY: &str = "directory";
 
 /// Bytes of entries that are read, and sent, together; one entry may be longer.
 const TOGETHER_BYTES_MAX: usize = 1 << 20;
@@ -158,6 +160,28 @@ impl LogStore {
         }
     }
 
+    /// For whom this member has voted last.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.tail().vote
+    }
+
+    /// Whether nothing was ever logged or voted here.
+    pub(super) fn is_new(&self) -> bool {
+        let tail = self.tail();
+        tail.vote.is_none() && tail.last.is_none()
+    }
+
+    /// Which directory this log belongs to, if that's known.
+    pub(super) fn directory(&self) -> io::Result<Option<DirectoryId>> {
+        read_meta(&self.shared.database, DIRECTORY)
+    }
+
+    /// Makes this the log of a member of `directory`.
+    pub(super) async fn save_directory(&self, directory: DirectoryId) -> io::Result<()> {
+        self.write(Change::Meta(DIRECTORY, serde_json::to_vec(&directory)?))
+            .await
+    }
+
     /// Notes which snapshot file is the current one.
     pub(super) async fn save_snapshot(&self, name: &str) -> io::Result<()> {
         self.write(Change::Meta(SNAPSHOT, serde_json::to_vec(name)?))
@@ -169,9 +193,23 @@ impl LogStore {
         read_meta(&self.shared.database, SNAPSHOT)
     }
 
-    /// Makes an empty log begin after what a snapshot contains.
-    pub(super) async fn begin_after(&self, id: &EntryId, snapshot: &str) -> io::Result<()> {
+    /// Makes an empty log, that of `member`, begin a directory of its own after what a snapshot
+    /// contains. It counts terms
+    /// from the snapshot's on: the first leader's entries come after all that it contains.
+    pub(super) async fn begin_after(
+        &self,
+        member: u64,
+        id: &EntryId,
+        snapshot: &str,
+    ) -> io::Result<()> {
+        self.own(member).await?;
+        self.save_directory(DirectoryId::random()).await?;
         self.save_snapshot(snapshot).await?;
+        let vote = Vote {
+            leader_id: id.leader_id,
+            committed: false,
+        };
+        self.write(Change::Meta(VOTE, json(&vote)?)).await?;
         self.write(Change::Meta(COMMITTED, serde_json::to_vec(&Some(id))?))
             .await?;
         self.write(Change::PurgeTo(id.index, serde_json::to_vec(&Some(id))?))

@@ -14,11 +14,19 @@ use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StoredMembership};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use super::log_redb::LogStore;
+use super::room;
 use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
-use crate::front::Front;
+use crate::front::{Front, Status};
 use crate::state::{State, snapshot};
+
+/// How names of files end that are being written.
+const UNFINISHED: &str = ".unfinished";
+
+/// Bytes of a node in a file, beside its path and data; its access list seldom takes more.
+const NODE_BYTES: u64 = 160;
 
 type Current = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
@@ -42,6 +50,8 @@ pub(super) struct Machine {
     snapshot_at: i64,
     snapshot_commands: u64,
     snapshot_now: bool,
+    /// Held while the current snapshot is looked up or changed.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Machine {
@@ -53,6 +63,14 @@ impl Machine {
         snapshot_commands: u64,
     ) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
+        // What a process that was killed has not finished.
+        for file in fs::read_dir(&dir)? {
+            let path = file?.path();
+            let name = path.to_string_lossy();
+            if name.ends_with(UNFINISHED) || name.ends_with(".tmp") {
+                let _ = fs::remove_file(&path);
+            }
+        }
         Ok(Self {
             front,
             log,
@@ -63,12 +81,18 @@ impl Machine {
             snapshot_at: 0,
             snapshot_commands,
             snapshot_now: false,
+            turn: Arc::default(),
         })
     }
 
     /// The next snapshot that is asked for is taken, whatever it costs.
     pub(super) fn snapshot_now(&mut self) {
         self.snapshot_now = true;
+    }
+
+    /// The log that is applied.
+    pub(super) fn log(&self) -> LogStore {
+        self.log.clone()
     }
 
     /// Whether a member has or had this number.
@@ -107,6 +131,14 @@ struct Beside {
 }
 
 impl View {
+    /// Whether there's room for it beside `path`.
+    pub(super) fn fits(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let tree = &self.state.tree;
+        let bytes = tree.data_bytes() + tree.len() as u64 * NODE_BYTES;
+        room::check(dir.unwrap_or(Path::new(".")), bytes)
+    }
+
     /// Writes it to `path`, durably: there's the whole file or none.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut log = serde_json::to_value(&self.meta)?;
@@ -114,7 +146,7 @@ impl View {
             log.insert("used".into(), serde_json::to_value(&self.used)?);
         }
         let log = serde_json::to_vec(&log)?;
-        let temporary = path.with_extension("tmp");
+        let temporary = unfinished(path)?;
         let mut out = BufWriter::with_capacity(256 << 10, File::create(&temporary)?);
         snapshot::write(&self.state, &log, &mut out)?;
         out.flush()?;
@@ -145,6 +177,22 @@ impl View {
     }
 }
 
+/// About as long as a file of all that is there now.
+fn file_bytes(status: &Status) -> u64 {
+    status.data_bytes + status.nodes as u64 * NODE_BYTES
+}
+
+/// Under which name a file is written until it's whole. No whole one ends so.
+fn unfinished(path: &Path) -> io::Result<PathBuf> {
+    if path.to_string_lossy().ends_with(UNFINISHED) {
+        let what = format!("a name that ends in {UNFINISHED} is that of a file half written");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    Ok(name.into())
+}
+
 fn sync_dir(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
@@ -161,18 +209,29 @@ async fn blocking<T: Send + 'static>(
         .map_err(io::Error::other)?
 }
 
-/// Makes `name` the current snapshot, and removes all others.
-async fn adopt(log: &LogStore, dir: &Path, name: String) -> io::Result<()> {
+/// The last entry in a snapshot, from its name.
+fn index(name: &str) -> Option<u64> {
+    name.split('-').next()?.parse().ok()
+}
+
+/// Makes `name` the current snapshot, and removes those of what was before; those that are being
+/// written stay. False, and nothing is done, if there is a newer one: while one was written, another
+/// may have been installed.
+async fn adopt(log: &LogStore, dir: &Path, name: String) -> io::Result<bool> {
+    if (log.snapshot()?).is_some_and(|current| index(&current) > index(&name)) {
+        return Ok(false);
+    }
     log.save_snapshot(&name).await?;
     for file in fs::read_dir(dir)? {
         let file = file?;
-        if file.file_name().to_str() != Some(&name)
-            && let Err(error) = fs::remove_file(file.path())
-        {
+        let is_former = file.file_name().to_str().is_some_and(|other| {
+            other.ends_with(".snapshot") && other != name && index(other) <= index(&name)
+        });
+        if is_former && let Err(error) = fs::remove_file(file.path()) {
             tracing::warn!(file = %file.path().display(), %error, "an old snapshot could not be removed");
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -192,7 +251,10 @@ impl RaftStateMachine<Types> for Machine {
             self.applied = Some(entry.log_id);
             match entry.payload {
                 EntryPayload::Blank => {}
-                EntryPayload::Normal(Payload(batch)) => self.front.apply(&batch),
+                EntryPayload::Normal(Payload(batch)) => self
+                    .front
+                    .apply(&batch)
+                    .map_err(|newer| io::Error::new(io::ErrorKind::Unsupported, newer))?,
                 EntryPayload::Membership(membership) => {
                     self.used.extend(membership.nodes().map(|(id, _)| *id));
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -214,6 +276,10 @@ impl RaftStateMachine<Types> for Machine {
         if !force && !self.snapshot_now && since.unsigned_abs() < enough {
             return None;
         }
+        if let Err(error) = room::check(&self.dir, file_bytes(&self.front.status())) {
+            tracing::error!(%error, "no room for a snapshot, so the log grows");
+            return None;
+        }
         Some(self.get_snapshot_builder().await)
     }
 
@@ -224,6 +290,7 @@ impl RaftStateMachine<Types> for Machine {
             view: Some(Arc::new(self.view())),
             log: self.log.clone(),
             dir: self.dir.clone(),
+            turn: self.turn.clone(),
         }
     }
 
@@ -244,6 +311,7 @@ impl RaftStateMachine<Types> for Machine {
         }
         let name = view.file_name();
         let place = self.dir.join(&name);
+        let _turn = self.turn.lock().await;
         if path != place {
             fs::rename(&path, &place)?;
             sync_dir(&place)?;
@@ -258,6 +326,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Current>> {
+        let _turn = self.turn.lock().await;
         let Some(name) = self.log.snapshot()? else {
             return Ok(None);
         };
@@ -277,6 +346,7 @@ pub(super) struct Builder {
     view: Option<Arc<View>>,
     log: LogStore,
     dir: PathBuf,
+    turn: Arc<Mutex<()>>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -292,11 +362,74 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let meta = view.meta.clone();
         let target = path.clone();
         blocking(move || view.write(&target)).await?;
-        adopt(&self.log, &self.dir, name).await?;
-        tracing::info!(file = %path.display(), "snapshot written");
+        let _turn = self.turn.lock().await;
+        if adopt(&self.log, &self.dir, name).await? {
+            tracing::info!(file = %path.display(), "snapshot written");
+        } else {
+            let _ = fs::remove_file(&path);
+        }
         Ok(Snapshot {
             meta,
             snapshot: SnapshotFile { path },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::LogId;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::{Limits, Timers};
+    use crate::raft::types::LeaderId;
+    use crate::roles::Access;
+
+    fn id(index: u64) -> EntryId {
+        LogId {
+            leader_id: LeaderId {
+                term: 1,
+                node_id: 1,
+            },
+            index,
+        }
+    }
+
+    /// One is being written while a newer one comes in, and is finished after that.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_snapshot_never_replaces_a_newer_one() {
+        let dir = TempDir::new().unwrap();
+        let snapshots = dir.path().join("snapshots");
+        let (log, _) = LogStore::open(&dir.path().join("log.redb")).unwrap();
+        let (front, _) = Front::new(1, Timers::default(), Limits::default(), Access::default());
+        let mut machine = Machine::new(front, log, snapshots.clone(), 1).unwrap();
+        machine.applied = Some(id(5));
+        let mut builder = machine.get_snapshot_builder().await;
+        let half = unfinished(&snapshots.join("00000000000000000005-1-1.snapshot")).unwrap();
+        fs::write(&half, "half of it").unwrap();
+
+        machine.applied = Some(id(9));
+        let newer = machine.view();
+        let path = dir.path().join("newer");
+        newer.write(&path).unwrap();
+        machine.applied = Some(id(5));
+        let installed = machine.install_snapshot(&newer.meta, SnapshotFile { path });
+        installed.await.unwrap();
+        assert!(half.exists(), "what is being written stays");
+
+        builder.build_snapshot().await.unwrap();
+        let current = machine.get_current_snapshot().await.unwrap().unwrap();
+        assert_eq!(current.meta.last_log_id, Some(id(9)));
+        let left = fs::read_dir(&snapshots).unwrap();
+        let left: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, ["00000000000000000009-1-1.snapshot"]);
+    }
+
+    #[test]
+    fn files_half_written_have_names_of_their_own() {
+        let name = |path: &str| unfinished(Path::new(path)).unwrap();
+        assert_eq!(name("/b/a.1"), Path::new("/b/a.1.unfinished"));
+        assert_ne!(name("/b/a.1"), name("/b/a.2"));
+        assert!(unfinished(&name("/b/a")).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::DirectoryId;
 use super::member::Member;
 
 /// Most voters: with more, each change waits for more disks, and nothing gets safer.
@@ -134,6 +135,16 @@ pub enum MemberError {
         "number {0} was a member's before; a number belongs to one data directory for good, so take another one"
     )]
     Used(u64),
+    /// It's there already.
+    #[error(
+        "member {id} is there already, as {member}; if it is to be reached elsewhere, restart it with the address that it shall advertise"
+    )]
+    Present {
+        /// Which.
+        id: u64,
+        /// Where it is.
+        member: Member,
+    },
     /// A number is out of range.
     #[error("{0} is not between 1 and 126")]
     Number(u64),
@@ -146,7 +157,7 @@ pub enum MemberError {
     #[error("a directory has at most {VOTERS_MAX} members with a vote; replace one instead")]
     Full,
     /// The last one stays.
-    #[error("member {0} is the only one with a vote")]
+    #[error("member {0} is the only one with a vote; add another one first, or replace it")]
     Last(u64),
     /// The change would stop the directory.
     #[error(
@@ -191,6 +202,9 @@ pub enum MemberError {
 pub(crate) struct Hello {
     /// It has a log, or has voted: it has been a member.
     pub(crate) initialized: bool,
+    /// To which directory it belongs, if it knows.
+    #[serde(default)]
+    pub(crate) directory: Option<DirectoryId>,
 }
 
 /// What one member asks another beside Raft.
@@ -199,6 +213,8 @@ pub(crate) struct Hello {
 pub(crate) enum Question {
     /// Who are you?
     Hello,
+    /// Who are you? If you're new, you belong to this directory from now on.
+    Join(DirectoryId),
     /// The members as you see them.
     Members,
     /// Change them; only the leader does.
@@ -209,7 +225,7 @@ pub(crate) enum Question {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Answer {
-    /// To the first.
+    /// To the first two.
     Hello(Hello),
     /// To the others.
     Members(Members),

@@ -3,7 +3,9 @@
 
 mod types;
 mod member;
+mod identity;
 mod log_redb;
+mod room;
 mod machine;
 mod network;
 mod gate;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
 use super::gate::Gate;
+use super::identity::{Belongs, DirectoryId};
 use super::log_redb::LogStore;
 use super::machine::Machine;
 use super::member::Member;
@@ -67,7 +68,7 @@ pub enum RaftError {
     #[error(transparent)]
     Peers(#[from] PeerError),
     /// Its files can't be used.
-    #[error("the directory's files in {} can't be used", .dir.display())]
+    #[error("the directory's files in {} can't be used; may this user write there, and is there room?", .dir.display())]
     Files {
         /// Where they are.
         dir: PathBuf,
@@ -76,7 +77,9 @@ pub enum RaftError {
         source: io::Error,
     },
     /// The timers contradict one another.
-    #[error("the directory's timers don't fit together: {0}")]
+    #[error(
+        "the directory's timers don't fit together, heartbeat < election_min < election_max: {0}"
+    )]
     Timers(String),
     /// The log could not be read back, or nobody leads.
     #[error("the directory did not come up: {0}")]
@@ -149,16 +152,18 @@ impl Node {
         let id = u64::from(config.node_id);
         let settings = Arc::new(settings(config)?);
         let seen = Seen::default();
+        let belongs = Belongs::default();
         let (incoming, member, network) = match &config.peers {
             None => (
                 None,
                 None,
-                Network::new(id, None, Cable::default(), seen.clone()),
+                Network::new(id, None, Cable::default(), seen.clone(), belongs.clone()),
             ),
             Some(peers) => {
                 let (incoming, address, connector) = Incoming::bind(peers).await?;
                 let member = advertised(peers, address, clients)?;
-                let network = Network::new(id, connector, peers.cable.clone(), seen.clone());
+                let cable = peers.cable.clone();
+                let network = Network::new(id, connector, cable, seen.clone(), belongs.clone());
                 (Some(incoming), Some(member), network)
             }
         };
@@ -172,6 +177,21 @@ impl Node {
                 id,
             });
         }
+        let joins = config
+            .peers
+            .as_ref()
+            .is_some_and(|peers| peers.start == Start::Join);
+        match log.directory().map_err(files)? {
+            Some(directory) => belongs.set(directory),
+            None if !log.is_new() => belongs.set(DirectoryId::FORMER),
+            // The leader that adds it tells.
+            None if joins => {}
+            None => {
+                let directory = DirectoryId::random();
+                log.save_directory(directory).await.map_err(files)?;
+                belongs.set(directory);
+            }
+        }
         let receives = incoming_path(&config.data_dir);
         // What a process that was killed had received.
         let _ = std::fs::remove_dir_all(&receives);
@@ -183,6 +203,11 @@ impl Node {
             config.limits.snapshot_commands,
         )
         .map_err(files)?;
+        // A leader that this member has acknowledged just before it ended counts on it for as long.
+        // Raft has forgotten when that was.
+        if config.peers.is_some() && log.vote().is_some_and(|vote| vote.leader_id.node_id != id) {
+            tokio::time::sleep(config.timers.election_max).await;
+        }
         let raft = Raft::new(id, settings, network.clone(), log, machine)
             .await
             .map_err(|error| RaftError::Recovery(error.to_string()))?;
@@ -200,6 +225,7 @@ impl Node {
             network,
             member.clone(),
             config.timers.election_max,
+            belongs.clone(),
         );
         let (leads, leader) = watch::channel(Leader::Nobody);
         let others = member.as_ref().map(|_| Others { leader, seen });
@@ -218,8 +244,11 @@ impl Node {
                 id,
                 raft: node.raft.clone(),
                 cluster: node.cluster.clone(),
+                belongs,
                 incoming: receives,
                 receiving: Arc::new(Semaphore::new(1)),
+                received: Arc::default(),
+                refused: Arc::default(),
             };
             node.tasks
                 .push(tokio::spawn(network::serve(incoming, peers, stopped)));
@@ -292,7 +321,12 @@ impl Node {
             Ok(())
         };
         let waited = tokio::time::timeout(config.timers.recovery, serves).await;
-        waited.unwrap_or_else(|elapsed| Err(failed(&elapsed)))
+        waited.unwrap_or_else(|_| {
+            Err(RaftError::Recovery(format!(
+                "it served nobody within {} s; the log says what it was waiting for. If the disk is slow, start it again",
+                config.timers.recovery.as_secs()
+            )))
+        })
     }
 
     /// Writes the state as it is now to `path`, as a whole and durably, beside the running
@@ -356,7 +390,7 @@ pub(super) async fn backup(raft: &Raft<Types, Machine>, path: &Path) -> Result<(
         .await
         .map_err(|error| RaftError::Stopped(error.to_string()))?;
     let target = path.to_owned();
-    tokio::task::spawn_blocking(move || view.write(&target))
+    tokio::task::spawn_blocking(move || view.fits(&target).and_then(|()| view.write(&target)))
         .await
         .map_err(io::Error::other)
         .flatten()

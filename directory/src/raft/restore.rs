@@ -39,12 +39,17 @@ pub enum RestoreError {
     },
 }
 
+/// Whether `data_dir` holds a directory, so that none is restored into it.
+pub fn is_occupied(data_dir: &Path) -> bool {
+    log_path(data_dir).exists()
+}
+
 /// Makes `data_dir` the home of member `node_id`, alone, with the state in `backup`.
 ///
 /// # Errors
 /// [`RestoreError`].
 pub async fn restore(backup: &Path, data_dir: &Path, node_id: u8) -> Result<(), RestoreError> {
-    if log_path(data_dir).exists() {
+    if is_occupied(data_dir) {
         return Err(RestoreError::Occupied(data_dir.to_owned()));
     }
     let unreadable = |source| RestoreError::Backup {
@@ -74,7 +79,9 @@ pub async fn restore(backup: &Path, data_dir: &Path, node_id: u8) -> Result<(), 
     let unfinished = data_dir.join("log.redb.restoring");
     let _ = fs::remove_file(&unfinished);
     let (log, closed) = LogStore::open(&unfinished).map_err(files)?;
-    log.begin_after(&last, &name).await.map_err(files)?;
+    log.begin_after(node_id, &last, &name)
+        .await
+        .map_err(files)?;
     drop(log);
     let _ = closed.await;
     fs::rename(&unfinished, log_path(data_dir)).map_err(files)?;

@@ -94,6 +94,14 @@ impl Others {
                 }
                 if let Some(address) = address {
                     match tokio::time::timeout(CONNECT, TcpStream::connect(&address)).await {
+                        // It would be passed on again, and again.
+                        Ok(Ok(server)) if server.peer_addr()? == client.local_addr()? => {
+                            tracing::warn!(
+                                leader = address,
+                                "the leader's address for clients leads to this member; what does it advertise?"
+                            );
+                            return Err(io::Error::other("the leader's address is this member's"));
+                        }
                         Ok(Ok(server)) => return Ok(Some((server, address))),
                         Ok(Err(error)) => {
                             tracing::debug!(leader = address, %error, "the leader can't be reached");

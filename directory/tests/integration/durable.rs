@@ -126,6 +126,39 @@ async fn a_backup_restores_elsewhere() {
     first.stop().await;
 }
 
+/// Whoever led when it was made, and however often somebody had been elected.
+#[tokio::test]
+async fn a_backup_of_a_later_term_restores_under_a_smaller_number() {
+    let dir = TempDir::new().unwrap();
+    let backup = dir.path().join("backup.snapshot");
+    let mut config = Config::new(dir.path().join("a"));
+    config.node_id = 9;
+    for _ in 0..3 {
+        let directory = Directory::start(config.clone()).await.unwrap();
+        directory.stop().await;
+    }
+    let first = Directory::start(config).await.unwrap();
+    fill(&mut Raw::open(first.address()).await, 0, 3).await;
+    assert!(first.cluster().members().await.unwrap().term > 2);
+    first.backup(&backup).await.unwrap();
+    first.stop().await;
+
+    let mut config = Config::new(dir.path().join("b"));
+    config.node_id = 2;
+    config.timers.recovery = Duration::from_secs(20);
+    restore(&backup, &config.data_dir, 2).await.unwrap();
+    for round in 3_i32..5 {
+        let second = Directory::start(config.clone()).await.unwrap();
+        let mut raw = Raw::open(second.address()).await;
+        for i in 0..round {
+            let expected = Some(i.to_be_bytes().to_vec());
+            assert_eq!(data(&mut raw, &format!("/n{i}")).await, expected);
+        }
+        fill(&mut raw, round, round + 1).await;
+        second.stop().await;
+    }
+}
+
 /// Writing a large tree again and again for few changes would cost more than they do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_of_a_large_tree_wait_for_more_entries() {

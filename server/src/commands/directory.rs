@@ -202,6 +202,7 @@ fn failure(error: &MemberError) -> Reply {
         | MemberError::Busy
         | MemberError::Unknown(_)
         | MemberError::Used(_)
+        | MemberError::Present { .. }
         | MemberError::Number(_)
         | MemberError::Address(_)
         | MemberError::Full

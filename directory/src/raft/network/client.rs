@@ -34,8 +34,10 @@ use tonic::{Request, Status};
 use super::link::{Cable, Dial, HANDSHAKE, Link};
 use super::message::{Appended, Installed, Message, Part, Taken};
 use super::wire::{
-    APPEND, ASK, CHUNK_BYTES, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
+    APPEND, ASK, CHUNK_BYTES, DIRECTORY, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER,
+    VOTE, Wire,
 };
+use crate::raft::identity::Belongs;
 use crate::raft::machine::SnapshotFile;
 use crate::raft::member::Member;
 use crate::raft::members::{Answer, Question};
@@ -65,6 +67,7 @@ struct Shared {
     tls: Option<TlsConnector>,
     cable: Cable,
     seen: Seen,
+    belongs: Belongs,
     /// Where members are, as the newest membership says.
     addresses: Mutex<HashMap<u64, String>>,
     /// By member and use; the address with which each was made.
@@ -114,6 +117,7 @@ impl Network {
         tls: Option<TlsConnector>,
         cable: Cable,
         seen: Seen,
+        belongs: Belongs,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -121,6 +125,7 @@ impl Network {
                 tls,
                 cable,
                 seen,
+                belongs,
                 addresses: Mutex::default(),
                 channels: Mutex::default(),
             }),
@@ -239,6 +244,11 @@ impl Peer {
         let headers = request.metadata_mut();
         headers.insert(FROM, MetadataValue::from(self.network.shared.id));
         headers.insert(TO, MetadataValue::from(self.target));
+        if let Some(directory) = self.network.shared.belongs.to()
+            && let Ok(directory) = MetadataValue::try_from(directory.to_string())
+        {
+            headers.insert(DIRECTORY, directory);
+        }
         request
     }
 

@@ -3,7 +3,9 @@
 //! `*.member.towpath`, one for all). Who dials demands the name of the member that it means; who
 //! accepts keeps which numbers the other one may speak for.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +23,12 @@ use tonic::transport::server::Connected;
 
 use crate::wire::splice::Seen;
 
-/// Most connections from peers at once, those included that have not proven themselves: a member
-/// has two from each of four others.
+/// Most connections from peers at once: a member has three from each of four others.
 const CONNECTIONS_MAX: usize = 64;
+/// Most connections at once that have not proven themselves yet; and from one address, so that one
+/// stranger leaves room for members. One who has as many addresses as there are places doesn't.
+const GREETINGS_MAX: usize = 256;
+const GREETINGS_PER_ADDRESS_MAX: usize = 16;
 /// Longest time for a connection and its TLS handshake.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(2);
 /// Greeting of HTTP/2 (RFC 9113, section 3.4).
@@ -220,6 +225,7 @@ pub(super) async fn accept(
     accepted: mpsc::Sender<io::Result<Link>>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let greetings = Greetings::default();
     loop {
         let taken = tokio::select! {
             taken = listener.accept() => taken,
@@ -234,10 +240,11 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "too many connections to the peer port; refused one");
+        let Some(greeted) = greetings.begin(peer.ip()) else {
+            tracing::warn!(%peer, "too many connections to the peer port that say nothing; refused one");
             continue;
         };
+        let places = places.clone();
         let (tls, cable, accepted) = (tls.clone(), cable.clone(), accepted.clone());
         let mut stop = stop.clone();
         tokio::spawn(async move {
@@ -253,6 +260,11 @@ pub(super) async fn accept(
                     return;
                 }
             };
+            drop(greeted);
+            let Ok(place) = places.try_acquire_owned() else {
+                tracing::warn!(%peer, "too many connections of members; refused one");
+                return;
+            };
             let link = Link {
                 io,
                 ahead: PREFACE.iter().rev().copied().collect(),
@@ -265,6 +277,47 @@ pub(super) async fn accept(
             };
             let _ = accepted.send(Ok(link)).await;
         });
+    }
+}
+
+/// Those that have not proven themselves yet, by address.
+#[derive(Clone, Default)]
+struct Greetings(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Greetings {
+    /// A place for one more, if there's one; until it's dropped.
+    fn begin(&self, address: IpAddr) -> Option<Greeting> {
+        let address = address.to_canonical();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.values().sum::<usize>() >= GREETINGS_MAX {
+            return None;
+        }
+        let same = all.entry(address).or_default();
+        if *same >= GREETINGS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *same += 1;
+        Some(Greeting {
+            all: self.clone(),
+            address,
+        })
+    }
+}
+
+struct Greeting {
+    all: Greetings,
+    address: IpAddr,
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = all.get_mut(&self.address) {
+            *same = same.saturating_sub(1);
+            if *same == 0 {
+                all.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -299,6 +352,25 @@ async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Box<d
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_leaves_places_to_others() {
+        let address = |last: usize| IpAddr::from([10, 0, 0, u8::try_from(last).unwrap()]);
+        let all = Greetings::default();
+        let many = || std::iter::from_fn(|| all.begin(address(1)));
+        let first: Vec<_> = many().take(1000).collect();
+        assert_eq!(first.len(), GREETINGS_PER_ADDRESS_MAX);
+        let other = all.begin(address(2));
+        assert!(other.is_some());
+        drop(first);
+        assert_eq!(many().take(1000).count(), 1000, "each place is given back");
+        let from = |last| std::iter::from_fn(move || Some(last));
+        let crowd = (3..200).flat_map(|last| from(last).take(GREETINGS_PER_ADDRESS_MAX));
+        let crowd: Vec<_> = crowd.map_while(|last| all.begin(address(last))).collect();
+        assert_eq!(crowd.len(), GREETINGS_MAX - 1);
+        drop((crowd, other));
+        assert!(all.0.lock().unwrap().is_empty());
+    }
 
     #[test]
     fn a_certificate_speaks_for_whom_it_names() {

@@ -425,6 +425,9 @@ mod tests {
         ));
         round_trip(&Taken);
         round_trip(&Question::Hello);
+        round_trip(&Question::Join(super::super::super::identity::DirectoryId(
+            7,
+        )));
         round_trip(&Answer::Failed(MemberError::Used(3)));
         round_trip(&Installed(a_vote(8)));
         round_trip(&Part::Chunk(Bytes::from_static(b"chunk")));

@@ -2,6 +2,7 @@
 //! Raft, for which a snapshot that can't be read is the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::storage::Snapshot;
@@ -12,7 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::message::{Installed, Part};
 use super::server::{Peers, speaks_for, stopped};
 use crate::raft::machine::{SnapshotFile, View};
-use crate::raft::types::SnapshotMeta;
+use crate::raft::room;
+use crate::raft::types::{SnapshotMeta, Vote};
 
 /// Longest snapshot: more than the state that fits into any machine's memory.
 const BYTES_MAX: u64 = 256 << 30;
@@ -24,7 +26,7 @@ pub(super) async fn snapshot(
     from: u64,
     request: Request<Streaming<Part>>,
 ) -> Result<Response<Installed>, Status> {
-    let Ok(_turn) = peers.receiving.clone().try_acquire_owned() else {
+    let Ok(turn) = peers.receiving.clone().try_acquire_owned() else {
         return Err(Status::resource_exhausted(
             "this member receives a snapshot already",
         ));
@@ -57,9 +59,32 @@ pub(super) async fn snapshot(
     if bytes > BYTES_MAX {
         return Err(Status::invalid_argument("the snapshot is too long"));
     }
+    room::check(&peers.incoming, bytes).map_err(|error| {
+        tracing::error!(from, %error, "no room for a snapshot");
+        Status::resource_exhausted(error.to_string())
+    })?;
     tracing::info!(from, bytes, index = last.index, "receiving a snapshot");
-    let file = Temporary(peers.incoming.join(format!("{from}.snapshot")));
+    // A sender that gives up and comes again finds another name.
+    let number = peers.received.fetch_add(1, Ordering::Relaxed);
+    let file = Temporary(peers.incoming.join(format!("{from}-{number}.snapshot")));
     write(&file.0, &mut parts, bytes).await?;
+    // From here on a sender that is gone changes nothing: Raft takes the file as soon as it can, and
+    // one that isn't there then would be the end of it.
+    let taken = tokio::spawn(async move {
+        let _turn = turn;
+        take(&peers, from, vote, meta, file).await
+    });
+    taken.await.map_err(|error| stopped(&error))?
+}
+
+/// Checks a file that has come, and gives it to Raft.
+async fn take(
+    peers: &Peers,
+    from: u64,
+    vote: Vote,
+    meta: SnapshotMeta,
+    file: Temporary,
+) -> Result<Response<Installed>, Status> {
     let (path, announced) = (file.0.clone(), meta.clone());
     let checked = tokio::task::spawn_blocking(move || {
         let view = View::read(&path)?;

@@ -5,9 +5,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt as _};
 use openraft::Raft;
@@ -24,9 +25,10 @@ use super::link::{self, Proven};
 use super::message::{Appended, Installed, Message, Part, Taken};
 use super::receive;
 use super::wire::{
-    APPEND, ASK, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
+    APPEND, ASK, DIRECTORY, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
 };
 use crate::raft::cluster::Cluster;
+use crate::raft::identity::{Belongs, DirectoryId};
 use crate::raft::machine::Machine;
 use crate::raft::members::{Answer, Question};
 use crate::raft::types::Types;
@@ -38,6 +40,8 @@ const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// Bytes of one call, and of all of a connection, that may be on their way unread.
 const WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// A call that is refused for the same reason as the one before is logged so seldom.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,10 +51,15 @@ pub(in crate::raft) struct Peers {
     pub(in crate::raft) id: u64,
     pub(in crate::raft) raft: Raft<Types, Machine>,
     pub(in crate::raft) cluster: Cluster,
+    pub(in crate::raft) belongs: Belongs,
     /// Where snapshots that are on their way lie.
     pub(in crate::raft) incoming: PathBuf,
     /// One snapshot is received at a time.
     pub(in crate::raft) receiving: Arc<Semaphore>,
+    /// How many have come in this life.
+    pub(in crate::raft) received: Arc<AtomicU64>,
+    /// Why a call was refused last, and when that was logged.
+    pub(in crate::raft) refused: Arc<Mutex<Option<(String, Instant)>>>,
 }
 
 /// Serves peers until `stop` is true, or its sender is gone.
@@ -117,15 +126,55 @@ impl Peers {
         Ok(from)
     }
 
+    /// Whether the caller is a member of the same directory. Nobody else's Raft is heard: neither
+    /// that of another directory, nor any before this member was added to one.
+    fn kin<B>(&self, request: &http::Request<B>) -> Result<(), Status> {
+        let header = request.headers().get(DIRECTORY);
+        let theirs = header
+            .and_then(|header| u64::from_str_radix(header.to_str().ok()?, 16).ok())
+            .map(DirectoryId);
+        match (self.belongs.to(), theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
+            (None, _) => Err(Status::failed_precondition(
+                "this member waits to be added to a directory, its data directory is empty; if it was \
+                 a member before, what it has promised is lost: replace it by one with another number",
+            )),
+            (Some(ours), Some(theirs)) => Err(Status::failed_precondition(format!(
+                "this member belongs to directory {ours}, and that one to {theirs}; is an address wrong, \
+                 or was one of the two restored from a backup?"
+            ))),
+            (Some(_), None) => Err(Status::failed_precondition(
+                "that member has not been added to a directory",
+            )),
+        }
+    }
+
+    /// Those who are refused come again at once.
+    fn log_refused(&self, status: &Status) {
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = last
+            .as_ref()
+            .is_some_and(|(reason, at)| reason == status.message() && at.elapsed() < REFUSED_AGAIN);
+        if !is_known {
+            tracing::warn!(reason = status.message(), "refused a call to the peer port");
+            *last = Some((status.message().to_owned(), Instant::now()));
+        }
+    }
+
     async fn answer(self, request: http::Request<Body>) -> http::Response<Body> {
-        let from = match self.caller(&request) {
+        let path = request.uri().path().to_owned();
+        let kin = self.kin(&request);
+        let called = self.caller(&request).and_then(|from| match &*path {
+            ASK => Ok(from),
+            _ => kin.clone().map(|()| from),
+        });
+        let from = match called {
             Ok(from) => from,
             Err(status) => {
-                tracing::warn!(reason = status.message(), "refused a call to the peer port");
+                self.log_refused(&status);
                 return status.into_http();
             }
         };
-        let path = request.uri().path().to_owned();
         match &*path {
             APPEND => {
                 let handler = Handler(move |request| self.clone().append(from, request));
@@ -159,17 +208,25 @@ impl Peers {
                     .await
             }
             ASK => {
-                let handler = Handler(move |request| self.clone().ask(request));
+                let handler = Handler(move |request| self.clone().ask(kin.clone(), request));
                 grpc::<Answer, Question>().unary(handler, request).await
             }
             _ => Status::unimplemented("members don't call this").into_http(),
         }
     }
 
-    async fn ask(self, request: Request<Question>) -> Result<Response<Answer>, Status> {
+    async fn ask(
+        self,
+        kin: Result<(), Status>,
+        request: Request<Question>,
+    ) -> Result<Response<Answer>, Status> {
+        let question = request.into_inner();
+        if !matches!(question, Question::Hello | Question::Join(_)) {
+            kin?;
+        }
         // What has begun goes on if who asked is gone.
         let cluster = self.cluster;
-        let answer = tokio::spawn(async move { cluster.answer(request.into_inner()).await });
+        let answer = tokio::spawn(async move { cluster.answer(question).await });
         let answer = answer.await.map_err(|error| stopped(&error))?;
         Ok(Response::new(answer))
     }

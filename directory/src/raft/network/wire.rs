@@ -23,6 +23,8 @@ pub(super) const ASK: &str = "/towpath.Directory/Ask";
 pub(super) const FROM: &str = "towpath-from";
 /// Header: the number of the member that is meant.
 pub(super) const TO: &str = "towpath-to";
+/// Header: the directory of the member that speaks, hexadecimal; without it it has none yet.
+pub(super) const DIRECTORY: &str = "towpath-directory";
 
 /// Longest message: one entry of the longest kind, whatever the limits of the member that wrote it.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;

@@ -3,6 +3,7 @@
 mod serve;
 mod lag;
 mod change;
+mod lost;
 mod hostile;
 
 use std::collections::BTreeMap;

@@ -66,6 +66,55 @@ async fn sessions_outlive_their_leader() {
     }
 }
 
+/// Raft remembers who led, and nobody tells it that the others are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_left_alone_knows_that_nobody_leads() {
+    let cluster = Cluster::of(3).await;
+    let left = cluster.follower().await;
+    until("it follows", || async {
+        cluster.running[&left].status().follows.then_some(())
+    })
+    .await;
+    let others: Vec<u64> = cluster
+        .running
+        .keys()
+        .copied()
+        .filter(|id| *id != left)
+        .collect();
+    // As if their machines lost power: nobody hands over.
+    for id in others {
+        cluster.pull_cable(id);
+    }
+    until("it follows nobody", || async {
+        let directory = &cluster.running[&left];
+        let knows = directory.cluster().view().leader.is_none() && !directory.status().follows;
+        knows.then_some(())
+    })
+    .await;
+    for id in [1, 2, 3] {
+        cluster.plug_in(id);
+    }
+    until("somebody leads again", || async {
+        let directory = &cluster.running[&left];
+        directory.cluster().view().leader.map(drop)
+    })
+    .await;
+    cluster.stop_all().await;
+}
+
+/// A leader counts on whom it has acknowledged for as long, restarted or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_comes_back_keeps_what_it_has_promised() {
+    let mut cluster = Cluster::of(3).await;
+    let follower = cluster.follower().await;
+    cluster.stop(follower).await;
+    let since = Instant::now();
+    cluster.start(follower).await;
+    let promised = cluster.configs[&follower].timers.election_max;
+    assert!(since.elapsed() >= promised, "{:?}", since.elapsed());
+    cluster.stop_all().await;
+}
+
 /// What a leader that is cut off would say may be long past.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_answers_nobody() {
