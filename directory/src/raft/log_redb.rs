@@ -169,9 +169,11 @@ impl LogStore {
         read_meta(&self.shared.database, SNAPSHOT)
     }
 
-    /// Makes an empty log begin after what a snapshot contains.
+    /// Makes an empty log begin after what a snapshot contains, in a later term.
     pub(super) async fn begin_after(&self, id: &EntryId, snapshot: &str) -> io::Result<()> {
         self.save_snapshot(snapshot).await?;
+        let vote = Vote::new(id.leader_id.term, id.leader_id.node_id);
+        self.write(Change::Meta(VOTE, json(&vote)?)).await?;
         self.write(Change::Meta(COMMITTED, serde_json::to_vec(&Some(id))?))
             .await?;
         self.write(Change::PurgeTo(id.index, serde_json::to_vec(&Some(id))?))
