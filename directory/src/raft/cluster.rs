@@ -608,6 +608,7 @@ impl Cluster {
                 self.inner.network.learn(*id, member);
             }
             let now = match self.leader() {
+                None if membership.nodes().next().is_none() => Leader::Never,
                 None => Leader::Nobody,
                 Some((leader, _)) if leader == self.inner.id => Leader::Here,
                 Some((_, member)) => Leader::There(member.client),
