@@ -4,7 +4,7 @@
 //! (`tests/support/src/nemesis/preload.rs`). Full: a small file system in memory.
 
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use towpath_testing::TowpathProcess;
@@ -93,7 +93,19 @@ async fn failing_disks(members: usize, rounds: usize) -> Result<()> {
     storm.rounds(rounds, failed).await
 }
 
-/// The same with no room left; a start doesn't go well either before there is some.
+/// A start with no room left fails at once, or as soon as something is written.
+async fn starts_in_vain(storm: &mut Storm) -> Result<()> {
+    let began = Instant::now();
+    if storm.ensemble.start().await.is_ok() {
+        ends_by_itself(storm.ensemble.process(0)?).await?;
+        storm.ensemble.kill9(0)?;
+    }
+    let took = began.elapsed();
+    ensure!(took < SOON, "a start in vain took {took:?}");
+    Ok(())
+}
+
+/// The same with no room left.
 async fn full_disks(members: usize, rounds: usize) -> Result<()> {
     let ensemble = grow::places(members)?;
     let places = ensemble.places().iter();
@@ -105,10 +117,12 @@ async fn full_disks(members: usize, rounds: usize) -> Result<()> {
         let disk = disks.get(leader).context("its disk")?;
         disk.fill()?;
         ends_by_itself(storm.ensemble.process(leader)?).await?;
+        storm.ensemble.kill9(leader)?;
         if members > ALONE {
             storm.goes_on_without(leader).await?;
+        } else {
+            starts_in_vain(storm).await?;
         }
-        storm.ensemble.kill9(leader)?;
         disk.free()?;
         storm.ensemble.start().await
     };

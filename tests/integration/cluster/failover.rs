@@ -146,7 +146,9 @@ async fn kills(ensemble: &mut Ensemble, runs: usize) -> Result<Vec<Duration>> {
         .await
         .with_context(|| format!("run {run}"))?;
         let first = watch.first.load(Ordering::SeqCst);
-        took.push(Duration::from_nanos(first.saturating_sub(killed)));
+        let one = Duration::from_nanos(first.saturating_sub(killed));
+        println!("run {run}: {one:.3?}");
+        took.push(one);
         for one in &held {
             let kept = one.is_kept().await;
             kept.with_context(|| format!("run {run}, {took:?}"))?;

@@ -31,6 +31,8 @@ const ALONE: usize = 1;
 
 /// Clients that share the groups of nodes.
 const CLIENTS: usize = 8;
+/// Those of them that only read.
+const READERS: usize = 3;
 /// More operations than any of these tests does.
 const OPERATIONS_MAX: u64 = 10_000_000;
 /// Longer than any of these tests takes.
@@ -125,6 +127,7 @@ impl Storm {
 async fn load(servers: &[SocketAddr]) -> Result<Workload> {
     let mut options = Options::new(CLIENTS, servers);
     options.answer_timeout = Duration::from_secs(1);
+    options.readers = READERS;
     options.operations_max = OPERATIONS_MAX;
     options.time_max = TIME_MAX;
     Workload::start(options).await
