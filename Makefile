@@ -55,6 +55,8 @@ else
 	cargo test --workspace --locked -- --include-ignored
 endif
 	directory/tests/kazoo/run
+	directory/tests/kazoo/run --three
+	directory/tests/kazoo/run --three --kill-at 100
 	directory/tests/zookeeper/zkcli
 	$(SOAK) --seconds 100 --kills 50
 	$(SOAK) --seconds 60 --kills 120 --connections 12

@@ -89,7 +89,12 @@ pub(crate) async fn server(arguments: cli::Server) -> anyhow::Result<ExitCode> {
     tracing::info!(%directory, %http, "ready");
     let ports = json!({"directory": directory, "http": http});
     member.supervised.tell_ready(&ports)?;
-    member.supervised.stop().await;
+    tokio::select! {
+        () = member.supervised.stop() => {}
+        // Whoever supervises this process starts it again, and the start reads what the disk holds.
+        // There is nothing to leave in order: another member leads, or none can.
+        error = server.directory().failed() => return Err(error.into()),
+    }
     tracing::info!("asked to stop");
     server.stop().await;
     Ok(ExitCode::SUCCESS)

@@ -176,6 +176,12 @@ impl Directory {
         self.node.backup(path).await
     }
 
+    /// Ends when this member can't go on, most often since its disk is full or fails: nobody is
+    /// served from then on until a new start.
+    pub fn failed(&self) -> impl Future<Output = RaftError> + Send + use<> {
+        self.node.failed()
+    }
+
     /// The members, to see and to change them; whichever is asked.
     pub fn cluster(&self) -> Cluster {
         self.node.cluster().clone()

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use towpath_coordination::{
     self as client, ConnectOptions, CoordinationError, Credentials, Secret, Session,
 };
-use towpath_directory::{Config, Directory, Roles, StartError, Tls};
+use towpath_directory::{Config, Directory, RaftError, Roles, StartError, Tls};
 use towpath_protocol::tree::access::{self, Role};
 
 use crate::commands::Hosted;
@@ -92,6 +92,9 @@ pub enum ServerError {
     /// The directory doesn't start.
     #[error(transparent)]
     Directory(#[from] StartError),
+    /// The directory started, and then its disk was full, or failed.
+    #[error(transparent)]
+    Failed(RaftError),
     /// The directory started, and doesn't answer.
     #[error("the Server can't use its own directory")]
     Session(#[from] CoordinationError),
@@ -161,7 +164,11 @@ impl Server {
         };
         let mut first = None;
         if !is_one_of_several {
-            match arrival.arrive(CONNECT_MAX).await {
+            let arrived = tokio::select! {
+                arrived = arrival.arrive(CONNECT_MAX) => arrived,
+                error = directory.failed() => return Err(ServerError::Failed(error)),
+            };
+            match arrived {
                 Ok(present) => first = Some(present),
                 Err(error) => {
                     drop(arrival);

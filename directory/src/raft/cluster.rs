@@ -733,6 +733,7 @@ impl Cluster {
                 looked = Some((Instant::now(), leader, term));
             }
             let now = match self.heard_leader() {
+                None if membership.nodes().next().is_none() => Leader::Never,
                 None => Leader::Nobody,
                 Some((leader, _)) if leader == self.inner.id => Leader::Here,
                 Some((_, member)) => Leader::There(member.client),

@@ -194,8 +194,8 @@ impl LogStore {
     }
 
     /// Makes an empty log, that of `member`, begin a directory of its own after what a snapshot
-    /// contains. It counts terms
-    /// from the snapshot's on: the first leader's entries come after all that it contains.
+    /// contains. It counts terms from the snapshot's on: the first leader's entries come after all
+    /// that it contains.
     pub(super) async fn begin_after(
         &self,
         member: u64,

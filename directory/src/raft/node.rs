@@ -96,6 +96,9 @@ pub enum RaftError {
     /// The member has stopped.
     #[error("the directory has stopped: {0}")]
     Stopped(String),
+    /// What a disk holds after a write that failed, only a new start tells.
+    #[error("this member of the directory can't go on: {0}")]
+    Failed(String),
 }
 
 /// The files of a member within its data directory.
@@ -354,6 +357,22 @@ impl Node {
     /// The members, to see and to change them.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Ends when the member can't go on: its files can't be written, or are damaged. It takes part in
+    /// nothing from then on, and only a new start helps.
+    pub fn failed(&self) -> impl Future<Output = RaftError> + Send + use<> {
+        let mut metrics = self.raft.metrics();
+        async move {
+            loop {
+                if let Err(fatal) = &metrics.borrow_watched().running_state {
+                    return RaftError::Failed(fatal.to_string());
+                }
+                if let Err(error) = metrics.changed().await {
+                    return RaftError::Failed(error.to_string());
+                }
+            }
+        }
     }
 
     /// Stops, and returns once the files are closed.

@@ -28,6 +28,8 @@ pub enum Leader {
     /// Nobody it knows of.
     #[default]
     Nobody,
+    /// Nobody will before others add this member: it belongs to no directory.
+    Never,
     /// This member.
     Here,
     /// Another one, with its address for clients.
@@ -85,12 +87,17 @@ impl Others {
                 if front.is_serving() {
                     return Ok(None);
                 }
-                let address = match &*leader.borrow_and_update() {
-                    Leader::There(address) => Some(address.clone()),
-                    Leader::Nobody | Leader::Here => None,
+                let (address, is_outside) = match &*leader.borrow_and_update() {
+                    Leader::There(address) => (Some(address.clone()), false),
+                    Leader::Nobody | Leader::Here => (None, false),
+                    Leader::Never => (None, true),
                 };
                 if !speaks_tls && asks_word(&client).await? {
                     return Ok(None);
+                }
+                // Whoever names all Servers to be finds another one sooner.
+                if is_outside {
+                    return Err(io::Error::other("this member waits to be added"));
                 }
                 if let Some(address) = address {
                     match tokio::time::timeout(CONNECT, TcpStream::connect(&address)).await {

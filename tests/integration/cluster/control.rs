@@ -9,7 +9,7 @@ use towpath_testing::ensemble::Ensemble;
 use towpath_testing::linear::Verdict;
 use towpath_testing::workload::{Options, Workload};
 
-use super::{CLIENTS, Storm, ensemble, further, verdict};
+use super::{ALONE, CLIENTS, Storm, grow, verdict};
 use crate::harness::WAIT;
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -45,7 +45,7 @@ fn copies(ensemble: &Ensemble, into: &Path) -> Result<()> {
 /// A disk that says that it has written, and hasn't: after a crash, what was acknowledged is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_forgets_is_noticed() -> Result<()> {
-    let mut storm = Storm::start(ensemble()?).await?;
+    let mut storm = Storm::start(grow::places(ALONE)?).await?;
     storm.get_on().await?;
     let old = storm.ensemble.path().join("old");
     copies(&storm.ensemble, &old)?;
@@ -69,13 +69,9 @@ async fn a_disk_that_forgets_is_noticed() -> Result<()> {
 /// Two that both think that they lead: a client of the one reads what the other has replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_leaders_at_once_are_noticed() -> Result<()> {
-    let mut one = ensemble()?;
+    let mut one = grow::places(ALONE)?;
     one.start().await?;
-    let mut other = Ensemble::new(
-        Some(env!("CARGO_BIN_EXE_towpath").into()),
-        one.places().len(),
-        further,
-    )?;
+    let mut other = grow::places(ALONE)?;
     // Nothing but the parent of the groups, which both have.
     let mut options = Options::new(CLIENTS, &one.addresses());
     options.operations_max = 0;

@@ -22,20 +22,33 @@ fn further(member: usize, places: &[Place]) -> Vec<String> {
     let mut words = vec!["--node-id".to_owned(), (member + 1).to_string()];
     words.extend(peers.map(|peers| format!("--peer-listen={peers}")));
     words.extend((member > 0).then(|| "--join".to_owned()));
+    // In a test's own network nobody else is.
+    words.push("--peer-insecure".to_owned());
     words
 }
 
-/// A directory of so many Servers, all of which are members.
-async fn grown(members: usize) -> Result<Ensemble> {
-    let mut ensemble = Ensemble::new(Some(PathBuf::from(TOWPATH)), members, further)?;
+/// Places for so many Servers, of which the first will found a directory.
+pub(super) fn places(members: usize) -> Result<Ensemble> {
+    Ensemble::new(Some(PathBuf::from(TOWPATH)), members, further)
+}
+
+/// Starts them, and makes all of them members.
+pub(super) async fn grow(ensemble: &mut Ensemble) -> Result<()> {
     ensemble.start().await?;
-    for member in 1..members {
-        let (peer, client) = addresses(&ensemble, member)?;
+    for member in 1..ensemble.places().len() {
+        let (peer, client) = addresses(ensemble, member)?;
         let id = (member + 1).to_string();
         let words = ["add", &id, "--peer", &peer, "--client", &client];
-        let said = asked(&ensemble, &words).await?;
+        let said = asked(ensemble, &words).await?;
         ensure!(said.contains(&format!("member {id} is added")), "{said}");
     }
+    Ok(())
+}
+
+/// A directory of so many Servers, all of which are members.
+pub(super) async fn grown(members: usize) -> Result<Ensemble> {
+    let mut ensemble = places(members)?;
+    grow(&mut ensemble).await?;
     Ok(ensemble)
 }
 

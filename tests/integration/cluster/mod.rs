@@ -2,7 +2,8 @@
 //! clients see of it is linearizable.
 //!
 //! One file per kind of failure; `control` breaks the directory on purpose, since a check that accepts
-//! everything proves nothing. All is written for any number of [`MEMBERS`].
+//! everything proves nothing. Most run against three Servers, and demand that the others go on; one
+//! [`ALONE`] shows what its own disk holds, which others would hide.
 
 mod kill;
 mod freeze;
@@ -10,37 +11,42 @@ mod disk;
 mod partition;
 mod control;
 mod grow;
+mod failover;
+mod quiet;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use towpath_testing::ensemble::{Ensemble, Place};
+use anyhow::{Context as _, Result, ensure};
+use towpath_testing::ensemble::Ensemble;
 use towpath_testing::linear::Verdict;
 use towpath_testing::workload::{Options, Record, Workload};
 
 use crate::harness::WAIT;
 
 /// Servers that host the directory.
-const MEMBERS: usize = 1;
+const MEMBERS: usize = 3;
+/// Where one is enough.
+const ALONE: usize = 1;
 
 /// Clients that share the groups of nodes.
 const CLIENTS: usize = 8;
+/// Those of them that only read.
+const READERS: usize = 3;
+/// More operations than any of these tests does.
+const OPERATIONS_MAX: u64 = 10_000_000;
+/// Longer than any of these tests takes.
+const TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// Answers that show that clients get on again.
 const SOME: u64 = 200;
 
-/// What a member needs to know of the others; one alone, nothing.
-fn further(_member: usize, _places: &[Place]) -> Vec<String> {
-    Vec::new()
-}
+/// Another member must serve by then, on a busy machine; alone it takes a second.
+const FAILOVER: Duration = Duration::from_secs(10);
 
-/// Places for the members.
-fn ensemble() -> Result<Ensemble> {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_towpath"));
-    Ensemble::new(Some(program), MEMBERS, further)
-}
+/// Rounds that a few seconds suffice for, and those that show more.
+const FEW: usize = 2;
+const ROUNDS: usize = 20;
 
 /// A directory and its clients.
 struct Storm {
@@ -49,11 +55,52 @@ struct Storm {
 }
 
 impl Storm {
-    /// Starts the members, and clients that know them all.
+    /// Starts the members of a new directory, and clients that know them all.
     async fn start(mut ensemble: Ensemble) -> Result<Self> {
-        ensemble.start().await?;
+        grow::grow(&mut ensemble).await?;
         let load = load(&ensemble.addresses()).await?;
         Ok(Self { ensemble, load })
+    }
+
+    /// So many times: waits until clients got on, and makes trouble. What they were told all the while
+    /// must be linearizable, and some must have lost an answer.
+    async fn rounds(
+        mut self,
+        rounds: usize,
+        mut trouble: impl AsyncFnMut(&mut Self, usize) -> Result<()>,
+    ) -> Result<()> {
+        for round in 0..rounds {
+            let before = self.get_on().await;
+            before.with_context(|| format!("before round {round}"))?;
+            let made = trouble(&mut self, round).await;
+            made.with_context(|| format!("round {round}"))?;
+        }
+        self.get_on().await?;
+        let counts = self.accepted().await?.counts;
+        println!(
+            "{rounds} rounds: {}/{}/{} operations ok/unknown/failed, linearizable",
+            counts.ok, counts.unknown, counts.failed
+        );
+        ensure!(counts.unknown > 0, "no client noticed: {counts:?}");
+        Ok(())
+    }
+
+    /// Who leads.
+    async fn leader(&self) -> Result<usize> {
+        self.ensemble.another_leader(None, WAIT).await
+    }
+
+    /// Waits until another member leads, and clients get on with it.
+    async fn goes_on_without(&self, lost: usize) -> Result<()> {
+        let since = Instant::now();
+        let next = self.ensemble.another_leader(Some(lost), FAILOVER).await?;
+        println!("member {} leads after {:?}", next + 1, since.elapsed());
+        self.get_on().await
+    }
+
+    /// The member after this one.
+    fn next(&self, member: usize) -> usize {
+        (member + 1) % self.ensemble.places().len()
     }
 
     /// Waits until clients got on.
@@ -80,6 +127,9 @@ impl Storm {
 async fn load(servers: &[SocketAddr]) -> Result<Workload> {
     let mut options = Options::new(CLIENTS, servers);
     options.answer_timeout = Duration::from_secs(1);
+    options.readers = READERS;
+    options.operations_max = OPERATIONS_MAX;
+    options.time_max = TIME_MAX;
     Workload::start(options).await
 }
 

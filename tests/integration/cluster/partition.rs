@@ -2,56 +2,63 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use towpath_testing::nemesis::network::{Host, Network, Partition};
-use towpath_testing::nemesis::sandbox::sandboxed;
-use towpath_testing::workload::Record;
+use towpath_testing::nemesis::sandbox::{sandboxed, sandboxed_if_allowed};
 
-use super::{MEMBERS, Storm, ensemble};
+use super::{MEMBERS, ROUNDS, Storm, grow};
 
-/// How long a partition lasts, by turns: shorter and longer than an election and a client's patience.
-const LASTS_MS: [u64; 3] = [3_000, 500, 1_500];
+/// How long a partition lasts, by turns: longer and shorter than an election and a client's patience.
+const LASTS_MS: [u64; 3] = [2_000, 500, 1_500];
 
-async fn partitions(
-    rounds: usize,
-    cut: impl Fn(&Network, Host, Host) -> Result<Partition>,
-) -> Result<Record> {
-    let network = Network::new(MEMBERS)?;
-    let mut ensemble = ensemble()?;
-    network.place(&mut ensemble);
-    let storm = Storm::start(ensemble).await?;
-    for lasts_ms in LASTS_MS.into_iter().cycle().take(rounds) {
-        storm.get_on().await?;
-        let leader = storm.ensemble.leader().await.unwrap_or_default();
-        let next = (leader + 1) % storm.ensemble.places().len();
-        let partition = cut(&network, Host::Member(leader), Host::Member(next))?;
-        tokio::time::sleep(Duration::from_millis(lasts_ms)).await;
-        partition.heal()?;
-    }
-    storm.get_on().await?;
-    storm.accepted().await
+/// A way in which the network falls apart.
+#[derive(Clone, Copy)]
+struct Cut {
+    name: &'static str,
+    make: fn(&Network, Host, Host) -> Result<Partition>,
+    /// The leader can't lead any more: another member must, and go on.
+    deposes: bool,
 }
 
-/// The same, and clients must have lost answers.
-async fn felt_partitions(
-    rounds: usize,
-    cut: impl Fn(&Network, Host, Host) -> Result<Partition>,
-) -> Result<()> {
-    let counts = partitions(rounds, cut).await?.counts;
-    ensure!(counts.unknown > 0, "no client noticed: {counts:?}");
-    Ok(())
-}
-
-/// The same where a member that is alone has nobody to be cut off from.
-async fn partitions_of_members(
-    rounds: usize,
-    cut: impl Fn(&Network, Host, Host) -> Result<Partition>,
-) -> Result<()> {
-    match MEMBERS {
-        1 => partitions(rounds, cut).await.map(drop),
-        _ => felt_partitions(rounds, cut).await,
-    }
-}
+/// The leader is alone.
+const LEADER: Cut = Cut {
+    name: "the leader is cut off",
+    make: |network, leader, _| network.isolate(leader),
+    deposes: true,
+};
+/// The leader is alone with the clients, who reach the others too.
+const MINORITY_WITH_CLIENTS: Cut = Cut {
+    name: "the leader is cut off with clients",
+    make: |network, leader, _| network.cut(&[leader], &members_but(network, leader)),
+    deposes: true,
+};
+/// Another member is alone.
+const FOLLOWER: Cut = Cut {
+    name: "another member is cut off",
+    make: |network, _, other| network.isolate(other),
+    deposes: false,
+};
+/// The leader is heard by the others, and hears none of them.
+const DEAF_LEADER: Cut = Cut {
+    name: "the leader is deaf",
+    make: |network, leader, _| network.deafen(&[leader], &members_but(network, leader)),
+    deposes: true,
+};
+/// Requests arrive and are done, and nobody is told.
+const LOST_ANSWERS: Cut = Cut {
+    name: "the leader's answers are lost",
+    make: |network, leader, _| network.deafen(&[Host::Clients], &[leader]),
+    deposes: false,
+};
+/// No member hears another.
+const NO_MAJORITY: Cut = Cut {
+    name: "all are apart",
+    make: |network, leader, other| {
+        let all = members_but(network, Host::Clients);
+        network.cut(&[leader, other], &all)
+    },
+    deposes: false,
+};
 
 fn members_but(network: &Network, one: Host) -> Vec<Host> {
     let hosts = network.hosts();
@@ -60,53 +67,69 @@ fn members_but(network: &Network, one: Host) -> Vec<Host> {
         .collect()
 }
 
+/// Cuts by turns.
+async fn partitions(cuts: &[Cut], rounds: usize) -> Result<()> {
+    let network = Network::new(MEMBERS)?;
+    let mut ensemble = grow::places(MEMBERS)?;
+    network.place(&mut ensemble);
+    let storm = Storm::start(ensemble).await?;
+    let parted = async |storm: &mut Storm, round: usize| {
+        let Some(cut) = cuts.iter().cycle().nth(round) else {
+            return Ok(());
+        };
+        let leader = storm.leader().await?;
+        let other = storm.next(leader);
+        let partition = (cut.make)(&network, Host::Member(leader), Host::Member(other))?;
+        println!("{}", cut.name);
+        if cut.deposes {
+            storm.goes_on_without(leader).await?;
+        } else {
+            let lasts_ms = LASTS_MS.iter().cycle().nth(round / cuts.len());
+            tokio::time::sleep(Duration::from_millis(*lasts_ms.unwrap_or(&0))).await;
+        }
+        partition.heal()
+    };
+    storm.rounds(rounds, parted).await
+}
+
 #[test]
-#[ignore = "takes half a minute, and namespaces"]
+fn the_network_falls_apart() -> Result<()> {
+    const NAME: &str = "cluster::partition::the_network_falls_apart";
+    const CUTS: [Cut; 4] = [LEADER, MINORITY_WITH_CLIENTS, FOLLOWER, DEAF_LEADER];
+    sandboxed_if_allowed(NAME, || partitions(&CUTS, CUTS.len()))
+}
+
+#[test]
+#[ignore = "takes two minutes, and namespaces"]
 fn the_leader_is_cut_off() -> Result<()> {
-    sandboxed("cluster::partition::the_leader_is_cut_off", || {
-        felt_partitions(6, |network, leader, _| network.isolate(leader))
-    })
+    const NAME: &str = "cluster::partition::the_leader_is_cut_off";
+    sandboxed(NAME, || partitions(&[LEADER], ROUNDS))
 }
 
 #[test]
-#[ignore = "takes half a minute, and namespaces"]
-fn the_leader_is_cut_off_with_its_clients() -> Result<()> {
-    sandboxed(
-        "cluster::partition::the_leader_is_cut_off_with_its_clients",
-        || {
-            partitions_of_members(6, |network, leader, _| {
-                network.cut(&[leader], &members_but(network, leader))
-            })
-        },
-    )
+#[ignore = "takes two minutes, and namespaces"]
+fn the_leader_is_cut_off_with_clients() -> Result<()> {
+    const NAME: &str = "cluster::partition::the_leader_is_cut_off_with_clients";
+    sandboxed(NAME, || partitions(&[MINORITY_WITH_CLIENTS], ROUNDS))
 }
 
 #[test]
-#[ignore = "takes half a minute, and namespaces"]
+#[ignore = "takes two minutes, and namespaces"]
 fn another_member_is_cut_off() -> Result<()> {
-    sandboxed("cluster::partition::another_member_is_cut_off", || {
-        felt_partitions(6, |network, _, other| network.isolate(other))
-    })
+    const NAME: &str = "cluster::partition::another_member_is_cut_off";
+    sandboxed(NAME, || partitions(&[FOLLOWER], ROUNDS))
 }
 
-/// Requests arrive and are done, and nobody is told.
 #[test]
-#[ignore = "takes half a minute, and namespaces"]
-fn answers_are_lost() -> Result<()> {
-    sandboxed("cluster::partition::answers_are_lost", || {
-        felt_partitions(6, |network, leader, _| {
-            network.deafen(&[Host::Clients], &[leader])
-        })
-    })
-}
-
-/// It's heard by the others, and hears none of them.
-#[test]
-#[ignore = "takes half a minute, and namespaces"]
+#[ignore = "takes two minutes, and namespaces"]
 fn the_leader_is_deaf() -> Result<()> {
-    sandboxed("cluster::partition::the_leader_is_deaf", || {
-        partitions_of_members(6, |network, leader, _| {
-            network.deafen(&[leader], &members_but(network, leader))
-        })
-    })
+    const NAME: &str = "cluster::partition::the_leader_is_deaf";
+    sandboxed(NAME, || partitions(&[DEAF_LEADER], ROUNDS))
+}
+
+#[test]
+#[ignore = "takes two minutes, and namespaces"]
+fn answers_are_lost_and_no_member_hears_another() -> Result<()> {
+    const NAME: &str = "cluster::partition::answers_are_lost_and_no_member_hears_another";
+    sandboxed(NAME, || partitions(&[LOST_ANSWERS, NO_MAJORITY], ROUNDS))
 }

@@ -24,6 +24,11 @@ use crate::{TowpathProcess, towpath_program, wait_until};
 const METRICS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The metric that says whether a member serves clients itself.
 const SERVING: &str = "towpath_directory_serving";
+/// Metrics that say how far a member is, and whether it knows of one that leads.
+const LAST_INDEX: &str = "towpath_directory_last_index";
+const HAS_LEADER: &str = "towpath_directory_has_leader";
+/// Entries that are on their way.
+const BEHIND_MAX: f64 = 50.0;
 
 /// Where a member runs, and with what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,18 +197,53 @@ impl Ensemble {
         running.map(|running| running.process.kill9()).transpose()
     }
 
+    /// A number without labels at a member's `/metrics`; none if it doesn't run, doesn't answer in
+    /// time, or has no such number.
+    pub async fn metric(&self, member: usize, name: &str) -> Option<f64> {
+        let http = self.processes.get(member)?.as_ref()?.http;
+        let metrics = tokio::time::timeout(METRICS_TIMEOUT, metrics(http)).await;
+        let metrics = metrics.ok()?.ok()?;
+        let mut values = metrics.lines().filter_map(|line| line.split_once(' '));
+        let (_, value) = values.find(|(found, _)| *found == name)?;
+        value.parse().ok()
+    }
+
     /// The first member that serves clients itself, if any does.
     pub async fn leader(&self) -> Option<usize> {
-        for (member, running) in self.processes.iter().enumerate() {
-            let Some(running) = running else { continue };
-            let metrics = tokio::time::timeout(METRICS_TIMEOUT, metrics(running.http)).await;
-            if let Ok(Ok(metrics)) = metrics
-                && metrics.lines().any(|line| line == format!("{SERVING} 1"))
-            {
+        self.leader_but(None).await
+    }
+
+    /// The first such member that isn't `other`, which may think that it leads.
+    async fn leader_but(&self, other: Option<usize>) -> Option<usize> {
+        for member in 0..self.processes.len() {
+            if Some(member) == other {
+                continue;
+            }
+            if self.metric(member, SERVING).await == Some(1.0) {
                 return Some(member);
             }
         }
         None
+    }
+
+    /// Waits until a member that was started again follows the one that leads, and has what the
+    /// others have, but for what they write meanwhile.
+    ///
+    /// # Errors
+    /// It doesn't until `timeout`.
+    pub async fn until_level(&self, member: usize, timeout: Duration) -> Result<()> {
+        let what = format!("member {} to catch up", member + 1);
+        wait_until(&what, timeout, async || {
+            let Some(leader) = self.leader().await else {
+                return Ok(false);
+            };
+            let there = self.metric(leader, LAST_INDEX).await;
+            let here = self.metric(member, LAST_INDEX).await;
+            let knows = self.metric(member, HAS_LEADER).await == Some(1.0);
+            let level = there.zip(here).is_some_and(|(a, b)| b + BEHIND_MAX >= a);
+            Ok(knows && level)
+        })
+        .await
     }
 
     /// Waits for a member that leads and isn't `other`.
@@ -213,7 +253,7 @@ impl Ensemble {
     pub async fn another_leader(&self, other: Option<usize>, timeout: Duration) -> Result<usize> {
         let mut found = None;
         wait_until("another leader", timeout, async || {
-            found = self.leader().await.filter(|leader| Some(*leader) != other);
+            found = self.leader_but(other).await;
             Ok(found.is_some())
         })
         .await?;

@@ -162,9 +162,13 @@ pub struct Partition {
 impl Partition {
     fn new(pairs: Vec<(Host, Host)>) -> Result<Self> {
         let mut partition = Self { deaf: Vec::new() };
-        for (host, other) in pairs {
-            host.hears(other, false)?;
-            partition.deaf.push((host, other));
+        for pair in pairs {
+            // Where both sides share a host, pairs come twice.
+            if !partition.deaf.contains(&pair) {
+                let (host, other) = pair;
+                host.hears(other, false)?;
+                partition.deaf.push(pair);
+            }
         }
         Ok(partition)
     }

@@ -44,6 +44,9 @@ const LAST_READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The clients, each with the servers that it knows.
     pub clients: Vec<Vec<SocketAddr>>,
+    /// So many of them, the first ones, only read: they stay where they are served, while who writes
+    /// leaves a server that can't commit.
+    pub readers: usize,
     /// Groups of nodes that they share at any time.
     pub groups: u32,
     /// After so many operations on each, new groups take their place: how hard a history is to check
@@ -68,6 +71,7 @@ impl Options {
     pub fn new(clients: usize, servers: &[SocketAddr]) -> Self {
         Self {
             clients: vec![servers.to_vec(); clients],
+            readers: 0,
             groups: 8,
             operations_per_group: 300,
             seed: rand::random(),
@@ -173,6 +177,8 @@ struct Shared {
     stop: AtomicBool,
     begun: AtomicU64,
     ok: AtomicU64,
+    /// Those of clients that write.
+    got_on: AtomicU64,
     failed: AtomicU64,
     unknown: AtomicU64,
     errors: Mutex<BTreeMap<i32, u64>>,
@@ -196,6 +202,7 @@ impl Workload {
             stop: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             ok: AtomicU64::new(0),
+            got_on: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             errors: Mutex::default(),
@@ -223,17 +230,17 @@ impl Workload {
         self.shared.began.elapsed()
     }
 
-    /// Waits until so many more operations were answered.
+    /// Waits until so many more operations of clients that write were answered.
     ///
     /// # Errors
     /// They weren't until `timeout`, or a client met what it doesn't understand.
     pub async fn until_answered(&self, more: u64, timeout: Duration) -> Result<()> {
-        let wanted = self.shared.ok.load(Ordering::Relaxed) + more;
+        let wanted = self.shared.got_on.load(Ordering::Relaxed) + more;
         wait_until("answers to the load's clients", timeout, async || {
             if let Some(failure) = &*lock(&self.shared.failure) {
                 bail!("{failure}");
             }
-            Ok(self.shared.ok.load(Ordering::Relaxed) >= wanted)
+            Ok(self.shared.got_on.load(Ordering::Relaxed) >= wanted)
         })
         .await
     }
@@ -390,13 +397,20 @@ impl Worker {
         client.ok()
     }
 
+    fn only_reads(&self) -> bool {
+        usize::try_from(self.number).is_ok_and(|client| client < self.shared.options.readers)
+    }
+
     /// Does the operation of this number.
     async fn once(&mut self, number: u64) -> Result<()> {
         let first = self.shared.first_group(number);
         self.known.retain(|group, _| *group >= first);
         let group = first + self.dice.random_range(0..self.shared.options.groups);
         let known = self.known.get(&group).copied().unwrap_or_default();
-        let call = any_call(&mut self.dice, known, number);
+        let call = match self.only_reads() {
+            true => any_read(&mut self.dice),
+            false => any_call(&mut self.dice, known, number),
+        };
         let Some(client) = &mut self.client else {
             return Ok(());
         };
@@ -406,6 +420,9 @@ impl Worker {
         let outcome = match told {
             Ok(answer) => {
                 self.shared.ok.fetch_add(1, Ordering::Relaxed);
+                if !self.only_reads() {
+                    self.shared.got_on.fetch_add(1, Ordering::Relaxed);
+                }
                 self.learn(group, &call, &answer);
                 Outcome::Answered {
                     answer,
@@ -493,6 +510,14 @@ fn any_call(dice: &mut StdRng, known: Group, value: u64) -> Call {
         ]),
         // A node that is made anew in one step.
         _ => Call::Write(vec![Step::Delete { node, version }, step(0, node, None)]),
+    }
+}
+
+/// Mostly of one node.
+fn any_read(dice: &mut StdRng) -> Call {
+    match dice.random_range(0..4) {
+        0 => Call::ReadAll,
+        _ => Call::Read(dice.random_range(0..NODES)),
     }
 }
 
