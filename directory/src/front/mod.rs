@@ -36,7 +36,7 @@ use crate::code::Code;
 use crate::config::{Limits, Timers};
 use crate::roles::{Access, Roles, WrongToken};
 use crate::session::lease::Leases;
-use crate::state::{Command, Kind, Newer, Origin, Outcome, State, batch};
+use crate::state::{Command, Kind, Origin, Outcome, State, batch};
 use crate::tree::acl::{self, Id};
 use crate::tree::op::{Change, ChangeKind};
 use crate::watch::{EventKind, Watches};
@@ -339,37 +339,30 @@ impl Front {
 
     /// Applies an entry of the log, a [`batch`] of commands: changes the state, fires watches,
     /// answers.
-    ///
-    /// # Errors
-    /// [`Newer`]: what comes before that command is applied, and nothing may be applied after it.
-    pub fn apply(&self, entry: &[u8]) -> Result<(), Newer> {
+    pub fn apply(&self, entry: &[u8]) {
         let mut commands = batch::commands(entry).peekable();
         while commands.peek().is_some() {
-            let (applied, answered) = {
+            let answered = {
                 let mut core = self.core();
-                let applied = commands
-                    .by_ref()
-                    .take(APPLIED_TOGETHER)
-                    .try_for_each(|command| self.apply_one(&mut core, command));
-                (applied, std::mem::take(&mut core.answered))
+                for command in commands.by_ref().take(APPLIED_TOGETHER) {
+                    self.apply_one(&mut core, command);
+                }
+                std::mem::take(&mut core.answered)
             };
             for outbox in answered {
                 outbox.wake();
             }
-            applied?;
         }
-        Ok(())
     }
 
-    fn apply_one(&self, core: &mut Core, command: Result<&[u8], JuteError>) -> Result<(), Newer> {
-        command.map_or(Ok(()), Command::check_version)?;
+    fn apply_one(&self, core: &mut Core, command: Result<&[u8], JuteError>) {
         let command = match command.and_then(Command::decode) {
             Ok(command) => command,
             Err(error) => {
                 // Every member does the same with it: nothing.
                 core.state.zxid += 1;
                 tracing::error!(zxid = core.state.zxid, %error, "skipped a log entry that no version of this program has written");
-                return Ok(());
+                return;
             }
         };
         let serves = core.serves(Instant::now());
@@ -384,7 +377,7 @@ impl Front {
             false => None,
         };
         if !serves {
-            return Ok(());
+            return;
         }
         for change in &changes {
             core.tell(self.limits.outbox_bytes_max, change);
@@ -403,7 +396,6 @@ impl Front {
                 core.drop_conn(conn);
             }
         }
-        Ok(())
     }
 
     /// A proposal will not be applied, or nobody knows whether it will.

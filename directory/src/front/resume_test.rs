@@ -11,7 +11,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{ConnId, Front, Outbox, Proposal};
 use crate::config::{Limits, Timers};
 use crate::roles::Access;
-use crate::state::Newer;
 use crate::state::batch::Batch;
 use crate::wire::jute::{JuteWrite as _, Reader};
 use crate::wire::request::{Connect, opcode};
@@ -54,7 +53,7 @@ impl Rig {
         let proposal = self.proposals.try_recv().unwrap();
         let mut batch = Batch::default();
         batch.push(&proposal.command);
-        self.front.apply(&batch.take()).unwrap();
+        self.front.apply(&batch.take());
     }
 
     fn create(&self, client: &Client, xid: i32, path: &str) {
@@ -224,26 +223,4 @@ fn a_session_whose_end_is_on_its_way_is_not_resumed_after_the_lease_lapsed() {
     let lost = rig.proposals.try_recv().unwrap();
     rig.front.proposal_failed(lost.request);
     assert_eq!(rig.connect(session, &password).session().0, session);
-}
-
-#[test]
-fn a_command_of_a_newer_version_is_not_passed_over() {
-    let mut rig = Rig::new();
-    let first = rig.connect(0, &[]);
-    rig.apply();
-    let before = rig.front.zxid();
-    rig.create(&first, 1, "/a");
-    rig.create(&first, 2, "/b");
-    let mut batch = Batch::default();
-    batch.push(&rig.proposals.try_recv().unwrap().command);
-    let mut newer = rig.proposals.try_recv().unwrap().command.to_vec();
-    newer[0] = 9;
-    batch.push(&newer);
-    assert_eq!(rig.front.apply(&batch.take()), Err(Newer(9)));
-    assert_eq!(rig.front.zxid(), before + 1);
-    // What nobody has written is passed over by all.
-    newer[0] = 0;
-    batch.push(&newer);
-    assert_eq!(rig.front.apply(&batch.take()), Ok(()));
-    assert_eq!(rig.front.zxid(), before + 2);
 }

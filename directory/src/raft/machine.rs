@@ -251,10 +251,7 @@ impl RaftStateMachine<Types> for Machine {
             self.applied = Some(entry.log_id);
             match entry.payload {
                 EntryPayload::Blank => {}
-                EntryPayload::Normal(Payload(batch)) => self
-                    .front
-                    .apply(&batch)
-                    .map_err(|newer| io::Error::new(io::ErrorKind::Unsupported, newer))?,
+                EntryPayload::Normal(Payload(batch)) => self.front.apply(&batch),
                 EntryPayload::Membership(membership) => {
                     self.used.extend(membership.nodes().map(|(id, _)| *id));
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);

@@ -74,12 +74,6 @@ pub(super) fn decode(index: u64, row: &[u8]) -> io::Result<Entry> {
         io::Error::new(io::ErrorKind::InvalidData, what)
     };
     let (version, rest) = row.split_first().ok_or_else(damaged)?;
-    if *version > VERSION {
-        let what = format!(
-            "log entry {index} is in format {version}, which a newer version of this program has written; run that one"
-        );
-        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
-    }
     let (crc, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
     if *version != VERSION || crc32fast::hash(rest) != u32::from_be_bytes(*crc) {
         return Err(damaged());

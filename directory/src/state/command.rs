@@ -26,14 +26,6 @@ pub struct Origin {
     pub request: i64,
 }
 
-/// A command that a newer version of this program has logged. Other members do what it says, so
-/// this one must not go on without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the log holds a command of format {0}, which a newer version of this program has written; run that one here too"
-)]
-pub struct Newer(pub u8);
-
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command<'a> {
@@ -128,17 +120,6 @@ impl<'a> Command<'a> {
         out.freeze()
     }
 
-    /// Whether this version of the program can know what it says.
-    ///
-    /// # Errors
-    /// [`Newer`].
-    pub fn check_version(bytes: &[u8]) -> Result<(), Newer> {
-        match bytes.first() {
-            Some(version) if *version > VERSION => Err(Newer(*version)),
-            _ => Ok(()),
-        }
-    }
-
     /// From the log.
     ///
     /// # Errors
@@ -210,7 +191,6 @@ mod tests {
             };
             let bytes = command.encode();
             assert_eq!(Command::decode(&bytes), Ok(command.clone()));
-            assert_eq!(Command::check_version(&bytes), Ok(()));
             let fixed = matches!(command.kind, Kind::Write { .. });
             for cut in 0..bytes.len() - if fixed { 4 } else { 0 } {
                 assert!(

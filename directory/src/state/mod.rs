@@ -5,7 +5,7 @@ pub mod batch;
 mod command;
 pub mod snapshot;
 
-pub use command::{Command, Kind, Newer, Origin};
+pub use command::{Command, Kind, Origin};
 
 use crate::code::Code;
 use crate::session::table::{Session, Sessions};
