@@ -10,6 +10,11 @@ mod disk;
 mod partition;
 mod control;
 mod grow;
+mod bus;
+mod together;
+mod rolling;
+mod lost;
+mod secured;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

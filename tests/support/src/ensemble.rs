@@ -198,7 +198,7 @@ impl Ensemble {
             let Some(running) = running else { continue };
             let metrics = tokio::time::timeout(METRICS_TIMEOUT, metrics(running.http)).await;
             if let Ok(Ok(metrics)) = metrics
-                && metrics.lines().any(|line| line == format!("{SERVING} 1"))
+                && metrics.lines().any(|line| line == format!("{SERVING} 1.0"))
             {
                 return Some(member);
             }
