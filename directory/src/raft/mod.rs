@@ -6,6 +6,7 @@ mod member;
 mod log_redb;
 mod machine;
 mod network;
+mod heard;
 mod gate;
 mod members;
 mod cluster;

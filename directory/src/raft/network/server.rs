@@ -27,6 +27,7 @@ use super::wire::{
     APPEND, ASK, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
 };
 use crate::raft::cluster::Cluster;
+use crate::raft::heard::Heard;
 use crate::raft::machine::Machine;
 use crate::raft::members::{Answer, Question};
 use crate::raft::types::Types;
@@ -47,6 +48,8 @@ pub(in crate::raft) struct Peers {
     pub(in crate::raft) id: u64,
     pub(in crate::raft) raft: Raft<Types, Machine>,
     pub(in crate::raft) cluster: Cluster,
+    /// Told of each sign of a leader.
+    pub(in crate::raft) heard: Heard,
     /// Where snapshots that are on their way lie.
     pub(in crate::raft) incoming: PathBuf,
     /// One snapshot is received at a time.
@@ -179,10 +182,11 @@ impl Peers {
         from: u64,
         request: Request<Streaming<AppendEntriesRequest<Types>>>,
     ) -> Result<Response<Answers>, Status> {
+        let heard = self.heard;
         let requests = futures_util::stream::unfold(
-            Some(request.into_inner()),
+            Some((request.into_inner(), heard)),
             move |requests| async move {
-                let mut requests = requests?;
+                let (mut requests, heard) = requests?;
                 let request = match requests.message().await {
                     Ok(request) => request?,
                     Err(status) => {
@@ -194,7 +198,8 @@ impl Peers {
                     tracing::warn!(from, vote = %request.vote, "a member spoke in another one's name");
                     return None;
                 }
-                Some((request, Some(requests)))
+                heard.note();
+                Some((request, Some((requests, heard))))
             },
         );
         let answers = self
