@@ -103,7 +103,8 @@ impl Peers {
         let proven = request.extensions().get::<Proven>();
         if !proven.is_some_and(|proven| proven.is(from)) {
             return Err(Status::permission_denied(format!(
-                "the certificate is not that of member {from}"
+                "the certificate is not that of member {from}: it needs the DNS name \
+                 {from}.member.towpath; give that Server its own with --peer-cert and --peer-key"
             )));
         }
         if to != self.id {
