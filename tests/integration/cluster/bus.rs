@@ -153,7 +153,8 @@ impl Bus {
     pub(super) async fn settled(&self) -> Result<usize> {
         let mut seen = Vec::new();
         wait_until("one Core to run and one to stand by", WAIT, async || {
-            seen = self.standing().await?;
+            // A session that finds no directory waits for one, however long.
+            seen = tokio::time::timeout(WAIT, self.standing()).await??;
             let states = seen.iter().map(|(_, state)| state);
             Ok(states.eq(&[InstanceState::Running, InstanceState::Standby]))
         })

@@ -2,11 +2,9 @@
 //! go on.
 
 use anyhow::{Context as _, Result, ensure};
-use towpath_testing::wait_until;
 
 use super::bus::{Bus, gather, lose, session};
 use super::grow::identity;
-use crate::harness::WAIT;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_lost_wholly_is_made_anew_and_nothing_is_lost() -> Result<()> {
@@ -31,12 +29,11 @@ async fn a_directory_that_is_lost_wholly_is_made_anew_and_nothing_is_lost() -> R
     // It knows no pipeline; and when it's told, the sink refuses its Cores.
     let none = bus.good(&["get", "pipelines"]).await?;
     ensure!(!none.contains("bank"), "{none}");
-    bus.apply().await?;
-    wait_until("the sink to refuse", WAIT, async || {
-        Ok(bus.good(&["status"]).await?.contains("TP1605"))
-    })
-    .await
-    .with_context(|| bus.tails())?;
+    let refused = bus.apply().await.err().context("it's refused")?;
+    let refused = refused.to_string();
+    for part in ["TP1605", "towpath adopt"] {
+        ensure!(refused.contains(part), "{part:?} is not in {refused}");
+    }
     let said = bus.good(&["adopt", "bank", "--yes"]).await?;
     println!("{said}");
     bus.good(&["start", "bank"]).await?;
