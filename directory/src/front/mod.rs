@@ -413,9 +413,9 @@ impl Front {
     }
 
     /// This member leads, with all that was committed applied, and nobody else can until
-    /// `sole_until` (ever, if that's none): every session gets its full timeout, and clients are
-    /// served. If they are already, only the end is moved.
-    pub fn begin_serving(&self, sole_until: Option<Instant>) {
+    /// `sole_until` (ever, if that's none): clients are served, and every session gets its timeout
+    /// but for the `silence` in which nobody led. If they are already, only the end is moved.
+    pub fn begin_serving(&self, sole_until: Option<Instant>, silence: Duration) {
         let mut core = self.core();
         let core = &mut *core;
         let now = Instant::now();
@@ -428,7 +428,7 @@ impl Front {
         core.stop_serving();
         core.leases.clear();
         for (id, session) in core.state.sessions.iter() {
-            core.leases.grant(id, session.timeout_ms, now);
+            core.leases.inherit(id, session.timeout_ms, now, silence);
         }
         // Their end may be in the log already.
         for (waiting, _) in core.waiting.values() {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
@@ -31,7 +32,7 @@ impl Rig {
     fn new() -> Self {
         let (front, proposals) =
             Front::new(1, Timers::default(), Limits::default(), Access::default());
-        front.begin_serving(None);
+        front.begin_serving(None, Duration::ZERO);
         Self { front, proposals }
     }
 

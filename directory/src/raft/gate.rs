@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{Instant as _, Raft, ServerState};
 
+use super::heard::Heard;
 use super::machine::Machine;
 use super::types::{LeaderId, Types};
 use crate::front::Front;
@@ -25,6 +26,7 @@ pub(super) struct Gate {
     id: u64,
     raft: Raft<Types, Machine>,
     front: Arc<Front>,
+    heard: Heard,
     lease: Duration,
     state: Mutex<State>,
 }
@@ -45,12 +47,14 @@ impl Gate {
         id: u64,
         raft: Raft<Types, Machine>,
         front: Arc<Front>,
+        heard: Heard,
         election_max: Duration,
     ) -> Self {
         Self {
             id,
             raft,
             front,
+            heard,
             lease: election_max * 9 / 10,
             state: Mutex::default(),
         }
@@ -88,12 +92,16 @@ impl Gate {
         let holds = sole_until.is_none_or(|until| Instant::now() < until);
         match leader {
             Some(leader) if holds => {
+                let silence = match state.serves {
+                    Some(_) => Duration::ZERO,
+                    None => self.heard.silence(),
+                };
                 // Between two terms somebody else may have led.
                 if state.serves.is_some_and(|served| served != leader) {
                     self.front.stop_serving();
                 }
                 state.serves = Some(leader);
-                self.front.begin_serving(sole_until);
+                self.front.begin_serving(sole_until, silence);
                 sole_until
             }
             _ => {
@@ -102,6 +110,7 @@ impl Gate {
                         "this member doesn't lead, or can't tell; clients are sent away"
                     );
                     self.front.stop_serving();
+                    self.heard.note();
                 }
                 None
             }

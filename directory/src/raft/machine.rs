@@ -18,9 +18,9 @@ use tokio::sync::Mutex;
 
 use super::log_redb::LogStore;
 use super::room;
-use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types};
+use super::types::{EntryId, Membership, Payload, SnapshotMeta, Types, newer};
 use crate::front::{Front, Status};
-use crate::state::{State, snapshot};
+use crate::state::{State, batch, command, snapshot};
 
 /// How names of files end that are being written.
 const UNFINISHED: &str = ".unfinished";
@@ -248,6 +248,12 @@ impl RaftStateMachine<Types> for Machine {
     {
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;
+            if let EntryPayload::Normal(Payload(commands)) = &entry.payload
+                && let Some(version) = batch::newer(commands)
+            {
+                // Members that know it apply it, so one that leaves it out would be another tree.
+                return Err(newer(entry.log_id.index, version, command::VERSION));
+            }
             self.applied = Some(entry.log_id);
             match entry.payload {
                 EntryPayload::Blank => {}

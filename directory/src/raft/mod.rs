@@ -8,6 +8,7 @@ mod log_redb;
 mod room;
 mod machine;
 mod network;
+mod heard;
 mod gate;
 mod members;
 mod cluster;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
 use super::gate::Gate;
+use super::heard::Heard;
 use super::identity::{Belongs, DirectoryId};
 use super::log_redb::LogStore;
 use super::machine::Machine;
@@ -214,10 +215,12 @@ impl Node {
         let raft = Raft::new(id, settings, network.clone(), log, machine)
             .await
             .map_err(|error| RaftError::Recovery(error.to_string()))?;
+        let heard = Heard::default();
         let gate = Arc::new(Gate::new(
             id,
             raft.clone(),
             front.clone(),
+            heard.clone(),
             config.timers.election_max,
         ));
         let (stop, stopped) = watch::channel(false);
@@ -248,6 +251,7 @@ impl Node {
                 raft: node.raft.clone(),
                 cluster: node.cluster.clone(),
                 belongs,
+                heard,
                 incoming: receives,
                 receiving: Arc::new(Semaphore::new(1)),
                 received: Arc::default(),

@@ -66,6 +66,15 @@ pub(super) fn encode(entry: &Entry) -> io::Result<Vec<u8>> {
     Ok(row)
 }
 
+/// What can't be read here, and must not be left out: other members read it.
+pub(super) fn newer(index: u64, version: u8, known: u8) -> io::Error {
+    let what = format!(
+        "log entry {index} is of version {version}, and this release knows version {known}: run the \
+         newer release that has written it; or the entry is damaged. Nothing was changed"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
 /// The entry at `index` from its row.
 pub(super) fn decode(index: u64, row: &[u8]) -> io::Result<Entry> {
     let damaged = || {
@@ -74,8 +83,11 @@ pub(super) fn decode(index: u64, row: &[u8]) -> io::Result<Entry> {
         io::Error::new(io::ErrorKind::InvalidData, what)
     };
     let (version, rest) = row.split_first().ok_or_else(damaged)?;
+    if *version != VERSION {
+        return Err(newer(index, *version, VERSION));
+    }
     let (crc, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
-    if *version != VERSION || crc32fast::hash(rest) != u32::from_be_bytes(*crc) {
+    if crc32fast::hash(rest) != u32::from_be_bytes(*crc) {
         return Err(damaged());
     }
     let (term, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
@@ -126,5 +138,10 @@ mod tests {
             assert!(decode(9, &wrong).is_err(), "flipped at {at}");
             assert!(decode(9, &row[..at]).is_err(), "cut at {at}");
         }
+        let mut newer = row;
+        newer[0] = 2;
+        let said = decode(9, &newer).unwrap_err().to_string();
+        assert!(said.contains("entry 9 is of version 2"), "{said}");
+        assert!(said.contains("run the newer release"), "{said}");
     }
 }

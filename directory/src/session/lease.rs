@@ -1,7 +1,8 @@
 //! Leases: until when each session is alive without a sign of life. Kept by the leader alone and
-//! lost with it; the next one gives every session its full timeout, so that a change of leader
-//! never expires anyone. What has run out is only proposed here: see
-//! [`table`](super::table).
+//! lost with it; the next one lets every session have what would be left of its timeout, had its last
+//! sign of life been the former leader's own, but half of it at least. So a change of leader expires
+//! nobody who is back in time, and who died with the leader isn't waited for twice. What has run out
+//! is only proposed here: see [`table`](super::table).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -32,6 +33,16 @@ impl Leases {
                 closing: false,
             },
         );
+    }
+
+    /// The lease of a session that another leader had, of which nothing was heard for `silence`: no
+    /// client gave a sign of life since. Clients must notice that, and find this member; they have
+    /// half of the timeout for it.
+    pub fn inherit(&mut self, session: i64, timeout_ms: i32, now: Instant, silence: Duration) {
+        self.grant(session, timeout_ms, now);
+        if let Some(lease) = self.by_session.get_mut(&session) {
+            lease.deadline = now + lease.timeout - silence.min(lease.timeout / 2);
+        }
     }
 
     /// A sign of life; false if the session has none to give any more.
@@ -110,5 +121,20 @@ mod tests {
         assert_eq!(leases.expire(after(1600)), Vec::<i64>::new());
         leases.grant(1, 1000, after(2000));
         assert!(!leases.is_closing(1));
+    }
+
+    #[test]
+    fn the_time_without_a_leader_counts_up_to_half_of_the_timeout() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        for (silence_ms, left_ms) in [(0, 1000), (100, 900), (500, 500), (90_000, 500)] {
+            let mut leases = Leases::default();
+            leases.inherit(1, 1000, start, Duration::from_millis(silence_ms));
+            assert_eq!(leases.expire(after(left_ms - 1)), Vec::<i64>::new());
+            // Who is back has all of it again.
+            assert!(leases.touch(1, after(left_ms - 1)));
+            assert_eq!(leases.expire(after(left_ms + 998)), Vec::<i64>::new());
+            assert_eq!(leases.expire(after(left_ms + 999)), [1]);
+        }
     }
 }

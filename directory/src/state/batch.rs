@@ -8,6 +8,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::command;
 use crate::wire::jute::{JuteError, JuteWrite as _, Reader};
 
 /// Commands on their way into one entry.
@@ -48,9 +49,31 @@ pub fn commands(entry: &[u8]) -> impl Iterator<Item = Result<&[u8], JuteError>> 
     })
 }
 
+/// The version of the first command that a newer program than this one has written, if there is any.
+/// What is damaged is none.
+pub fn newer(entry: &[u8]) -> Option<u8> {
+    commands(entry)
+        .map_while(Result::ok)
+        .filter_map(|command| command.first().copied())
+        .find(|version| *version > command::VERSION)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_of_a_newer_program_is_told_from_damage() {
+        let mut batch = Batch::default();
+        batch.push(&[command::VERSION, 3]);
+        assert_eq!(newer(&batch.take()), None);
+        batch.push(&[command::VERSION, 3]);
+        batch.push(&[command::VERSION + 1]);
+        assert_eq!(newer(&batch.take()), Some(command::VERSION + 1));
+        batch.push(b"");
+        assert_eq!(newer(&batch.take()), None);
+        assert_eq!(newer(&[0xff; 8]), None);
+    }
 
     #[test]
     fn round_trip_and_damage() {

@@ -10,7 +10,8 @@ use crate::tree::acl::Id;
 use crate::wire::jute::{JuteError, JuteWrite as _, Reader};
 use crate::wire::request::{id, put_id};
 
-const VERSION: u8 = 1;
+/// The version that this program writes, and the newest that it reads.
+pub const VERSION: u8 = 1;
 const OPEN: u8 = 1;
 const CLOSE: u8 = 2;
 const WRITE: u8 = 3;

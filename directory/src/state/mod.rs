@@ -2,7 +2,7 @@
 //! One command in, one outcome out; deterministic, like the tree within.
 
 pub mod batch;
-mod command;
+pub mod command;
 pub mod snapshot;
 
 pub use command::{Command, Kind, Origin};

@@ -22,6 +22,7 @@ use crate::wire::jute::{JuteError, JuteWrite as _, Reader};
 use crate::wire::request::{acls, put_acls};
 
 const MAGIC: &[u8; 8] = b"TOWPATH\x01";
+const VERSION: u8 = 1;
 const HEADER: u8 = 1;
 const SESSIONS: u8 = 2;
 const NODES: u8 = 3;
@@ -36,9 +37,15 @@ pub enum SnapshotError {
     /// The file can't be read.
     #[error("the snapshot can't be read")]
     Io(#[from] io::Error),
-    /// It isn't one, or one of another version.
-    #[error("this is no snapshot of a directory, or one of another version of this program")]
+    /// It isn't one.
+    #[error("this is no snapshot of a directory")]
     NotASnapshot,
+    /// A newer program has written it.
+    #[error(
+        "the snapshot is of version {0}, and this release knows version {VERSION}: run the newer release \
+         that has written it; nothing was changed"
+    )]
+    Newer(u8),
     /// It's damaged.
     #[error(
         "the snapshot is damaged at byte {at}: {what}; restore from a backup or from another member"
@@ -246,8 +253,14 @@ impl<R: Read> Blocks<R> {
                 next_at: 8,
                 payload: Vec::new(),
             }),
+            Ok(()) => match (magic.split_last(), MAGIC.split_last()) {
+                (Some((version, name)), Some((_, ours))) if name == ours => {
+                    Err(SnapshotError::Newer(*version))
+                }
+                _ => Err(SnapshotError::NotASnapshot),
+            },
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
-            _ => Err(SnapshotError::NotASnapshot),
+            Err(_) => Err(SnapshotError::NotASnapshot),
         }
     }
 

@@ -22,3 +22,4 @@ mod found;
 mod oracle;
 mod cluster;
 mod former;
+mod newer;

@@ -17,7 +17,7 @@ const TOWPATH: &str = env!("CARGO_BIN_EXE_towpath");
 const FAILOVER: Duration = Duration::from_secs(10);
 
 /// The first founds, the others wait to be added.
-fn further(member: usize, places: &[Place]) -> Vec<String> {
+pub(super) fn further(member: usize, places: &[Place]) -> Vec<String> {
     let peers = places.get(member).and_then(|place| place.raft);
     let mut words = vec!["--node-id".to_owned(), (member + 1).to_string()];
     words.extend(peers.map(|peers| format!("--peer-listen={peers}")));
@@ -52,7 +52,7 @@ pub(super) async fn grown(members: usize) -> Result<Ensemble> {
     Ok(ensemble)
 }
 
-fn addresses(ensemble: &Ensemble, member: usize) -> Result<(String, String)> {
+pub(super) fn addresses(ensemble: &Ensemble, member: usize) -> Result<(String, String)> {
     let place = ensemble.places().get(member).context("a place")?;
     let peer = place.raft.context("its peer port")?;
     let client = place.listen.context("its client port")?;
@@ -75,7 +75,7 @@ async fn cluster(ensemble: &Ensemble, words: &[&str]) -> Result<Output> {
 }
 
 /// The record that says which directory this is.
-async fn identity(ensemble: &Ensemble) -> Result<Value> {
+pub(super) async fn identity(ensemble: &Ensemble) -> Result<Value> {
     let known = ensemble.addresses().last().map(ToString::to_string);
     let mut command = Command::new(TOWPATH);
     command
@@ -94,7 +94,7 @@ async fn asked(ensemble: &Ensemble, words: &[&str]) -> Result<String> {
 }
 
 /// The members, as the leader sees them.
-async fn members(ensemble: &Ensemble) -> Result<Value> {
+pub(super) async fn members(ensemble: &Ensemble) -> Result<Value> {
     Ok(serde_json::from_str(
         &asked(ensemble, &["status", "--json"]).await?,
     )?)

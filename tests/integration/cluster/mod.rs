@@ -13,6 +13,11 @@ mod control;
 mod grow;
 mod failover;
 mod quiet;
+mod bus;
+mod together;
+mod rolling;
+mod lost;
+mod secured;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

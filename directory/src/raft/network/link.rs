@@ -201,7 +201,11 @@ impl Dial {
         let address = stream.peer_addr()?;
         let io: Box<dyn Io> = match self.tls {
             None => Box::new(stream),
-            Some(tls) => Box::new(tls.connect(name(self.target)?, stream).await?),
+            Some(tls) => {
+                let connected = tls.connect(name(self.target)?, stream).await;
+                let whose = self.target.to_string();
+                Box::new(connected.map_err(|error| unproven(error, &whose))?)
+            }
         };
         self.seen.note(self.target, address);
         Ok(Link {
@@ -321,13 +325,32 @@ impl Drop for Greeting {
     }
 }
 
+/// An error of TLS; where it lies in the certificate that the other end has shown, with what it
+/// should show.
+fn unproven(error: io::Error, whose: &str) -> io::Error {
+    let reason = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    match reason {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            let what = format!(
+                "{error}; give that Server, with --peer-cert and --peer-key, a certificate for the DNS \
+                 name {whose}.member.towpath that the authority of this one's --peer-ca has signed"
+            );
+            io::Error::new(io::ErrorKind::PermissionDenied, what)
+        }
+        _ => error,
+    }
+}
+
 /// Who speaks, once it speaks HTTP/2.
 async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Box<dyn Io>, Proven)> {
     stream.set_nodelay(true)?;
     let (mut io, proven): (Box<dyn Io>, _) = match tls {
         None => (Box::new(stream), Proven::ANYONE),
         Some(tls) => {
-            let stream = tls.accept(stream).await?;
+            let accepted = tls.accept(stream).await;
+            let stream = accepted.map_err(|error| unproven(error, "N"))?;
             let chain = stream.get_ref().1.peer_certificates();
             let proven = chain
                 .and_then(<[_]>::first)

@@ -28,6 +28,7 @@ use super::wire::{
     APPEND, ASK, DIRECTORY, FROM, MESSAGE_BYTES_MAX, PRE_VOTE, SNAPSHOT, TO, TRANSFER, VOTE, Wire,
 };
 use crate::raft::cluster::Cluster;
+use crate::raft::heard::Heard;
 use crate::raft::identity::{Belongs, DirectoryId};
 use crate::raft::machine::Machine;
 use crate::raft::members::{Answer, Question};
@@ -52,6 +53,8 @@ pub(in crate::raft) struct Peers {
     pub(in crate::raft) raft: Raft<Types, Machine>,
     pub(in crate::raft) cluster: Cluster,
     pub(in crate::raft) belongs: Belongs,
+    /// Told of each sign of a leader.
+    pub(in crate::raft) heard: Heard,
     /// Where snapshots that are on their way lie.
     pub(in crate::raft) incoming: PathBuf,
     /// One snapshot is received at a time.
@@ -109,7 +112,8 @@ impl Peers {
         let proven = request.extensions().get::<Proven>();
         if !proven.is_some_and(|proven| proven.is(from)) {
             return Err(Status::permission_denied(format!(
-                "the certificate is not that of member {from}"
+                "the certificate is not that of member {from}: it needs the DNS name \
+                 {from}.member.towpath; give that Server its own with --peer-cert and --peer-key"
             )));
         }
         if to != self.id {
@@ -236,10 +240,11 @@ impl Peers {
         from: u64,
         request: Request<Streaming<AppendEntriesRequest<Types>>>,
     ) -> Result<Response<Answers>, Status> {
+        let heard = self.heard;
         let requests = futures_util::stream::unfold(
-            Some(request.into_inner()),
+            Some((request.into_inner(), heard)),
             move |requests| async move {
-                let mut requests = requests?;
+                let (mut requests, heard) = requests?;
                 let request = match requests.message().await {
                     Ok(request) => request?,
                     Err(status) => {
@@ -251,7 +256,8 @@ impl Peers {
                     tracing::warn!(from, vote = %request.vote, "a member spoke in another one's name");
                     return None;
                 }
-                Some((request, Some(requests)))
+                heard.note();
+                Some((request, Some((requests, heard))))
             },
         );
         let answers = self
