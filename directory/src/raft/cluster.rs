@@ -558,8 +558,13 @@ impl Cluster {
             let hello = self.greet(id, &member, Question::Hello).await?;
             self.is_of_this_directory(id, hello)?;
         } else if known.is_some() {
-            // What it has doesn't count yet, so it may begin anew.
-            let hello = self.invite(id, &member).await?;
+            // What it has doesn't count yet, so it may begin anew, unless it has told this leader.
+            let matched = self.metrics().replication;
+            let matched = matched.and_then(|all| all.get(&id).copied().flatten());
+            let hello = match matched {
+                Some(_) => self.greet(id, &member, Question::Hello).await?,
+                None => self.invite(id, &member).await?,
+            };
             self.is_of_this_directory(id, hello)?;
         } else {
             let used = self
