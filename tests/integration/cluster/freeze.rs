@@ -20,7 +20,7 @@ async fn freezes(rounds: usize) -> Result<()> {
         let freezes_ms = FREEZES_MS.iter().cycle().skip(round);
         let freeze_ms = freezes_ms.copied().next().unwrap_or_default();
         // Once more than there are lengths, so that each length meets both.
-        let leads = round / FREEZES_MS.len() % 2 == 0;
+        let leads = (round / FREEZES_MS.len()).is_multiple_of(2);
         let victim = if leads { leader } else { storm.next(leader) };
         storm.ensemble.process(victim)?.freeze()?;
         if leads && freeze_ms > REPLACED_MS {
