@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tempfile::TempDir;
 
 use crate::raw::{Raw, create, directory, get};
@@ -14,16 +15,28 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const HEAD: usize = 22;
 /// Before the version of its first command comes that one's length.
 const FIRST: usize = HEAD + 4;
+/// A directory that ends closes its files within this time.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 /// The version that comes next.
 const NEWER: u8 = 2;
 
+/// The log's file, once a directory that has stopped, or didn't start, has closed it.
 fn log(dir: &Path) -> Database {
-    Database::create(dir.join("log.redb")).unwrap()
+    let until = Instant::now() + CLOSED_WITHIN;
+    loop {
+        match Database::create(dir.join("log.redb")) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// The last entry of the log that holds commands.
 fn last(dir: &Path) -> (u64, Vec<u8>) {
-    let read = log(dir).begin_read().unwrap();
+    let log = log(dir);
+    let read = log.begin_read().unwrap();
     let table = read.open_table(LOG).unwrap();
     let mut rows = table.iter().unwrap().rev();
     rows.find_map(|row| {
@@ -35,7 +48,8 @@ fn last(dir: &Path) -> (u64, Vec<u8>) {
 }
 
 fn put(dir: &Path, index: u64, row: &[u8]) {
-    let write = log(dir).begin_write().unwrap();
+    let log = log(dir);
+    let write = log.begin_write().unwrap();
     write.open_table(LOG).unwrap().insert(index, row).unwrap();
     write.commit().unwrap();
 }
@@ -71,7 +85,7 @@ async fn whole(dir: &Path) {
     directory.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_of_a_newer_release_is_named_and_kept() {
     let dir = stopped().await;
     let (index, row) = last(dir.path());
@@ -98,7 +112,8 @@ async fn an_entry_of_a_newer_release_is_named_and_kept() {
 }
 
 fn last_row(dir: &Path, index: u64) -> Vec<u8> {
-    let read = log(dir).begin_read().unwrap();
+    let log = log(dir);
+    let read = log.begin_read().unwrap();
     let table = read.open_table(LOG).unwrap();
     let row = table.get(index).unwrap().unwrap();
     row.value().to_vec()
