@@ -92,7 +92,7 @@ impl Rig {
     /// Its lease was over for a moment, and it still leads in the same term.
     fn lapse(&self) {
         self.front.stop_serving();
-        self.front.begin_serving(None);
+        self.front.begin_serving(None, Duration::ZERO);
     }
 }
 
@@ -203,7 +203,7 @@ fn a_write_from_before_the_lease_lapsed_is_waited_for() {
     rig.apply();
     let lost = rig.proposals.try_recv().unwrap();
     rig.front.proposal_failed(lost.request);
-    rig.front.begin_serving(None);
+    rig.front.begin_serving(None, Duration::ZERO);
     let third = rig.connect(session, &password);
     assert_eq!(third.session().0, session);
     rig.exists(&third, 4, "/b");
