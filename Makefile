@@ -33,12 +33,13 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 
 .PHONY: tests
+# The tests wait more than they compute, so there's one more at a time than two processors.
 tests: mysql build
 ifeq ($(RUNNER),nextest)
 	cargo nextest run --workspace --locked
 	cargo test --workspace --locked --quiet --doc
 else
-	cargo test --workspace --locked
+	RUST_TEST_THREADS=3 cargo test --workspace --locked
 endif
 
 # Short, but with the real thing: eight kills while the bank is open.

@@ -13,6 +13,7 @@ use crate::harness::{WAIT, stop};
 const LAG_MAX: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute"]
 async fn everything_is_restarted_and_nothing_is_lost() -> Result<()> {
     let mut bus = Bus::start().await?;
     let monitor = ["monitor", "--id", "monitor-1"];

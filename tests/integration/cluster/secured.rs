@@ -98,7 +98,11 @@ impl Scene {
             .args(["server", "--listen", &listen, &self.tokens])
             .arg("--data")
             .arg(&place.data)
-            .args(further(server, self.places.places()))
+            .args(
+                further(server, self.places.places())
+                    .iter()
+                    .filter(|word| *word != "--peer-insecure"),
+            )
             // All Servers are at this address, so the certificate of each names all.
             .args(
                 self.clients
