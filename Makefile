@@ -2,7 +2,9 @@
 
 # nextest where it is installed, since it runs each test in a process of its own; else `cargo`.
 RUNNER ?= $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest || echo cargo)
-SOAK = cargo run --quiet --locked --package towpath-testing --bin towpath-soak --
+# Benchmarks have no tests; clippy compiles them.
+TESTED = --workspace --exclude towpath-benches --locked
+SOAK = $${CARGO_TARGET_DIR:-target}/debug/towpath-soak
 
 .PHONY: help
 help:
@@ -36,10 +38,9 @@ lint:
 # The tests wait more than they compute, so there's one more at a time than two processors.
 tests: mysql build
 ifeq ($(RUNNER),nextest)
-	cargo nextest run --workspace --locked
-	cargo test --workspace --locked --quiet --doc
+	cargo nextest run $(TESTED)
 else
-	RUST_TEST_THREADS=3 cargo test --workspace --locked
+	RUST_TEST_THREADS=3 cargo test $(TESTED)
 endif
 
 # Short, but with the real thing: eight kills while the bank is open.
@@ -51,9 +52,9 @@ soak: mysql build
 test-long: mysql build
 	@directory/tests/zookeeper/get > /dev/null
 ifeq ($(RUNNER),nextest)
-	cargo nextest run --workspace --locked --run-ignored all
+	cargo nextest run $(TESTED) --run-ignored all
 else
-	cargo test --workspace --locked -- --include-ignored
+	cargo test $(TESTED) -- --include-ignored
 endif
 	directory/tests/kazoo/run
 	directory/tests/kazoo/run --three
@@ -97,4 +98,4 @@ mysql:
 # The tests run the programs, which they expect to find beside themselves.
 .PHONY: build
 build:
-	cargo build --workspace --bins --locked
+	cargo build $(TESTED) --bins

@@ -130,6 +130,7 @@ async fn full_disks(members: usize, rounds: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes half a minute"]
 async fn a_slow_disk_makes_it_slow_and_not_wrong() -> Result<()> {
     slow_disks(1).await
 }
