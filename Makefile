@@ -10,6 +10,7 @@ SOAK = $${CARGO_TARGET_DIR:-target}/debug/towpath-soak
 help:
 	@echo 'make demo          watch a pipeline replicate and survive kill -9 (some minutes with the build)'
 	@echo 'make compose-demo  the same with Docker: kill every container in turn, compare row by row'
+	@echo 'make compose-demo-cluster  the same with three Servers, each killed in turn'
 	@echo 'make test          everything that must hold before a commit'
 	@echo 'make test-long     hundreds of kills and the tests that take long'
 	@echo 'make bench         benchmarks (release build)'
@@ -25,6 +26,10 @@ demo:
 .PHONY: compose-demo
 compose-demo:
 	@scripts/compose-demo
+
+.PHONY: compose-demo-cluster
+compose-demo-cluster:
+	@scripts/compose-demo --cluster
 
 .PHONY: test
 test: lint tests soak
