@@ -137,6 +137,7 @@ impl Monitor {
             load: Load::default(),
             client: None,
             raft_role: None,
+            directory: None,
         };
         let node = path::member(MemberKind::Monitor, &options.id);
         let registration = Registration::new(&session, node, member, REGISTRATION_PACE)?;

@@ -15,6 +15,7 @@
 pub mod options;
 pub mod host;
 mod present;
+mod stragglers;
 pub mod planner;
 pub mod life;
 pub mod commands;

@@ -1,25 +1,30 @@
-//! A Server in the directory: its session, its own node there, and when it leads.
+//! A Server in the directory: its session, its own node there, and when it leads. The one that leads
+//! says there too which members of the directory don't keep up, whenever that changes.
 //!
 //! The session goes through the Server's own port like everybody else's, which passes it on to the
 //! member that leads. So a Server that follows is there as long as both do their work.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 use towpath_coordination::{ConnectOptions, CoordinationError, Expect, Registration, Session};
 use towpath_protocol::tree::MemberId;
 use towpath_protocol::tree::path::{self, MemberKind};
-use towpath_protocol::tree::record::{Cluster, Load, Member};
+use towpath_protocol::tree::record::{Cluster, DirectoryMembers, Load, Member};
 use uuid::Uuid;
 
 use crate::commands::Hosted;
 use crate::lead::{Lead, LeadTimings};
+use crate::stragglers::Stragglers;
 
 /// Between two writes of this Server's own node.
 const REGISTRATION_PACE: Duration = Duration::from_millis(500);
+/// Between two looks at the other members, and so between two writes of how they do.
+const LOOK: Duration = Duration::from_secs(1);
 /// One of several Servers tries for so long before it says that it waits.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// Pause before it tries again.
@@ -69,6 +74,7 @@ impl Arrival {
             load: Load::default(),
             client: Some(self.client.clone()),
             raft_role: Some(raft_role(*self.serving.borrow()).to_owned()),
+            directory: None,
         };
         let node = path::member(MemberKind::Server, &self.id);
         let registration = Registration::new(&session, node, member.clone(), REGISTRATION_PACE)?;
@@ -140,6 +146,7 @@ impl Arrival {
             true => self.serving.clone(),
             false => not_mine,
         };
+        let members = self.hosted.cluster.views();
         let lead = Lead::start(
             present.session.clone(),
             self.id.clone(),
@@ -147,14 +154,26 @@ impl Arrival {
             LeadTimings::default(),
             Some(self.hosted),
         );
+        let mut stragglers = Stragglers::default();
+        let begun = Instant::now();
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let serving = *self.serving.borrow_and_update();
-            present.tell(serving);
+            let directory = match serving {
+                true => members().and_then(|seen| stragglers.look(&seen, begun.elapsed())),
+                false => None,
+            };
+            if directory.is_none() {
+                stragglers = Stragglers::default();
+            }
+            present.tell(serving, directory);
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 changed = self.serving.changed() => if changed.is_err() {
                     break;
                 },
+                _ = looks.tick(), if serving => {}
             }
         }
         lead.stop().await;
@@ -168,9 +187,12 @@ impl Arrival {
 }
 
 impl Present {
-    /// Tells whether its member of the directory leads.
-    fn tell(&mut self, serving: bool) {
+    /// Tells whether its member of the directory leads, and how the others do then. Nothing is
+    /// written as long as that is what was told.
+    fn tell(&mut self, serving: bool, directory: Option<DirectoryMembers>) {
+        tell_log(self.member.directory.as_ref(), directory.as_ref());
         self.member.raft_role = Some(raft_role(serving).to_owned());
+        self.member.directory = directory;
         if let Err(error) = self.registration.update(self.member.clone()) {
             tracing::warn!(%error, "this Server's node doesn't tell who leads");
         }
@@ -181,6 +203,25 @@ impl Present {
             tracing::warn!(%error, "this Server's node stays until its session expires");
         }
         self.session.close().await;
+    }
+}
+
+/// What changed of those that don't keep up, as long as this Server leads.
+fn tell_log(before: Option<&DirectoryMembers>, now: Option<&DirectoryMembers>) {
+    let Some(now) = now else { return };
+    let before = before.map_or(&[][..], |before| &before.behind);
+    for one in now.behind.iter().filter(|one| !before.contains(one)) {
+        tracing::warn!(
+            member = one.member, client = %one.client, silent = one.silent,
+            lag_entries = one.lag_entries, "member of the directory doesn't keep up"
+        );
+    }
+    let is_told = |member: u64| now.behind.iter().any(|one| one.member == member);
+    for one in before.iter().filter(|one| !is_told(one.member)) {
+        tracing::info!(
+            member = one.member,
+            "member of the directory keeps up again, or is gone"
+        );
     }
 }
 

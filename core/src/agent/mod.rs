@@ -171,6 +171,7 @@ async fn obey(
         load: Load::default(),
         client: None,
         raft_role: None,
+        directory: None,
     };
     let node = path::member(MemberKind::Core, &options.id);
     let registration = Registration::new(session, node, member.clone(), LOAD_EVERY / 2)?;

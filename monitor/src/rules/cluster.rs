@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use towpath_protocol::tree::MemberId;
-use towpath_protocol::tree::record::Severity;
+use towpath_protocol::tree::record::{
+    Alert, AlertState, DirectoryMembers, Member, MemberBehind, Severity,
+};
 
 use super::{Finding, History, Rule, Timings};
 use crate::view::View;
@@ -18,6 +20,7 @@ pub(super) fn look(
 ) {
     cores(view, history, timings, now, found);
     servers(view, timings, found);
+    directory(view, timings, found);
     sources(view, timings, found);
 }
 
@@ -78,6 +81,65 @@ fn servers(view: &View, timings: &Timings, found: &mut Vec<Finding>) {
         let finding = Finding::new(Rule::ServerLost, server, Severity::Critical, text);
         found.push(finding.hold(timings.server_absent));
     }
+}
+
+/// What the Server that leads says of the members of the directory. Unlike a Server that is gone, a
+/// member isn't forgotten: it's missed until it's back, or isn't one any more.
+fn directory(view: &View, timings: &Timings, found: &mut Vec<Finding>) {
+    let rule = Rule::DirectoryMemberLags;
+    let Some(members) = sight(view) else {
+        let is_told =
+            |alert: &&Alert| alert.rule == rule.as_str() && alert.state == AlertState::Firing;
+        let told = view.alerts.values().filter(is_told);
+        found.extend(told.map(|alert| {
+            let text = alert.text.clone();
+            Finding::new(rule, &*alert.subject, Severity::Warning, text).unclear()
+        }));
+        return;
+    };
+    for member in &members.behind {
+        let text = behind(members, member);
+        let subject = member.member.to_string();
+        let finding = Finding::new(rule, subject, Severity::Warning, text);
+        found.push(finding.hold(timings.member_behind));
+    }
+}
+
+/// What the Server that leads sees; none while it isn't clear who leads. One that has ceased to may
+/// not have said so yet.
+fn sight(view: &View) -> Option<&DirectoryMembers> {
+    let leads = |server: &&Member| server.raft_role.as_deref() == Some("leader");
+    let mut leaders = view.servers.values().filter(leads);
+    let leader = leaders.next()?;
+    match leaders.next() {
+        None => leader.directory.as_ref(),
+        Some(_) => None,
+    }
+}
+
+fn behind(members: &DirectoryMembers, member: &MemberBehind) -> String {
+    let (number, client) = (member.member, &member.client);
+    let what = match (member.silent, member.lag_entries) {
+        (true, _) => "acknowledges nothing".to_owned(),
+        (false, Some(entries)) => {
+            format!("was {entries} entries behind when that was noticed, and hasn't caught up")
+        }
+        (false, None) => "hasn't caught up".to_owned(),
+    };
+    let voters = members.voters;
+    let lost = u32::try_from(members.behind.len()).unwrap_or(voters);
+    let level = voters.saturating_sub(lost);
+    let margin = match level > voters / 2 + 1 {
+        true => String::new(),
+        false => {
+            format!("; {level} of {voters} keep up, so the directory stops when another one fails")
+        }
+    };
+    format!(
+        "member {number} of the directory, on {client}, {what}{margin}; see \"towpath cluster status\", and \
+         look at its Server, its disk and its peer port; if its data is lost, put another in its \
+         place: \"towpath cluster replace {number} --by …\""
+    )
 }
 
 fn sources(view: &View, timings: &Timings, found: &mut Vec<Finding>) {

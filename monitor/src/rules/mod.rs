@@ -45,6 +45,8 @@ pub enum Rule {
     CoreLost,
     /// A Server went.
     ServerLost,
+    /// A member of the directory doesn't keep up.
+    DirectoryMemberLags,
     /// A data source doesn't answer.
     SourceDown,
     /// A hook can't be used.
@@ -53,7 +55,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Failed,
         Self::NotRunning,
         Self::Stalled,
@@ -62,6 +64,7 @@ impl Rule {
         Self::Failover,
         Self::CoreLost,
         Self::ServerLost,
+        Self::DirectoryMemberLags,
         Self::SourceDown,
         Self::Hook,
     ];
@@ -77,6 +80,7 @@ impl Rule {
             Self::Failover => "failover",
             Self::CoreLost => "core-lost",
             Self::ServerLost => "server-lost",
+            Self::DirectoryMemberLags => "directory-member-lags",
             Self::SourceDown => "source-down",
             Self::Hook => "hook",
         }
@@ -115,6 +119,8 @@ pub struct Timings {
     pub core_shown: Duration,
     /// A Server that isn't there, before it's lost: a restart is shorter.
     pub server_absent: Duration,
+    /// A member of the directory that doesn't keep up, before it's told: a restart is shorter.
+    pub member_behind: Duration,
     /// How long a failover is told.
     pub failover_shown: Duration,
     /// How long a task must run again, before its failure is over.
@@ -133,6 +139,7 @@ impl Default for Timings {
             core_absent: seconds(10),
             core_shown: seconds(60),
             server_absent: seconds(10),
+            member_behind: seconds(10),
             failover_shown: seconds(300),
             failed_clear: seconds(10),
             clear: seconds(5),

@@ -7,10 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use towpath_protocol::epoch::Generation;
 use towpath_protocol::spec::{AlertReading, HookProblem};
+use towpath_protocol::tree::MemberId;
 use towpath_protocol::tree::record::{
-    Alert, AlertState, Assignment, Desired, DesiredState, EpochHolder, Failure, Instance,
-    InstanceState, LifeState, Member, PipelineStatus, Probe, Progress, Record, TaskState,
-    Versioned,
+    Alert, AlertState, Assignment, Desired, DesiredState, DirectoryMembers, EpochHolder, Failure,
+    Instance, InstanceState, LifeState, Member, MemberBehind, PipelineStatus, Probe, Progress,
+    Record, TaskState, Versioned,
 };
 
 use super::hold::Holds;
@@ -26,6 +27,28 @@ fn instance(core: &str, state: InstanceState) -> Instance {
         member: core.parse().unwrap(),
         state,
         ..example()
+    }
+}
+
+fn server(role: &str, directory: Option<DirectoryMembers>) -> Member {
+    Member {
+        raft_role: Some(role.into()),
+        directory,
+        ..example()
+    }
+}
+
+/// What the leader of three members says: which don't keep up, and whether they are silent.
+fn sight(behind: &[(u64, bool)]) -> DirectoryMembers {
+    let behind = behind.iter().map(|(member, silent)| MemberBehind {
+        member: *member,
+        client: format!("10.0.0.{member}:2181"),
+        lag_entries: Some(1200),
+        silent: *silent,
+    });
+    DirectoryMembers {
+        voters: 3,
+        behind: behind.collect(),
     }
 }
 
@@ -61,7 +84,10 @@ fn healthy() -> View {
             .map(|core| core.parse().unwrap())
             .into(),
         pipelines: BTreeMap::from([("orders".parse().unwrap(), pipeline)]),
-        servers: BTreeMap::from([("server-1".parse().unwrap(), example::<Member>())]),
+        servers: BTreeMap::from([(
+            "server-1".parse().unwrap(),
+            server("leader", Some(sight(&[]))),
+        )]),
         ..View::default()
     };
     view.seen = crate::alerts::remember(&view, Timestamp::UNIX_EPOCH);
@@ -88,7 +114,7 @@ struct Story {
     now: f64,
     /// Whether the task moves by itself each second.
     moving: bool,
-    abrupt: BTreeSet<towpath_protocol::tree::MemberId>,
+    abrupt: BTreeSet<MemberId>,
 }
 
 impl Story {
@@ -488,6 +514,85 @@ fn server_lost() {
     });
     assert_eq!(story.pass(6.0), NONE, "gone for good");
     assert!(story.view.seen.servers.is_empty());
+}
+
+#[test]
+fn directory_member_lags() {
+    let id = "directory-member-lags.3";
+    let says = |role: &str, directory: Option<DirectoryMembers>| {
+        let server = server(role, directory);
+        move |view: &mut View| drop(view.servers.insert("server-1".parse().unwrap(), server))
+    };
+    let mut story = Story::new();
+    story.change(says("leader", Some(sight(&[(3, true)]))));
+    assert_eq!(story.pass(9.0), NONE, "a restart");
+    story.change(says("leader", Some(sight(&[]))));
+    assert_eq!(story.pass(1.0), NONE);
+    story.change(says("leader", Some(sight(&[(3, true)]))));
+    assert_eq!(story.pass(9.0), NONE, "counted anew");
+    assert_eq!(story.pass(1.5), [id]);
+    for part in [
+        "member 3 ",
+        "10.0.0.3:2181",
+        "acknowledges nothing",
+        "2 of 3 keep up",
+    ] {
+        assert!(story.text(id).contains(part), "{part}: {}", story.text(id));
+    }
+    // It speaks again, and is far behind.
+    story.change(says("leader", Some(sight(&[(3, false)]))));
+    assert_eq!(story.pass(1.0), [id]);
+    assert!(
+        story.text(id).contains("was 1200 entries behind"),
+        "{}",
+        story.text(id)
+    );
+
+    // Nobody leads, or two seem to, or one of a release that doesn't say: nothing begins or ends.
+    story.another_leads();
+    story.change(says("follower", None));
+    assert_eq!(story.pass(60.0), [id]);
+    story.change(says("leader", None));
+    assert_eq!(story.pass(60.0), [id]);
+    let second: MemberId = "server-2".parse().unwrap();
+    let (of_two, other) = (second.clone(), server("leader", Some(sight(&[(2, true)]))));
+    story.change(says("leader", Some(sight(&[]))));
+    story.change(|view| drop(view.servers.insert(of_two, other)));
+    assert_eq!(story.pass(60.0), [id]);
+    // The former one is gone, and it's clear again.
+    story.change(|view| drop(view.servers.insert(second, server("follower", None))));
+    assert_eq!(story.pass(4.0), [id]);
+    assert_eq!(story.pass(1.5), NONE);
+}
+
+#[test]
+fn a_member_of_five_may_be_lost_and_the_next_one_is_told_as_what_it_is() {
+    let mut story = Story::new();
+    let says = |behind: &[(u64, bool)]| {
+        let mut seen = sight(behind);
+        seen.voters = 5;
+        let server = server("leader", Some(seen));
+        move |view: &mut View| drop(view.servers.insert("server-1".parse().unwrap(), server))
+    };
+    let stops = "stops when another one fails";
+    story.change(says(&[(3, true)]));
+    assert_eq!(story.pass(10.5), ["directory-member-lags.3"]);
+    assert!(!story.text("directory-member-lags.3").contains(stops));
+    story.change(says(&[(3, true), (4, true)]));
+    let both = ["directory-member-lags.3", "directory-member-lags.4"];
+    assert_eq!(story.pass(10.5), both);
+    for id in both {
+        assert!(
+            story.text(id).contains("3 of 5 keep up"),
+            "{}",
+            story.text(id)
+        );
+        assert!(story.text(id).contains(stops), "{}", story.text(id));
+    }
+    // Removed, and so no member any more.
+    story.change(says(&[(4, true)]));
+    assert_eq!(story.pass(5.5), [both[1]]);
+    assert!(!story.text(both[1]).contains(stops));
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Core {
             load: Load::default(),
             client: None,
             raft_role: None,
+            directory: None,
         };
         let node = path::member(MemberKind::Core, &id);
         let registration = Registration::new(&session, node, member, PACE).unwrap();

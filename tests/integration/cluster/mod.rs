@@ -17,6 +17,7 @@ mod bus;
 mod together;
 mod rolling;
 mod lost;
+mod lagging;
 mod secured;
 
 use std::net::SocketAddr;

@@ -53,7 +53,7 @@ pub use instance::{Assignment, EpochHolder, Instance, InstanceState};
 pub use journal::{Journal, Operation, OperationStep, Restart, Retry};
 pub use life::{Drain, Failure, HISTORY_MAX, HistoryEvent, LifeState, PipelineStatus, Probe};
 pub use lock::LockHolder;
-pub use member::{Load, Member};
+pub use member::{DirectoryMembers, Load, Member, MemberBehind};
 pub use pipeline::{AppliedSpec, Desired, DesiredState};
 pub use progress::{
     Committed, Progress, SnapshotProgress, TABLES_LISTED_MAX, TableProgress, TaskState,
