@@ -638,7 +638,10 @@ impl Cluster {
         self.inner.gate.grows(false);
         match changed {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(MemberError::Unclear(error.to_string())),
+            Ok(Err(error)) => Err(MemberError::Unclear(match error.forward_to_leader() {
+                Some(_) => "this member ceased to lead meanwhile".into(),
+                None => error.to_string(),
+            })),
             Err(_) => Err(MemberError::Unclear(
                 "too few members have acknowledged it in time".into(),
             )),
