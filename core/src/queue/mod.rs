@@ -1,7 +1,19 @@
 //! The pipe between producer and consumers: ordered and bounded in bytes. A full queue stops the
 //! producer, which stops reading its socket, which slows the source's dump thread: backpressure is
 //! end to end, and memory stays bounded.
+//!
+//! In one process it is a channel ([`memory`]). Between processes it is a log, whose messages and
+//! rules are those of `docs/queue-protocol.md`: [`pack`] makes the messages, [`wire`] is their bytes,
+//! [`follow`] says which of them count, [`join`] makes chunks of them again.
 
 mod memory;
+mod term;
+pub mod wire;
+pub mod pack;
+pub mod follow;
+pub mod join;
+#[cfg(test)]
+mod tests;
 
 pub use memory::{Closed, LARGE_BYTES, Lease, Receiver, Sender, memory};
+pub use term::Term;
