@@ -4,7 +4,8 @@
 //!
 //! In one process it is a channel ([`memory`]). Between processes it is a log, whose messages and
 //! rules are those of `docs/queue-protocol.md`: [`pack`] makes the messages, [`wire`] is their bytes,
-//! [`follow`] says which of them count, [`join`] makes chunks of them again.
+//! [`follow`] says which of them count, [`join`] makes chunks of them again. Where they are kept is a
+//! [`log`]: [`rabbitmq`].
 
 mod memory;
 mod term;
@@ -12,6 +13,8 @@ pub mod wire;
 pub mod pack;
 pub mod follow;
 pub mod join;
+pub mod log;
+pub mod rabbitmq;
 #[cfg(test)]
 mod tests;
 
