@@ -11,15 +11,17 @@
     reason = "in tests a panic is the report"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tempfile::TempDir;
 use towpath_core::batch::{self, Chunk};
 use towpath_core::queue::Term;
 use towpath_core::queue::follow::{Follower, Resume, Verdict};
 use towpath_core::queue::join::Joiner;
-use towpath_core::queue::log::{From, Reader, TailError, find_tail};
+use towpath_core::queue::log::{ReadFrom, TailError, find_tail};
 use towpath_core::queue::pack::{Claimed, Format, Packer};
 use towpath_core::queue::rabbitmq::{
     LinkState, Options, Publisher, RabbitError, Retention, Subscriber, Window,
@@ -28,7 +30,7 @@ use towpath_core::queue::wire::{Compression, Message};
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::{Gtid, GtidOrigin, GtidSet};
 use towpath_protocol::position::BinlogPosition;
-use towpath_testing::RabbitMq;
+use towpath_testing::{BrokerTls, RabbitMq};
 use uuid::Uuid;
 
 const PIPELINE: Uuid = Uuid::from_u128(0xfeed);
@@ -115,7 +117,7 @@ impl Producer {
         let (claimed, claim) = Claimed::new(format, 0).unwrap();
         publisher.publish(claim).await.unwrap();
         publisher.settle().await.unwrap();
-        let mut reader = Subscriber::new(Arc::clone(options), From::Last);
+        let mut reader = Subscriber::new(Arc::clone(options), ReadFrom::Last);
         let resume = find_tail(&mut reader, PIPELINE, ours).await.unwrap();
         let (before, ord) = resume
             .clone()
@@ -182,9 +184,12 @@ async fn a_log_in_rabbitmq() {
         eprintln!("skipped: RabbitMQ isn't installed");
         return;
     }
-    let mut broker = RabbitMq::start().unwrap();
+    let dir = TempDir::new().unwrap();
+    let tls = certify(dir.path());
+    let mut broker = RabbitMq::start_with_tls(&tls).unwrap();
     what_was_written_comes_back_from_any_offset(&broker).await;
     who_may_not_or_declares_otherwise_is_told(&broker).await;
+    a_certificate_is_verified(&broker, &tls, dir.path()).await;
     a_broker_in_need_of_memory_stops_the_producer_visibly(&broker).await;
     nothing_is_lost_when_the_broker_is_killed(&mut broker).await;
 }
@@ -197,11 +202,11 @@ async fn what_was_written_comes_back_from_any_offset(broker: &RabbitMq) {
     assert_eq!(first.resume, None, "the log is empty");
     first.write(1..=100).await;
     let mut follower = Follower::new(PIPELINE, GtidSet::new(), None);
-    let mut reader = Subscriber::new(Arc::clone(&options), From::First);
+    let mut reader = Subscriber::new(Arc::clone(&options), ReadFrom::First);
     take_all(&mut reader, &mut follower, 100).await;
 
     // Exactly there.
-    reader.seek(From::Offset(7));
+    reader.seek(ReadFrom::Offset(7));
     for offset in 7..30 {
         assert_eq!(reader.next().await.unwrap().offset, offset);
     }
@@ -216,8 +221,22 @@ async fn what_was_written_comes_back_from_any_offset(broker: &RabbitMq) {
         })
     );
     second.write(101..=150).await;
-    reader.seek(From::First);
+    reader.seek(ReadFrom::First);
     take_all(&mut reader, &mut follower, 150).await;
+
+    // Behind the log's end, which a lost tail may have moved, comes what is written next.
+    reader.seek(ReadFrom::Offset(1_000_000));
+    let more = async {
+        for number in 151..451 {
+            second.write(number..=number).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let fetched = tokio::select! {
+        fetched = reader.next() => fetched.unwrap(),
+        () = more => panic!("nothing comes"),
+    };
+    assert!((100..1000).contains(&fetched.offset), "{fetched:?}");
 
     // Whoever comes too late learns it.
     let late = term(1);
@@ -230,21 +249,21 @@ async fn what_was_written_comes_back_from_any_offset(broker: &RabbitMq) {
     let (_, claim) = Claimed::new(format, 0).unwrap();
     first.publisher.publish(claim).await.unwrap();
     first.publisher.settle().await.unwrap();
-    reader.seek(From::First);
+    reader.seek(ReadFrom::First);
     let error = find_tail(&mut reader, PIPELINE, late).await.unwrap_err();
     assert!(matches!(error, TailError::Superseded { .. }), "{error}");
 }
 
 async fn who_may_not_or_declares_otherwise_is_told(broker: &RabbitMq) {
     let right = options("declared", &[broker.url()]);
-    let mut reader = Subscriber::new(Arc::new(right.clone()), From::First);
+    let mut reader = Subscriber::new(Arc::new(right.clone()), ReadFrom::First);
     let mut producer = Producer::begin(&Arc::new(right.clone()), 1).await;
     producer.write(1..=1).await;
     reader.next().await.unwrap();
 
     let mut otherwise = right.clone();
     otherwise.retention.bytes_max *= 2;
-    let error = Subscriber::new(Arc::new(otherwise), From::First)
+    let error = Subscriber::new(Arc::new(otherwise), ReadFrom::First)
         .next()
         .await
         .unwrap_err();
@@ -253,13 +272,64 @@ async fn who_may_not_or_declares_otherwise_is_told(broker: &RabbitMq) {
 
     let wrong = broker.url().replace("guest:guest", "guest:wrong");
     let wrong = options("declared", &[wrong]);
-    let error = Subscriber::new(Arc::new(wrong), From::First)
+    let error = Subscriber::new(Arc::new(wrong), ReadFrom::First)
         .next()
         .await
         .unwrap_err();
     assert!(matches!(error, RabbitError::Refused { .. }), "{error}");
     assert!(!error.to_string().contains("wrong"), "{error}");
     println!("{error}");
+}
+
+/// An authority, and a certificate for 127.0.0.1 that it has signed.
+fn certify(dir: &Path) -> BrokerTls {
+    let write = |name: &str, pem: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = write("ca.crt", params.self_signed(&key).unwrap().pem());
+    let issuer = rcgen::Issuer::new(params, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    BrokerTls {
+        authority,
+        certificate: write("broker.crt", params.signed_by(&key, &issuer).unwrap().pem()),
+        key: write("broker.key", key.serialize_pem()),
+    }
+}
+
+async fn a_certificate_is_verified(broker: &RabbitMq, tls: &BrokerTls, dir: &Path) {
+    let mut encrypted = options("encrypted", &[broker.tls_url()]);
+    encrypted.tls_ca = Some(tls.authority.clone());
+    let options = Arc::new(encrypted.clone());
+    let mut producer = Producer::begin(&options, 1).await;
+    producer.write(1..=50).await;
+    let mut reader = Subscriber::new(Arc::clone(&options), ReadFrom::First);
+    let mut follower = Follower::new(PIPELINE, GtidSet::new(), None);
+    take_all(&mut reader, &mut follower, 50).await;
+
+    // Another authority, of the same name.
+    let other = dir.join("other");
+    std::fs::create_dir(&other).unwrap();
+    encrypted.tls_ca = Some(certify(&other).authority);
+    let mut reader = Subscriber::new(Arc::new(encrypted.clone()), ReadFrom::First);
+    let (mut state, seen) = (reader.state(), reader.state());
+    let refused = |state: &LinkState| matches!(state, LinkState::Connecting { error: Some(error) } if error.contains("certificate"));
+    tokio::select! {
+        fetched = reader.next() => panic!("read from a stranger: {fetched:?}"),
+        state = state.wait_for(refused) => println!("{:?}", *state.unwrap()),
+        () = tokio::time::sleep(PATIENCE) => panic!("{:?}", *seen.borrow()),
+    }
+    encrypted.tls_ca = None;
+    let error = Subscriber::new(Arc::new(encrypted), ReadFrom::First)
+        .next()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RabbitError::Options { .. }), "{error}");
 }
 
 async fn a_broker_in_need_of_memory_stops_the_producer_visibly(broker: &RabbitMq) {
@@ -285,7 +355,7 @@ async fn a_broker_in_need_of_memory_stops_the_producer_visibly(broker: &RabbitMq
     println!("{:?}", *state.borrow());
     assert!(!writing.is_finished());
     // Who reads isn't held up.
-    let mut reader = Subscriber::new(Arc::clone(&options), From::First);
+    let mut reader = Subscriber::new(Arc::clone(&options), ReadFrom::First);
     let mut follower = Follower::new(PIPELINE, GtidSet::new(), None);
     take_all(&mut reader, &mut follower, 10).await;
     assert!(!writing.is_finished(), "written although blocked");
@@ -305,7 +375,7 @@ async fn nothing_is_lost_when_the_broker_is_killed(broker: &mut RabbitMq) {
     let mut producer = Producer::begin(&options, 1).await;
     let mut state = producer.publisher.state();
     let writing = tokio::spawn(async move { producer.write(1..=TRANSACTIONS).await });
-    let mut reader = Subscriber::new(Arc::clone(&options), From::First);
+    let mut reader = Subscriber::new(Arc::clone(&options), ReadFrom::First);
     let reading = tokio::spawn(async move {
         let mut follower = Follower::new(PIPELINE, GtidSet::new(), None);
         take_all(&mut reader, &mut follower, TRANSACTIONS).await;

@@ -141,6 +141,11 @@ impl Follower {
         self.highest
     }
 
+    /// Whether some message of the highest term is in sequence: what follows it may still be found.
+    pub fn is_in_sequence(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// Reading begins anew, further back. Gives the transaction that is to be rolled back.
     pub fn restart(&mut self) -> Option<Gtid> {
         self.highest = None;

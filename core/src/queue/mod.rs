@@ -5,7 +5,7 @@
 //! In one process it is a channel ([`memory`]). Between processes it is a log, whose messages and
 //! rules are those of `docs/queue-protocol.md`: [`pack`] makes the messages, [`wire`] is their bytes,
 //! [`follow`] says which of them count, [`join`] makes chunks of them again. Where they are kept is a
-//! [`log`]: [`rabbitmq`].
+//! [`log`]: [`rabbitmq`] between machines, [`disk`] on one. [`outlet`] and [`inlet`] are the two ends.
 
 mod memory;
 mod term;
@@ -15,6 +15,9 @@ pub mod follow;
 pub mod join;
 pub mod log;
 pub mod rabbitmq;
+pub mod disk;
+pub mod outlet;
+pub mod inlet;
 #[cfg(test)]
 mod tests;
 

@@ -30,7 +30,7 @@ pub use position::{caught_up, gtid_executed, stored_gtid_set};
 pub use process::Pid;
 pub use programs::{Programs, ServerKind};
 pub use proxy::{Direction, TcpProxy};
-pub use rabbitmq::RabbitMq;
+pub use rabbitmq::{BrokerTls, RabbitMq};
 pub use rig::Rig;
 pub use server::{MysqlServer, ServerBuilder};
 pub use subject::{Alone, Members, Subject};

@@ -25,12 +25,24 @@ const SCRIPTS: [&str; 3] = [
     "/usr/local/sbin",
 ];
 
+/// PEM files of a broker that takes encrypted connections too.
+#[derive(Clone, Debug)]
+pub struct BrokerTls {
+    /// Who has signed its certificate.
+    pub authority: PathBuf,
+    /// Its certificate.
+    pub certificate: PathBuf,
+    /// The certificate's key.
+    pub key: PathBuf,
+}
+
 /// A broker; dropping it kills it and removes its data.
 #[derive(Debug)]
 pub struct RabbitMq {
     scripts: PathBuf,
     dir: ScratchDir,
     port: u16,
+    tls_port: u16,
     dist_port: u16,
     epmd_port: u16,
     epmd: Child,
@@ -54,6 +66,18 @@ impl RabbitMq {
     /// # Errors
     /// When RabbitMQ isn't installed, or doesn't start; then with its log.
     pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// As [`RabbitMq::start`], with a port for encrypted connections.
+    ///
+    /// # Errors
+    /// As [`RabbitMq::start`].
+    pub fn start_with_tls(tls: &BrokerTls) -> Result<Self> {
+        Self::start_with(Some(tls))
+    }
+
+    fn start_with(tls: Option<&BrokerTls>) -> Result<Self> {
         let scripts = Self::installed().context(
             "no RabbitMQ found: apt-get install rabbitmq-server (it needn't run), or set \
              TOWPATH_RABBITMQ_BIN to the directory of rabbitmq-server",
@@ -68,17 +92,29 @@ impl RabbitMq {
         let mut broker = Self {
             scripts,
             port: free_port()?,
+            tls_port: free_port()?,
             dist_port: free_port()?,
             epmd_port,
             epmd: process::spawn(epmd).context("starting epmd")?,
             dir,
             broker: None,
         };
-        let conf = format!(
+        let mut conf = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\ndisk_free_limit.absolute = 1MB\n\
              vm_memory_high_watermark.absolute = 400MiB\nlog.file.level = warning\n",
             broker.port
         );
+        if let Some(tls) = tls {
+            conf += &format!(
+                "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.cacertfile = {}\n\
+                 ssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+                 ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n",
+                broker.tls_port,
+                tls.authority.display(),
+                tls.certificate.display(),
+                tls.key.display()
+            );
+        }
         fs::write(broker.path("rabbitmq.conf"), conf)?;
         fs::write(broker.path("enabled_plugins"), "[].\n")?;
         broker.resume()?;
@@ -133,10 +169,10 @@ impl RabbitMq {
         format!("amqp://guest:guest@127.0.0.1:{}", self.port)
     }
 
-    /// Its AMQP port.
+    /// `amqps://guest:guest@127.0.0.1:…`, if it was started with TLS.
     #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn tls_url(&self) -> String {
+        format!("amqps://guest:guest@127.0.0.1:{}", self.tls_port)
     }
 
     /// Runs `rabbitmqctl`.

@@ -20,12 +20,17 @@ impl FromStr for Broker {
     type Err = RabbitError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The library's errors may repeat the text, and with it a password.
-        let mut uri: AMQPUri = text.parse().map_err(|_| RabbitError::Options {
-            what: "a broker's address must be amqp://user:password@host:port/vhost, or amqps://…, with what is \
-                   special in it percent-encoded"
+        let wrong = || RabbitError::Options {
+            what: "a broker's address must be amqp://user:password@host:port/vhost, or amqps://…, \
+                   with what is special in it percent-encoded"
                 .to_owned(),
-        })?;
+        };
+        // The library takes a scheme alone for an address, and what follows for a virtual host; its
+        // errors may repeat the text. Either would print a password.
+        if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
+            return Err(wrong());
+        }
+        let mut uri: AMQPUri = text.parse().map_err(|_| wrong())?;
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();
         }

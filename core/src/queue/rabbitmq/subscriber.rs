@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::error::RabbitError;
 use super::link::{Connector, Link, LinkState};
 use super::options::Options;
-use crate::queue::log::{Fetched, From, Reader};
+use crate::queue::log::{Fetched, ReadFrom};
 
 /// Where a delivery says its offset, and a subscription its beginning.
 const OFFSET: &str = "x-stream-offset";
@@ -21,7 +21,7 @@ const OFFSET: &str = "x-stream-offset";
 /// Reads a log, from any offset on.
 pub struct Subscriber {
     connector: Connector,
-    from: From,
+    from: ReadFrom,
     subscription: Option<Subscription>,
 }
 
@@ -35,7 +35,7 @@ struct Subscription {
 
 impl Subscriber {
     /// A subscriber; it connects when it is asked for the first message.
-    pub fn new(options: Arc<Options>, from: From) -> Self {
+    pub fn new(options: Arc<Options>, from: ReadFrom) -> Self {
         Self {
             connector: Connector::new(options, "subscriber"),
             from,
@@ -46,6 +46,33 @@ impl Subscriber {
     /// What others see of its connection.
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.connector.state()
+    }
+
+    /// The next message; waits for one. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// What needs an operator. Everything else is tried until it succeeds.
+    pub async fn next(&mut self) -> Result<Fetched, RabbitError> {
+        loop {
+            match self.fetch().await {
+                Ok(fetched) => {
+                    self.connector.holds();
+                    return Ok(fetched);
+                }
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    self.subscription = None;
+                    self.connector.failed(&error);
+                    self.connector.rest().await;
+                }
+            }
+        }
+    }
+
+    /// Reads on from elsewhere.
+    pub fn seek(&mut self, from: ReadFrom) {
+        self.subscription = None;
+        self.from = from;
     }
 
     async fn fetch(&mut self) -> Result<Fetched, RabbitError> {
@@ -86,37 +113,11 @@ impl Subscriber {
         })?;
         subscription.unacked = Some(delivery.acker);
         subscription.unacked_count = subscription.unacked_count.saturating_add(1);
-        self.from = From::Offset(offset.saturating_add(1));
+        self.from = ReadFrom::Offset(offset.saturating_add(1));
         Ok(Fetched {
             offset,
             bytes: Bytes::from(delivery.data),
         })
-    }
-}
-
-impl Reader for Subscriber {
-    type Error = RabbitError;
-
-    async fn next(&mut self) -> Result<Fetched, RabbitError> {
-        loop {
-            match self.fetch().await {
-                Ok(fetched) => {
-                    self.connector.holds();
-                    return Ok(fetched);
-                }
-                Err(error) if error.is_final() => return Err(error),
-                Err(error) => {
-                    self.subscription = None;
-                    self.connector.failed(&error);
-                    self.connector.rest().await;
-                }
-            }
-        }
-    }
-
-    fn seek(&mut self, from: From) {
-        self.subscription = None;
-        self.from = from;
     }
 }
 
@@ -138,16 +139,22 @@ impl Subscription {
     }
 }
 
-async fn subscribe(link: Link, options: &Options, from: From) -> Result<Subscription, RabbitError> {
+async fn subscribe(
+    link: Link,
+    options: &Options,
+    from: ReadFrom,
+) -> Result<Subscription, RabbitError> {
     let failed = |error: lapin::Error| RabbitError::of(&link.broker, &options.queue, &error, false);
     link.channel
         .basic_qos(options.prefetch.max(1), BasicQosOptions::default())
         .await
         .map_err(failed)?;
     let from = match from {
-        From::First => AMQPValue::LongString(LongString::from("first")),
-        From::Last => AMQPValue::LongString(LongString::from("last")),
-        From::Offset(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
+        ReadFrom::First => AMQPValue::LongString(LongString::from("first")),
+        ReadFrom::Last => AMQPValue::LongString(LongString::from("last")),
+        ReadFrom::Offset(offset) => {
+            AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX))
+        }
     };
     let mut arguments = FieldTable::default();
     arguments.insert(ShortString::from(OFFSET), from);

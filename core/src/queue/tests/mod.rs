@@ -3,6 +3,7 @@
 mod packing;
 mod rules;
 mod model;
+mod ends;
 
 use bytes::Bytes;
 use towpath_protocol::epoch::{Epoch, Generation};
