@@ -11,12 +11,10 @@
     reason = "in tests a panic is the report"
 )]
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tempfile::TempDir;
 use towpath_core::batch::{self, Chunk};
 use towpath_core::queue::Term;
 use towpath_core::queue::follow::{Follower, Resume, Verdict};
@@ -30,7 +28,7 @@ use towpath_core::queue::wire::{Compression, Message};
 use towpath_protocol::epoch::{Epoch, Generation};
 use towpath_protocol::gtid::{Gtid, GtidOrigin, GtidSet};
 use towpath_protocol::position::BinlogPosition;
-use towpath_testing::{BrokerTls, RabbitMq};
+use towpath_testing::RabbitMq;
 use uuid::Uuid;
 
 const PIPELINE: Uuid = Uuid::from_u128(0xfeed);
@@ -184,12 +182,9 @@ async fn a_log_in_rabbitmq() {
         eprintln!("skipped: RabbitMQ isn't installed");
         return;
     }
-    let dir = TempDir::new().unwrap();
-    let tls = certify(dir.path());
-    let mut broker = RabbitMq::start_with_tls(&tls).unwrap();
+    let mut broker = RabbitMq::start().unwrap();
     what_was_written_comes_back_from_any_offset(&broker).await;
     who_may_not_or_declares_otherwise_is_told(&broker).await;
-    a_certificate_is_verified(&broker, &tls, dir.path()).await;
     a_broker_in_need_of_memory_stops_the_producer_visibly(&broker).await;
     nothing_is_lost_when_the_broker_is_killed(&mut broker).await;
 }
@@ -279,57 +274,6 @@ async fn who_may_not_or_declares_otherwise_is_told(broker: &RabbitMq) {
     assert!(matches!(error, RabbitError::Refused { .. }), "{error}");
     assert!(!error.to_string().contains("wrong"), "{error}");
     println!("{error}");
-}
-
-/// An authority, and a certificate for 127.0.0.1 that it has signed.
-fn certify(dir: &Path) -> BrokerTls {
-    let write = |name: &str, pem: String| {
-        let path = dir.join(name);
-        std::fs::write(&path, pem).unwrap();
-        path
-    };
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = write("ca.crt", params.self_signed(&key).unwrap().pem());
-    let issuer = rcgen::Issuer::new(params, key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    BrokerTls {
-        authority,
-        certificate: write("broker.crt", params.signed_by(&key, &issuer).unwrap().pem()),
-        key: write("broker.key", key.serialize_pem()),
-    }
-}
-
-async fn a_certificate_is_verified(broker: &RabbitMq, tls: &BrokerTls, dir: &Path) {
-    let mut encrypted = options("encrypted", &[broker.tls_url()]);
-    encrypted.tls_ca = Some(tls.authority.clone());
-    let options = Arc::new(encrypted.clone());
-    let mut producer = Producer::begin(&options, 1).await;
-    producer.write(1..=50).await;
-    let mut reader = Subscriber::new(Arc::clone(&options), ReadFrom::First);
-    let mut follower = Follower::new(PIPELINE, GtidSet::new(), None);
-    take_all(&mut reader, &mut follower, 50).await;
-
-    // Another authority, of the same name.
-    let other = dir.join("other");
-    std::fs::create_dir(&other).unwrap();
-    encrypted.tls_ca = Some(certify(&other).authority);
-    let mut reader = Subscriber::new(Arc::new(encrypted.clone()), ReadFrom::First);
-    let (mut state, seen) = (reader.state(), reader.state());
-    let refused = |state: &LinkState| matches!(state, LinkState::Connecting { error: Some(error) } if error.contains("certificate"));
-    tokio::select! {
-        fetched = reader.next() => panic!("read from a stranger: {fetched:?}"),
-        state = state.wait_for(refused) => println!("{:?}", *state.unwrap()),
-        () = tokio::time::sleep(PATIENCE) => panic!("{:?}", *seen.borrow()),
-    }
-    encrypted.tls_ca = None;
-    let error = Subscriber::new(Arc::new(encrypted), ReadFrom::First)
-        .next()
-        .await
-        .unwrap_err();
-    assert!(matches!(error, RabbitError::Options { .. }), "{error}");
 }
 
 async fn a_broker_in_need_of_memory_stops_the_producer_visibly(broker: &RabbitMq) {

@@ -1,6 +1,7 @@
 //! Reads messages from the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -9,6 +10,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, Consumer};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::RabbitError;
 use super::link::{Connector, Link, LinkState};
@@ -17,6 +19,9 @@ use crate::queue::log::{Fetched, ReadFrom};
 
 /// Where a delivery says its offset, and a subscription its beginning.
 const OFFSET: &str = "x-stream-offset";
+
+/// A message that is there comes at once; a busy broker may take a while.
+const PROOF_MAX: Duration = Duration::from_secs(5);
 
 /// Reads a log, from any offset on.
 pub struct Subscriber {
@@ -30,6 +35,9 @@ struct Subscription {
     /// Of the last delivery that was handed out, unless that is acknowledged.
     unacked: Option<Acker>,
     unacked_count: u16,
+    /// An offset was asked for. Until when the message before it must have come: RabbitMQ is silent
+    /// where a log ends before the offset, until that is in use again.
+    proof: Option<(u64, Instant)>,
     link: Link,
 }
 
@@ -55,10 +63,11 @@ impl Subscriber {
     pub async fn next(&mut self) -> Result<Fetched, RabbitError> {
         loop {
             match self.fetch().await {
-                Ok(fetched) => {
+                Ok(Some(fetched)) => {
                     self.connector.holds();
                     return Ok(fetched);
                 }
+                Ok(None) => {}
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     self.subscription = None;
@@ -75,7 +84,8 @@ impl Subscriber {
         self.from = from;
     }
 
-    async fn fetch(&mut self) -> Result<Fetched, RabbitError> {
+    /// `None` for the message before the one that was asked for.
+    async fn fetch(&mut self) -> Result<Option<Fetched>, RabbitError> {
         if self.subscription.is_none() {
             let link = self.connector.link().await?;
             let subscription = subscribe(link, &self.connector.options, self.from).await?;
@@ -87,11 +97,27 @@ impl Subscriber {
         subscription
             .acknowledge(self.connector.options.prefetch)
             .await?;
-        let Subscription { consumer, link, .. } = &mut *subscription;
+        let Subscription {
+            consumer,
+            link,
+            proof,
+            ..
+        } = &mut *subscription;
         let delivery = self
             .connector
-            .watching(&mut link.events, &link.broker, consumer.next())
-            .await;
+            .watching(&mut link.events, &link.broker, consumer.next());
+        let delivery = match *proof {
+            None => delivery.await,
+            Some((wanted, until)) => match timeout_at(until, delivery).await {
+                Ok(delivery) => delivery,
+                Err(_elapsed) => {
+                    let cause = format!("the queue ends before offset {wanted}; its tail was lost");
+                    let error = RabbitError::lost(&link.broker, cause);
+                    self.from = ReadFrom::Last;
+                    return Err(error);
+                }
+            },
+        };
         let delivery = match delivery {
             Some(Ok(delivery)) => delivery,
             Some(Err(error)) => {
@@ -111,13 +137,17 @@ impl Subscriber {
                 "a delivery without an offset: is it a stream?",
             )
         })?;
+        let proven = proof.take();
         subscription.unacked = Some(delivery.acker);
         subscription.unacked_count = subscription.unacked_count.saturating_add(1);
+        if proven.is_some_and(|(wanted, _)| offset < wanted) {
+            return Ok(None);
+        }
         self.from = ReadFrom::Offset(offset.saturating_add(1));
-        Ok(Fetched {
+        Ok(Some(Fetched {
             offset,
             bytes: Bytes::from(delivery.data),
-        })
+        }))
     }
 }
 
@@ -149,11 +179,16 @@ async fn subscribe(
         .basic_qos(options.prefetch.max(1), BasicQosOptions::default())
         .await
         .map_err(failed)?;
+    let proof = match from {
+        ReadFrom::Offset(offset) if offset > 0 => Some((offset, Instant::now() + PROOF_MAX)),
+        _ => None,
+    };
     let from = match from {
         ReadFrom::First => AMQPValue::LongString(LongString::from("first")),
         ReadFrom::Last => AMQPValue::LongString(LongString::from("last")),
         ReadFrom::Offset(offset) => {
-            AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX))
+            let before = offset.saturating_sub(1);
+            AMQPValue::LongLongInt(i64::try_from(before).unwrap_or(i64::MAX))
         }
     };
     let mut arguments = FieldTable::default();
@@ -172,6 +207,7 @@ async fn subscribe(
         consumer,
         unacked: None,
         unacked_count: 0,
+        proof,
         link,
     })
 }
