@@ -11,9 +11,9 @@ use towpath_protocol::spec::{Endpoint, TableFilter};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::begin::parse_server_uuid;
 use super::error::PipelineError;
 use super::pace::Pace;
-use super::parse_server_uuid;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
 use crate::failpoint::{self, Point};
