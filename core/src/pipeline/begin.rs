@@ -62,6 +62,28 @@ pub(super) async fn begin(
     })
 }
 
+/// Takes over a sink that is filled from a log.
+pub(super) async fn begin_consumer(
+    spec: &PipelineSpec,
+    sink: &SinkSpec,
+    claim: &mut Claim,
+    authority: &mut impl Authority,
+) -> Result<BegunSink, PipelineError> {
+    let sessions = SinkSide::connect(claim, sink).await?;
+    let target = SinkSide::look(sessions, claim).await?;
+    let mut source = None;
+    let begun = begin_sink(spec, sink, claim, authority, target, &mut source).await?;
+    if let Some(source) = source {
+        source.leave().await;
+    }
+    Ok(begun)
+}
+
+/// Looks at the source for a producer that has no sink.
+pub(super) async fn begin_source(spec: &PipelineSpec) -> Result<SourceSide, PipelineError> {
+    SourceSide::look(connect_source(spec).await?).await
+}
+
 /// A sink that was looked at, and isn't ours yet.
 pub(super) struct SinkSide {
     rows: Session,
@@ -127,6 +149,10 @@ pub(super) async fn begin_sink(
     if has_no_place {
         refuse_a_lost_place(spec, claim, authority).await?;
     }
+    if has_no_place && source.is_none() {
+        // Before anything is taken: a successor waits for the source, too.
+        *source = Some(begin_source(spec).await?);
+    }
     let SinkSide {
         mut rows,
         mut ddl,
@@ -154,7 +180,7 @@ pub(super) async fn begin_sink(
         _ => {
             let source = match source {
                 Some(source) => source,
-                None => source.insert(SourceSide::look(connect_source(spec).await?).await?),
+                None => source.insert(begin_source(spec).await?),
             };
             let gtids = match &held.gtids {
                 Some(gtids) => gtids.clone(),
@@ -196,8 +222,8 @@ pub(super) async fn begin_sink(
 /// A source that can be followed by GTIDs.
 pub(super) struct SourceSide {
     conn: Conn,
-    facts: SourceFacts,
-    uuid: Uuid,
+    pub(super) facts: SourceFacts,
+    pub(super) uuid: Uuid,
 }
 
 impl SourceSide {
@@ -212,7 +238,7 @@ impl SourceSide {
         Ok(Self { conn, facts, uuid })
     }
 
-    async fn look_again(&mut self) -> Result<(), PipelineError> {
+    pub(super) async fn look_again(&mut self) -> Result<(), PipelineError> {
         self.facts = SourceFacts::read(&mut self.conn).await?;
         Ok(())
     }
@@ -245,7 +271,7 @@ impl SourceSide {
     }
 
     /// Whether its binlog can be followed from a place on.
-    async fn check(
+    pub(super) async fn check(
         &mut self,
         gtids: &GtidSet,
         position: Option<&BinlogPosition>,
@@ -257,7 +283,7 @@ impl SourceSide {
         Ok(())
     }
 
-    async fn leave(self) {
+    pub(super) async fn leave(self) {
         let _ = self.conn.disconnect().await;
     }
 }

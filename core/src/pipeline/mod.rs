@@ -10,6 +10,10 @@ pub mod authority;
 pub mod pace;
 pub mod progress;
 mod begin;
+pub mod produce;
+pub mod consume;
+mod whole;
+mod pipe;
 mod consumer;
 mod error;
 mod lane_task;
@@ -30,12 +34,14 @@ pub use authority::{Authority, NoDirectory};
 pub use error::{Course, PipelineError};
 pub use pace::Limits;
 pub use progress::Progress;
+pub use whole::run_whole;
 
 use crate::commit::takeover::{Claim, Right};
 use crate::source::Backoff;
 use crate::task::OwnedTask;
 use consumer::{Consumer, SINGLY, Waits};
 use pace::Pace;
+use pipe::{Receiving, Sending};
 use producer::Producer;
 use snapshot::Copies;
 
@@ -61,7 +67,7 @@ pub struct Controls {
     pub stop: Stop,
 }
 
-/// Runs a pipeline until it is stopped.
+/// Runs a pipeline from its source to its sink until it is stopped.
 ///
 /// # Errors
 /// What needs an operator, or another owner of the sink.
@@ -69,7 +75,18 @@ pub async fn run(
     spec: &PipelineSpec,
     owner: &str,
     authority: &mut impl Authority,
+    controls: Controls,
+) -> Result<(), PipelineError> {
+    epochs(spec, owner, authority, controls, None).await
+}
+
+/// One epoch after the other; with a log, out of that.
+async fn epochs(
+    spec: &PipelineSpec,
+    owner: &str,
+    authority: &mut impl Authority,
     mut controls: Controls,
+    mut log: Option<consume::FromLog>,
 ) -> Result<(), PipelineError> {
     let Some(sink) = spec.sinks.first() else {
         return Err(PipelineError::NoSink);
@@ -86,16 +103,35 @@ pub async fn run(
     let mut singly: Option<u64> = None;
     loop {
         let commits = controls.progress.view().commits;
-        let result = epoch(
-            spec,
-            sink,
-            &mut claim,
-            authority,
-            &mut controls,
-            &mut backoff,
-            singly == Some(commits),
-        )
-        .await;
+        let singly_now = singly == Some(commits);
+        let (claim, controls) = (&mut claim, &mut controls);
+        let result = match &mut log {
+            None => {
+                epoch(
+                    spec,
+                    sink,
+                    claim,
+                    authority,
+                    controls,
+                    &mut backoff,
+                    singly_now,
+                )
+                .await
+            }
+            Some(log) => {
+                consume::epoch(
+                    log,
+                    spec,
+                    sink,
+                    claim,
+                    authority,
+                    controls,
+                    &mut backoff,
+                    singly_now,
+                )
+                .await
+            }
+        };
         controls.progress.disconnected(result.as_ref().err());
         let error = match result {
             Ok(()) => return Ok(()),
@@ -173,7 +209,7 @@ async fn epoch(
         server_uuid: begun.source_uuid,
         start_position: begun.sink.held.position.clone(),
         gtids: begun.sink.gtids.clone(),
-        queue: sender,
+        queue: Sending::Memory(sender),
         pace: Pace::new(limits.clone(), |limits| limits.bytes_per_second_max),
         progress: Arc::clone(progress),
         unverified: Arc::default(),
@@ -194,7 +230,7 @@ async fn epoch(
         begun.sink.lane,
         begun.sink.ddl,
         begun.sink.facts,
-        receiver,
+        Receiving::Memory(receiver),
         copies,
         Waits {
             confirmed: authority.confirmed(),
@@ -206,7 +242,7 @@ async fn epoch(
     let consumer = if singly { consumer.singly() } else { consumer };
     let mut producer = OwnedTask::spawn(producer.run());
     let result = tokio::select! {
-        result = consumer.run(stop.clone()) => result,
+        (result, _) = consumer.run(stop.clone()) => result,
         // A DDL statement may wait for a lock for hours. It is left as a crash would leave it.
         () = stopped_too_long(stop) => {
             warn!(

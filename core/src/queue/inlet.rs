@@ -20,7 +20,10 @@ use crate::batch;
 
 /// What is missing may still come for so long: a producer writes what was refused again, or is
 /// followed by another one.
-pub const GAP_PATIENCE: Duration = Duration::from_secs(10);
+pub const GAP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Before anything was in sequence it is looked further back as soon as what comes can't be taken.
+const FIRST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// So many messages further back it is looked first, then so many times more each time.
 const BACK_FIRST: u64 = 4 * super::pack::OPEN_EVERY as u64;
@@ -81,6 +84,9 @@ pub struct Inlet<R> {
     back: u64,
     /// The offset behind the furthest message that was met.
     reached: u64,
+    /// The furthest message that was met, and the one up to which it's read again.
+    furthest: Option<(Term, u64)>,
+    again_until: Option<(Term, u64)>,
     /// Since when nothing could be taken.
     out_since: Option<Instant>,
     /// What follows the last message in sequence was looked for.
@@ -89,12 +95,16 @@ pub struct Inlet<R> {
     missing: GtidSet,
     /// It was told that this is missing.
     told: bool,
+    /// Something was in sequence.
+    has_begun: bool,
 }
 
 impl<R: Reader> Inlet<R> {
-    /// For a sink that holds `held`; `place` as it was remembered, if it was.
+    /// For a sink that holds `held`; `place` as it was remembered, if it was. Without one it begins at the
+    /// log's end and looks ever further back: what is near is found soon, and what is far not much later
+    /// than from the first message on.
     pub fn new(mut reader: R, pipeline: Uuid, held: GtidSet, place: Option<Place>) -> Self {
-        let from = place.map_or(ReadFrom::First, |place| ReadFrom::Offset(place.offset));
+        let from = place.map_or(ReadFrom::Last, |place| ReadFrom::Offset(place.offset));
         reader.seek(from);
         Self {
             reader,
@@ -106,11 +116,19 @@ impl<R: Reader> Inlet<R> {
             begun: None,
             back: BACK_FIRST,
             reached: 0,
+            furthest: None,
+            again_until: None,
             out_since: None,
             looked_for_next: false,
             missing: GtidSet::new(),
             told: false,
+            has_begun: false,
         }
+    }
+
+    /// All whole transactions that were given, and what the sink had before.
+    pub fn held(&self) -> &GtidSet {
+        self.follower.held()
     }
 
     /// Another patience than [`GAP_PATIENCE`].
@@ -129,7 +147,7 @@ impl<R: Reader> Inlet<R> {
             if let Some(received) = self.ready.pop_front() {
                 return Ok(received);
             }
-            let until = self.out_since.map(|since| since + self.patience);
+            let until = self.out_since.map(|since| since + self.patience());
             if until.is_some_and(|until| Instant::now() >= until) {
                 self.look_further_back();
                 continue;
@@ -145,12 +163,23 @@ impl<R: Reader> Inlet<R> {
         }
     }
 
+    fn patience(&self) -> Duration {
+        // From the first message on, nothing is further back.
+        if self.has_begun || self.from == ReadFrom::First {
+            self.patience
+        } else {
+            self.patience.min(FIRST_PATIENCE)
+        }
+    }
+
     fn judge(&mut self, fetched: &Fetched) -> Result<(), InletError> {
         self.begun.get_or_insert(fetched.offset);
-        let is_behind = fetched.offset + 1 < self.reached;
         self.reached = self.reached.max(fetched.offset.saturating_add(1));
         let message = Message::open(&fetched.bytes)?;
-        let term = message.term;
+        let (term, at) = (message.term, Some((message.term, message.seq)));
+        // Not by the offset, which may be another message's by now.
+        let is_behind = at < self.again_until;
+        self.furthest = self.furthest.max(at);
         let step = self.follower.follow(message)?;
         if let Some(gtid) = step.roll_back {
             self.roll_back(gtid);
@@ -184,6 +213,7 @@ impl<R: Reader> Inlet<R> {
     }
 
     fn in_sequence(&mut self) {
+        self.has_begun = true;
         self.out_since = None;
         self.looked_for_next = false;
         self.told = false;
@@ -205,6 +235,7 @@ impl<R: Reader> Inlet<R> {
 
     fn look_further_back(&mut self) {
         self.out_since = None;
+        self.again_until = self.furthest;
         if self.follower.is_in_sequence() && !self.looked_for_next {
             // Offsets of a lost tail are used again: what comes next may be at one that was read.
             self.looked_for_next = true;

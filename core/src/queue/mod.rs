@@ -9,6 +9,7 @@
 
 mod memory;
 mod term;
+mod error;
 pub mod wire;
 pub mod pack;
 pub mod follow;
@@ -16,10 +17,12 @@ pub mod join;
 pub mod log;
 pub mod rabbitmq;
 pub mod disk;
+pub mod store;
 pub mod outlet;
 pub mod inlet;
 #[cfg(test)]
 mod tests;
 
+pub use error::QueueError;
 pub use memory::{Closed, LARGE_BYTES, Lease, Receiver, Sender, memory};
 pub use term::Term;

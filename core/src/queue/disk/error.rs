@@ -30,7 +30,11 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    pub(super) fn failed(path: &Path, action: &'static str, cause: impl ToString) -> Self {
+    pub(in crate::queue) fn failed(
+        path: &Path,
+        action: &'static str,
+        cause: impl ToString,
+    ) -> Self {
         Self::Failed {
             path: path.to_owned(),
             action,

@@ -39,6 +39,14 @@ pub enum RabbitError {
         /// What it says.
         cause: String,
     },
+    /// The queue was deleted, with all that was in it.
+    #[error("the queue {queue} at {broker} is gone; it is made anew, from what the sinks hold")]
+    Gone {
+        /// Which broker.
+        broker: String,
+        /// The queue.
+        queue: String,
+    },
     /// The broker can't be reached, was lost, or doesn't take messages. It passes, or not; it is tried
     /// again.
     #[error("RabbitMQ at {broker}: {cause}")]
@@ -54,7 +62,10 @@ impl RabbitError {
     /// Whether trying again can't help.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Options { .. } | Self::Refused { .. } | Self::Declared { .. } => true,
+            Self::Options { .. }
+            | Self::Refused { .. }
+            | Self::Declared { .. }
+            | Self::Gone { .. } => true,
             Self::Lost { .. } => false,
         }
     }

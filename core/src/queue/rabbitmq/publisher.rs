@@ -188,10 +188,11 @@ impl Publisher {
             match answer {
                 Ok(Confirmation::Ack(None)) => self.confirm(),
                 Ok(Confirmation::Ack(Some(_)) | Confirmation::NotRequested) => {
-                    return Err(RabbitError::lost(
-                        &link.broker,
-                        "the queue is gone; declaring it again",
-                    ));
+                    // What was confirmed is gone, too: that is another term's beginning.
+                    return Err(RabbitError::Gone {
+                        broker: link.broker.clone(),
+                        queue: options.queue.clone(),
+                    });
                 }
                 Ok(Confirmation::Nack(_)) => {
                     let cause = "it can't store a message; its log says why";
