@@ -265,6 +265,20 @@ codes! {
     NOT_EXECUTED = 2010;
     /// A schema change may be running on the sink.
     SCHEMA_CHANGE_UNDER_WAY = 2011;
+
+    // 21: the queue between processes.
+    /// A sink needs what neither the queue nor the source has any more.
+    QUEUE_RETENTION = 2101;
+    /// A broker refuses us, or its address can't be used.
+    QUEUE_BROKER = 2102;
+    /// The queue is there, and was declared otherwise.
+    QUEUE_DECLARED = 2103;
+    /// The queue's file can't be used.
+    QUEUE_FILE = 2104;
+    /// The queue holds what no producer of this pipeline writes.
+    QUEUE_DAMAGED = 2105;
+    /// Another producer writes the queue.
+    QUEUE_SUPERSEDED = 2106;
 }
 
 impl Code {

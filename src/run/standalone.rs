@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use towpath_core::commit::copies::CopyState;
 use towpath_core::pipeline::progress::View;
-use towpath_core::pipeline::{self, Controls, NoDirectory, Progress};
+use towpath_core::pipeline::{self, Controls, Progress};
 use towpath_protocol::spec::PipelineSpec;
 use tracing::info;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(arguments: &cli::Run, file: &Path) -> anyhow::Result<Exi
     // As a task of the runtime: what runs outside of one is woken by another thread each time.
     let pipeline = {
         let spec = spec.clone();
-        async move { pipeline::run(&spec, &owner(), &mut NoDirectory, controls).await }
+        async move { pipeline::run_whole(&spec, &owner(), controls).await }
     };
     let result = tokio::spawn(pipeline).await?;
     if let Some(status) = status {
@@ -173,6 +173,9 @@ mod tests {
             waiting: false,
             trouble: None,
             copies: Vec::new(),
+            queue_place: None,
+            missing: None,
+            queue_trouble: None,
         }
     }
 

@@ -37,3 +37,4 @@ mod core;
 mod logs;
 mod tui;
 mod cluster;
+mod queue;

@@ -178,6 +178,7 @@ async fn progress_is_written_at_its_pace() {
         rows_per_second: rows,
         bytes_per_second: 0,
         snapshot: None,
+        missing: String::new(),
         since: Timestamp::UNIX_EPOCH,
         updated: Timestamp::UNIX_EPOCH,
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use towpath_coordination::{Renewer, Session, Standing, Token};
-use towpath_protocol::spec::PipelineName;
 use towpath_protocol::tree::record::{Cluster, Committed};
 use towpath_protocol::tree::{TaskName, path};
 
+use super::TaskKey;
 use crate::commit::takeover::{Grant, Right};
 use crate::pipeline::authority::Confirmed;
 use crate::pipeline::{Authority, PipelineError};
@@ -21,7 +21,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The right of a candidate that has won.
 pub(super) struct Elected {
     pub(super) session: Session,
-    pub(super) pipeline: PipelineName,
+    pub(super) key: TaskKey,
+    /// Whether each sink begins by itself, with its own first copy: others that have run say nothing.
+    pub(super) of_its_own: bool,
     pub(super) renewer: Renewer,
     /// The token of the win, if nothing has run under it yet.
     pub(super) first: Option<Token>,
@@ -47,7 +49,7 @@ impl Elected {
             match self.renewer.renew().await {
                 Ok(token) => return Ok(token),
                 Err(error) => {
-                    tracing::warn!(pipeline = %self.pipeline, %error, "no new epoch yet");
+                    tracing::warn!(pipeline = %self.key.pipeline, %error, "no new epoch yet");
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
@@ -77,12 +79,15 @@ impl Authority for Elected {
     /// Any task of the pipeline that has ever committed: a sink that was renamed has another task.
     async fn ran_before(&mut self) -> Result<bool, PipelineError> {
         let unknown = |error: towpath_coordination::CoordinationError| over(error.to_string());
-        let tasks = path::tasks(&self.pipeline);
+        let tasks = path::tasks(&self.key.pipeline);
         for name in self.session.children(&tasks).await.map_err(unknown)? {
             let Ok(task) = name.parse::<TaskName>() else {
                 continue;
             };
-            let commit = path::commit(&self.pipeline, &task);
+            if self.of_its_own && task != self.key.task {
+                continue;
+            }
+            let commit = path::commit(&self.key.pipeline, &task);
             let committed = self.session.read::<Committed>(&commit).await;
             if committed.map_err(unknown)?.is_some() {
                 return Ok(true);

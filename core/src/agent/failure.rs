@@ -68,6 +68,7 @@ fn pipeline(error: &PipelineError) -> (&'static str, bool) {
         PipelineError::Batch(_) | PipelineError::Apply(_) => (SEE_TEXT, false),
         PipelineError::Copy(error) => (SEE_TEXT, error.advice() == Advice::Retry),
         PipelineError::Sink(error) => sink(error),
+        PipelineError::Queue(error) => (SEE_TEXT, error.passes()),
         PipelineError::QueueClosed
         | PipelineError::LostInside { .. }
         | PipelineError::NotElected { .. } => (AGAIN, true),

@@ -24,6 +24,7 @@ mod failure;
 mod standby;
 mod elected;
 mod report;
+mod roles;
 mod runner;
 pub mod status;
 

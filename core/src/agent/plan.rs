@@ -22,7 +22,7 @@ use towpath_protocol::tree::{
 pub struct TaskKey {
     /// The pipeline.
     pub pipeline: PipelineName,
-    /// The task: its sink's name.
+    /// The task, as [`towpath_protocol::spec::TaskRole`] names it.
     pub task: TaskName,
 }
 

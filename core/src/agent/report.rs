@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use towpath_coordination::progress::PROGRESS_PACE;
 use towpath_coordination::{Expect, ProgressReporter, Session, SessionState};
 use towpath_protocol::tree::record::{
-    Committed, Progress as ProgressRecord, SnapshotProgress, TABLES_LISTED_MAX, TableProgress,
-    TaskState,
+    Committed, Progress as ProgressRecord, QueuePlace, SnapshotProgress, TABLES_LISTED_MAX,
+    TableProgress, TaskState,
 };
 use towpath_protocol::tree::{MemberId, NodePath, path};
 
@@ -143,6 +143,11 @@ impl Report {
             rows_per_second: if runs { self.rates.rows_per_second } else { 0 },
             bytes_per_second: if runs { self.rates.bytes_per_second } else { 0 },
             snapshot: copy,
+            missing: view
+                .as_ref()
+                .and_then(|view| view.missing.as_ref())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             since,
             updated: now,
         };
@@ -160,7 +165,8 @@ impl Report {
         if let Some(committed) = view.as_ref().and_then(committed) {
             self.commits.send_if_modified(|present| {
                 let is_new = |before: &Committed| {
-                    (before.epoch, before.commit_seq) != (committed.epoch, committed.commit_seq)
+                    (before.epoch, before.commit_seq, before.queue)
+                        != (committed.epoch, committed.commit_seq, committed.queue)
                 };
                 let changed = present.as_ref().is_none_or(is_new);
                 if changed {
@@ -240,6 +246,13 @@ fn committed(view: &View) -> Option<Committed> {
         epoch: view.epoch,
         commit_seq: view.commit_seq,
         gtid_set: view.gtids.to_string(),
+        queue: view.queue_place.map(|place| QueuePlace {
+            offset: place.offset,
+            generation: place.term.generation,
+            epoch: place.term.epoch,
+            run: place.term.run,
+            producer: place.term.producer,
+        }),
         at: Timestamp::now(),
     })
 }

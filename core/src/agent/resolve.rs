@@ -1,4 +1,4 @@
-//! From a spec in the tree to one that this process can run: variables, the task's sink, the
+//! From a spec in the tree to one that this process can run: variables, the task's role and sink, the
 //! replica's server_id, and where named databases are now. The one place where an address of a
 //! pipeline file is overridden.
 
@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use towpath_protocol::code::{self, Code};
-use towpath_protocol::spec::{Endpoint, PipelineSpec, SpecError};
+use towpath_protocol::spec::{Endpoint, PipelineSpec, SnapshotMode, SpecError, TaskRole};
 use towpath_protocol::tree::DataSourceName;
+use uuid::Uuid;
 
 use super::plan::{TaskKey, Wanted};
 
@@ -20,9 +21,9 @@ pub enum ResolveError {
     /// The spec is another pipeline's.
     #[error("the spec names the pipeline {0:?}")]
     Name(String),
-    /// The spec has no such sink.
-    #[error("the spec has no sink of the task's name {0:?}")]
-    Sink(String),
+    /// The spec has no such task.
+    #[error("the spec has no task {0:?}")]
+    Task(String),
     /// A data source's address can't be used.
     #[error("data source {name}: {address:?} is no HOST:PORT")]
     Address {
@@ -38,7 +39,7 @@ impl ResolveError {
     pub fn code(&self) -> Code {
         match self {
             Self::Spec(_) => code::SPEC_UNRESOLVED,
-            Self::Name(_) | Self::Sink(_) => code::SPEC_MISMATCH,
+            Self::Name(_) | Self::Task(_) => code::SPEC_MISMATCH,
             Self::Address { .. } => code::DATASOURCE_ADDRESS,
         }
     }
@@ -51,7 +52,7 @@ impl ResolveError {
                  correct the file and apply it again"
                     .to_owned()
             }
-            Self::Name(_) | Self::Sink(_) => "apply the pipeline file again".to_owned(),
+            Self::Name(_) | Self::Task(_) => "apply the pipeline file again".to_owned(),
             Self::Address { name, .. } => {
                 format!("set the address of data source {name} to HOST:PORT (towpath source)")
             }
@@ -64,6 +65,18 @@ impl ResolveError {
 pub(super) struct Resolved {
     pub(super) spec: PipelineSpec,
     pub(super) revision: u64,
+    /// What the task does of it.
+    pub(super) role: TaskRole,
+    /// The pipeline's identity.
+    pub(super) uuid: Uuid,
+}
+
+impl Resolved {
+    /// Whether a sink begins by itself, whatever the others hold: behind a log, with a first copy of
+    /// its own.
+    pub(super) fn begins_by_itself(&self) -> bool {
+        self.spec.queue.kind.is_log() && self.spec.source.snapshot != SnapshotMode::Never
+    }
 }
 
 /// Resolves what is wanted of a task, with the values of `environment`.
@@ -77,10 +90,10 @@ pub(super) fn resolve(
     if spec.name != key.pipeline {
         return Err(ResolveError::Name(spec.name.to_string()));
     }
-    spec.sinks
-        .retain(|sink| sink.name.as_str() == key.task.as_str());
-    if spec.sinks.is_empty() {
-        return Err(ResolveError::Sink(key.task.to_string()));
+    let role = spec.role(&key.task);
+    let role = role.ok_or_else(|| ResolveError::Task(key.task.to_string()))?;
+    if let Some(sink) = role.sink() {
+        spec.sinks.retain(|found| found.name == *sink);
     }
     move_endpoints(&mut spec, &wanted.datasources)?;
     spec.source
@@ -89,6 +102,8 @@ pub(super) fn resolve(
     Ok(Resolved {
         spec,
         revision: wanted.spec.revision,
+        role,
+        uuid: wanted.spec.uuid,
     })
 }
 

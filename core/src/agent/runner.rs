@@ -24,8 +24,8 @@ use super::reach::Reach;
 use super::report::Report;
 use super::resolve::{ResolveError, Resolved, resolve};
 use super::standby::{Readiness, Standby};
-use super::{Common, TaskKey, TaskPhase, write_failure};
-use crate::pipeline::{self, Controls, PipelineError, Progress};
+use super::{Common, TaskKey, TaskPhase, roles, write_failure};
+use crate::pipeline::{Controls, PipelineError, Progress};
 use crate::task::OwnedTask;
 
 /// How often a run's progress is looked at.
@@ -315,13 +315,12 @@ impl Runner {
     async fn stand_by(&mut self, resolved: &Resolved) {
         self.end_run().await;
         self.end_report().await;
-        let spec = &resolved.spec;
         if self
             .standby
             .as_ref()
-            .is_none_or(|standby| standby.spec != *spec)
+            .is_none_or(|standby| standby.resolved != *resolved)
         {
-            self.standby = Some(Standby::keep_ready(spec.clone()));
+            self.standby = Some(Standby::keep_ready(resolved.clone()));
         }
         let (state, detail) = match self.standby.as_ref().map(Standby::readiness) {
             Some(Readiness::Ready) => (InstanceState::Standby, None),
@@ -422,9 +421,10 @@ impl Runner {
             }
         }
         let first = std::mem::take(&mut candidacy.is_fresh).then_some(token);
-        let mut authority = Elected {
+        let authority = Elected {
             session,
-            pipeline: self.key.pipeline.clone(),
+            key: self.key.clone(),
+            of_its_own: resolved.begins_by_itself(),
             renewer: candidacy.candidate.renewer(),
             first,
             confirmed: self.confirmed.subscribe(),
@@ -437,14 +437,17 @@ impl Runner {
             limits: limited,
             stop: stopped,
         };
-        let (spec, owner) = (resolved.spec.clone(), self.common.owner());
-        let sink = spec.sinks.first().map(|sink| sink.endpoint.clone());
-        let task = OwnedTask::spawn(async move {
-            pipeline::run(&spec, &owner, &mut authority, controls).await
-        });
+        let owner = self.common.owner();
+        let sink = resolved.role.sink().and(resolved.spec.sinks.first());
+        let sink = sink.map(|sink| sink.endpoint.clone());
+        let (key, runs) = (self.key.clone(), resolved.clone());
+        let task =
+            OwnedTask::spawn(
+                async move { roles::run(&key, &runs, &owner, authority, controls).await },
+            );
         tracing::info!(
             pipeline = %self.key.pipeline, task = %self.key.task, revision = resolved.revision,
-            "leading; taking the sink over"
+            "leading; beginning to run"
         );
         self.run = Some(Run {
             task,
@@ -484,8 +487,8 @@ impl Runner {
             false => (InstanceState::TakingOver, TaskState::TakingOver),
         };
         let detail = match view.waiting {
-            true => Some("a DDL statement waits for the directory".to_owned()),
-            false => view.trouble,
+            true => Some("waiting until the directory confirms that this Core leads".to_owned()),
+            false => view.trouble.or(view.queue_trouble),
         };
         self.say(instance, detail);
         self.report().tell(task, Some(&progress));

@@ -9,8 +9,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use towpath_protocol::spec::PipelineSpec;
+use towpath_protocol::spec::{PipelineSpec, TaskRole};
 
+use super::resolve::Resolved;
 use crate::check::finding::FindingState;
 use crate::commit::preflight::{self, SinkFacts, SourceTraits};
 use crate::endpoint;
@@ -40,17 +41,17 @@ pub(super) enum Readiness {
 
 /// Checks that go on until this is dropped.
 pub(super) struct Standby {
-    pub(super) spec: PipelineSpec,
+    pub(super) resolved: Resolved,
     readiness: watch::Receiver<Readiness>,
     _task: OwnedTask<()>,
 }
 
 impl Standby {
-    pub(super) fn keep_ready(spec: PipelineSpec) -> Self {
+    pub(super) fn keep_ready(resolved: Resolved) -> Self {
         let (publish, readiness) = watch::channel(Readiness::Unknown);
         Self {
-            _task: OwnedTask::spawn(run(spec.clone(), publish)),
-            spec,
+            _task: OwnedTask::spawn(run(resolved.clone(), publish)),
+            resolved,
             readiness,
         }
     }
@@ -67,7 +68,8 @@ impl Standby {
     }
 }
 
-async fn run(spec: PipelineSpec, publish: watch::Sender<Readiness>) {
+async fn run(resolved: Resolved, publish: watch::Sender<Readiness>) {
+    let Resolved { spec, role, .. } = resolved;
     let mut warm = None;
     let mut checked_at = Instant::now();
     loop {
@@ -82,7 +84,7 @@ async fn run(spec: PipelineSpec, publish: watch::Sender<Readiness>) {
                 _ => {
                     // One of each at a time.
                     warm = None;
-                    warm = Some(check(&spec).await?);
+                    warm = Some(check(&spec, &role).await?);
                     checked_at = Instant::now();
                     Ok(())
                 }
@@ -120,62 +122,81 @@ async fn run(spec: PipelineSpec, publish: watch::Sender<Readiness>) {
 
 /// Connections that stand.
 struct Warm {
-    source: Conn,
-    sink: Conn,
+    source: Option<Conn>,
+    sink: Option<Conn>,
 }
 
 async fn ping(warm: &mut Warm) -> Result<(), String> {
-    let (source, sink) = tokio::join!(warm.source.ping(), warm.sink.ping());
+    async fn ping(conn: &mut Option<Conn>) -> Result<(), mysql_async::Error> {
+        match conn {
+            Some(conn) => conn.ping().await,
+            None => Ok(()),
+        }
+    }
+    let (source, sink) = tokio::join!(ping(&mut warm.source), ping(&mut warm.sink));
     source.map_err(|error| format!("the source was lost: {error}"))?;
     sink.map_err(|error| format!("the sink was lost: {error}"))
 }
 
-async fn check(spec: &PipelineSpec) -> Result<Warm, String> {
-    let Some(sink_spec) = spec.sinks.first() else {
-        return Err("the spec has no sink".to_owned());
+/// Looks at both servers, or at the one that a task of one side needs: a consumer goes on while the
+/// source is away.
+async fn check(spec: &PipelineSpec, role: &TaskRole) -> Result<Warm, String> {
+    let source_at = (!matches!(role, TaskRole::Consumer(_))).then_some(&spec.source.endpoint);
+    let sink_spec = match role.sink() {
+        None => None,
+        Some(_) => Some(spec.sinks.first().ok_or("the spec has no sink")?),
     };
-    let (source, sink) = tokio::join!(connect(&spec.source.endpoint), connect(&sink_spec.endpoint));
+    let sink_at = sink_spec.map(|sink| &sink.endpoint);
+    let (source, sink) = tokio::join!(connect(source_at), connect(sink_at));
     let mut source = source.map_err(|error| format!("source: {error}"))?;
     let mut sink = sink.map_err(|error| format!("sink: {error}"))?;
-    let mut facts = SourceFacts::read(&mut source)
-        .await
-        .map_err(|error| error.to_string())?;
-    // The one who runs has the same server_id: that is no clash.
-    facts.replicas = None;
-    let needs = Needs {
-        server_id: spec.source.server_id.unwrap_or_default(),
-        gtid: true,
-        // It goes on with what was begun.
-        whole_rows: false,
-    };
-    let sink_facts = SinkFacts::read(&mut sink, spec.name.as_str(), sink_spec.name.as_str())
-        .await
-        .map_err(|error| format!("sink: {error}"))?;
-    let sink_needs = preflight::Needs {
-        source: Some(SourceTraits {
-            server_uuid: facts.server_uuid(),
-            max_allowed_packet: facts.max_allowed_packet(),
-            lower_case_table_names: facts.variable("lower_case_table_names"),
-        }),
-        ..preflight::Needs::default()
-    };
     let of = |server: &'static str, findings: Vec<crate::check::finding::Finding>| {
-        findings
+        let failed = findings
             .into_iter()
-            .find(|finding| finding.state == FindingState::Failed)
-            .map(|finding| format!("{server}: {}: {}", finding.what, finding.found))
+            .find(|finding| finding.state == FindingState::Failed);
+        match failed {
+            None => Ok(()),
+            Some(finding) => Err(format!("{server}: {}: {}", finding.what, finding.found)),
+        }
     };
-    let failed = of("source", facts.findings(&needs))
-        .or_else(|| of("sink", sink_facts.findings(&sink_needs)));
-    match failed {
-        Some(why) => Err(why),
-        None => Ok(Warm { source, sink }),
+    let mut facts = None;
+    if let Some(source) = &mut source {
+        let mut read = SourceFacts::read(source)
+            .await
+            .map_err(|error| error.to_string())?;
+        // The one who runs has the same server_id: that is no clash.
+        read.replicas = None;
+        let needs = Needs {
+            server_id: spec.source.server_id.unwrap_or_default(),
+            gtid: true,
+            // It goes on with what was begun.
+            whole_rows: false,
+        };
+        of("source", read.findings(&needs))?;
+        facts = Some(read);
     }
+    if let (Some(sink), Some(sink_spec)) = (&mut sink, sink_spec) {
+        let sink_facts = SinkFacts::read(sink, spec.name.as_str(), sink_spec.name.as_str())
+            .await
+            .map_err(|error| format!("sink: {error}"))?;
+        let sink_needs = preflight::Needs {
+            source: facts.as_ref().map(|facts| SourceTraits {
+                server_uuid: facts.server_uuid(),
+                max_allowed_packet: facts.max_allowed_packet(),
+                lower_case_table_names: facts.variable("lower_case_table_names"),
+            }),
+            ..preflight::Needs::default()
+        };
+        of("sink", sink_facts.findings(&sink_needs))?;
+    }
+    Ok(Warm { source, sink })
 }
 
-async fn connect(at: &towpath_protocol::spec::Endpoint) -> Result<Conn, String> {
+async fn connect(at: Option<&towpath_protocol::spec::Endpoint>) -> Result<Option<Conn>, String> {
+    let Some(at) = at else {
+        return Ok(None);
+    };
     let opts = endpoint::sql_opts(at).map_err(|error| error.to_string())?;
-    endpoint::connect(opts, at.tls)
-        .await
-        .map_err(|error| format!("{at}: {error}"))
+    let conn = endpoint::connect(opts, at.tls).await;
+    conn.map(Some).map_err(|error| format!("{at}: {error}"))
 }

@@ -18,13 +18,14 @@ use towpath_protocol::spec::{ApplySpec, DdlSpec, Delivery, PipelineSpec, TableFi
 use uuid::Uuid;
 
 use super::authority::Confirmed;
-use super::error::PipelineError;
+use super::error::{Course, PipelineError};
 use super::lane_task::{Done, LaneTask};
 use super::pace::Pace;
+use super::pipe::{Receiving, Taken};
 use super::plans::Plans;
 use super::progress::Progress;
 use super::snapshot::Copies;
-use super::{Stop, asked};
+use super::{Stop, VERIFY_MAX, asked};
 use crate::apply::statement::check_size;
 use crate::apply::{BatchBuilder, History};
 use crate::batch::{Chunk, Message};
@@ -35,7 +36,8 @@ use crate::commit::session::{ServerFacts, Session};
 use crate::commit::takeover::{Claim, Held};
 use crate::decode::{DecodeError, Event, EventType, Events, RowsEvent};
 use crate::failpoint::{self, Point};
-use crate::queue::{Lease, Receiver};
+use crate::queue::inlet::Place;
+use crate::queue::{Lease, QueueError};
 
 /// Transactions that change nothing on the sink move its offset at most this often, and at a stop.
 const OFFSET_ONLY_EVERY: Duration = Duration::from_secs(1);
@@ -78,7 +80,7 @@ pub(super) struct Consumer {
     filter: TableFilter,
     rules: DdlSpec,
     bounds: ApplySpec,
-    queue: Receiver,
+    queue: Receiving,
     lane: LaneTask,
     ddl: Session,
     facts: ServerFacts,
@@ -110,6 +112,10 @@ pub(super) struct Consumer {
     copies_wait_for: Option<Gtid>,
     /// So many of the next commits hold one source transaction each.
     singly: u64,
+    /// Where reading the queue may begin once what has gathered is committed.
+    place: Option<Place>,
+    /// Where it may begin once what the lane has is committed.
+    place_sent: Option<Place>,
 }
 
 impl Consumer {
@@ -125,7 +131,7 @@ impl Consumer {
         lane: Lane,
         ddl: Session,
         facts: ServerFacts,
-        queue: Receiver,
+        queue: Receiving,
         mut copies: Copies,
         waits: Waits,
         progress: Arc<Progress>,
@@ -165,6 +171,8 @@ impl Consumer {
             pending: None,
             copied_last: false,
             singly: 0,
+            place: None,
+            place_sent: None,
         }
     }
 
@@ -175,7 +183,18 @@ impl Consumer {
     }
 
     /// Runs until a stop (then it finishes the commit under way and returns) or an error.
-    pub(super) async fn run(mut self, mut stop: Stop) -> Result<(), PipelineError> {
+    /// Gives back its end of the queue.
+    pub(super) async fn run(mut self, stop: Stop) -> (Result<(), PipelineError>, Receiving) {
+        let result = match self.consume(stop).await {
+            Err(error) if error.course() == Course::End => {
+                Err(self.queue.verified(error, VERIFY_MAX).await)
+            }
+            result => result,
+        };
+        (result, self.queue)
+    }
+
+    async fn consume(&mut self, mut stop: Stop) -> Result<(), PipelineError> {
         let mut caught_up = false;
         loop {
             self.start_copies();
@@ -209,32 +228,54 @@ impl Consumer {
                 done = self.lane.done() => self.done(done?),
                 state = self.copies.hear() => self.advance.copies.extend(state?),
                 () = self.waits.pace.free(), if self.waits_for_pace() => {}
-                message = self.queue.recv(), if self.pending.is_none() && self.may_take_in() => {
-                    match message {
-                        None => {
+                taken = self.queue.recv(), if self.pending.is_none() && self.may_take_in() => {
+                    match taken? {
+                        Taken::Closed => {
                             // The producer ended: what it queued is still good.
                             if !self.inside {
                                 self.drain().await?;
                             }
                             return Err(PipelineError::QueueClosed);
                         }
-                        Some((Message::CaughtUp { position }, _)) => {
+                        Taken::Message(Message::CaughtUp { position }, _) => {
                             caught_up = true;
-                            if !self.inside {
+                            if !self.inside && !position.file.is_empty() {
                                 self.advance.position = Some(position);
                             }
                         }
-                        Some((Message::Prepared(gtid), _)) => self.copies.gate.passed(&gtid),
-                        Some((Message::Chunk(chunk), lease)) => {
+                        Taken::Message(Message::Prepared(gtid), _) => self.copies.gate.passed(&gtid),
+                        Taken::Message(Message::Chunk(chunk), lease) => {
                             caught_up = false;
                             self.pending = Some((chunk, lease));
                         }
+                        Taken::Open(place) => self.opened(place),
+                        Taken::Missing(missing) => {
+                            caught_up = false;
+                            self.progress.missing(Some(missing));
+                        }
+                        Taken::RollBack(gtid) if self.inside => {
+                            return Err(QueueError::RolledBack { gtid }.into());
+                        }
+                        // Nothing of it was taken in.
+                        Taken::RollBack(_) => {}
+                        Taken::Silent => caught_up = false,
                     }
                 }
                 // Only to look again whether the offset is due.
                 () = tokio::time::sleep_until(self.last_commit + OFFSET_ONLY_EVERY),
                     if !self.lane.is_busy() && !self.inside && !self.advance.gtids.is_empty() => {}
             }
+        }
+    }
+
+    /// The queue may be read from here on, by whoever holds all that came before.
+    fn opened(&mut self, place: Place) {
+        self.progress.missing(None);
+        let is_done =
+            self.builder.changes() == 0 && self.advance.gtids.is_empty() && !self.lane.is_busy();
+        match is_done {
+            true => self.progress.opened(place),
+            false => self.place = Some(place),
         }
     }
 
@@ -258,6 +299,10 @@ impl Consumer {
     async fn take_in(&mut self, chunk: Chunk, lease: Option<Lease>) -> Result<(), PipelineError> {
         // Nothing is in use here that could be lost.
         let _ = failpoint::reach(Point::QueueTaken).await;
+        if self.queue.takes_back() && !self.inside && !chunk.last {
+            // What comes before it must not be rolled back with it.
+            self.drain().await?;
+        }
         self.lease = lease;
         if let Err(error) = self.chunk(chunk).await {
             if self.lane.is_busy() {
@@ -402,6 +447,8 @@ impl Consumer {
             self.singly = self.singly.saturating_sub(1);
             self.transactions = 0;
             self.last_commit = Instant::now();
+            // An OPEN is never inside a transaction.
+            self.place_sent = self.place.take().or(self.place_sent);
         }
         self.piece_sent = !whole;
         self.waits.pace.passed(batch.changes);
@@ -414,6 +461,11 @@ impl Consumer {
     fn done(&mut self, done: Done) {
         if done.is_copy {
             self.copies.written();
+        } else if done.advance.is_some()
+            && !self.piece_sent
+            && let Some(place) = self.place_sent.take()
+        {
+            self.progress.opened(place);
         }
         match done.advance {
             Some(advance) => self.progress.committed(
@@ -444,7 +496,7 @@ impl Consumer {
 
     /// Finishes in order: the commit under way, and what has gathered if it ends with a whole
     /// transaction. What does not finish in time is rolled back by the server and read again.
-    async fn stop(mut self) -> Result<(), PipelineError> {
+    async fn stop(&mut self) -> Result<(), PipelineError> {
         let finish = async {
             if self.inside || self.piece_sent {
                 if self.lane.is_busy() {

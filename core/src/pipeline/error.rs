@@ -8,6 +8,7 @@ use crate::batch::BatchError;
 use crate::commit::{Advice, SinkError};
 use crate::decode::DecodeError;
 use crate::endpoint::EndpointError;
+use crate::queue::QueueError;
 use crate::source::{Retry, SourceError};
 
 /// An error of a pipeline.
@@ -62,6 +63,9 @@ pub enum PipelineError {
     /// The sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The log between producer and consumers.
+    #[error(transparent)]
+    Queue(Box<QueueError>),
     /// The other end of the queue is gone.
     #[error("the queue was closed while the pipeline ran")]
     QueueClosed,
@@ -96,6 +100,12 @@ impl From<CopyError> for PipelineError {
     }
 }
 
+impl From<QueueError> for PipelineError {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(Box::new(error))
+    }
+}
+
 /// What a pipeline does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Course {
@@ -120,6 +130,7 @@ impl PipelineError {
             PipelineError::Copy(error) => error.code(),
             PipelineError::Sink(error) => error.code(),
             PipelineError::LostInside { source, .. } => source.code(),
+            PipelineError::Queue(error) => error.code(),
             PipelineError::NotElected { .. } => code::NOT_ELECTED,
             PipelineError::QueueClosed | PipelineError::Task(_) => code::INTERNAL,
         }
@@ -142,6 +153,10 @@ impl PipelineError {
             PipelineError::Copy(error) => match error.advice() {
                 Advice::Retry => Course::TakeOverAgain,
                 Advice::GiveUp | Advice::Stop => Course::End,
+            },
+            PipelineError::Queue(error) => match error.passes() {
+                true => Course::TakeOverAgain,
+                false => Course::End,
             },
             PipelineError::QueueClosed | PipelineError::LostInside { .. } => Course::TakeOverAgain,
             PipelineError::NoSink
@@ -169,9 +184,11 @@ impl PipelineError {
 
     /// Whether another owner has taken the sink over, or may do so: no failure of this one.
     pub fn is_superseded(&self) -> bool {
-        matches!(
-            self,
-            PipelineError::Sink(SinkError::Superseded { .. }) | PipelineError::NotElected { .. }
-        )
+        match self {
+            PipelineError::Sink(SinkError::Superseded { .. })
+            | PipelineError::NotElected { .. } => true,
+            PipelineError::Queue(error) => error.is_superseded(),
+            _ => false,
+        }
     }
 }

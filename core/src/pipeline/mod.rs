@@ -9,6 +9,11 @@
 pub mod authority;
 pub mod pace;
 pub mod progress;
+mod begin;
+pub mod produce;
+pub mod consume;
+mod whole;
+mod pipe;
 mod consumer;
 mod error;
 mod lane_task;
@@ -20,10 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mysql_async::Conn;
 use tokio::sync::watch;
-use towpath_protocol::gtid::GtidSet;
-use towpath_protocol::spec::{PipelineSpec, SinkSpec, SnapshotMode, StartAt};
+use towpath_protocol::spec::{PipelineSpec, SinkSpec};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -31,19 +34,14 @@ pub use authority::{Authority, NoDirectory};
 pub use error::{Course, PipelineError};
 pub use pace::Limits;
 pub use progress::Progress;
+pub use whole::run_whole;
 
-use crate::commit::SinkError;
-use crate::commit::lane::Lane;
-use crate::commit::offset::OffsetWriter;
-use crate::commit::preflight::{Offset, read_offset};
-use crate::commit::session::{ServerFacts, Session};
-use crate::commit::takeover::{Claim, Held, Right, take_over};
-use crate::source::{
-    Backoff, DumpOptions, SourceError, SourceFacts, anonymous, check_position, start,
-};
+use crate::commit::takeover::{Claim, Right};
+use crate::source::Backoff;
 use crate::task::OwnedTask;
 use consumer::{Consumer, SINGLY, Waits};
 use pace::Pace;
+use pipe::{Receiving, Sending};
 use producer::Producer;
 use snapshot::Copies;
 
@@ -69,7 +67,7 @@ pub struct Controls {
     pub stop: Stop,
 }
 
-/// Runs a pipeline until it is stopped.
+/// Runs a pipeline from its source to its sink until it is stopped.
 ///
 /// # Errors
 /// What needs an operator, or another owner of the sink.
@@ -77,7 +75,18 @@ pub async fn run(
     spec: &PipelineSpec,
     owner: &str,
     authority: &mut impl Authority,
+    controls: Controls,
+) -> Result<(), PipelineError> {
+    epochs(spec, owner, authority, controls, None).await
+}
+
+/// One epoch after the other; with a log, out of that.
+async fn epochs(
+    spec: &PipelineSpec,
+    owner: &str,
+    authority: &mut impl Authority,
     mut controls: Controls,
+    mut log: Option<consume::FromLog>,
 ) -> Result<(), PipelineError> {
     let Some(sink) = spec.sinks.first() else {
         return Err(PipelineError::NoSink);
@@ -94,16 +103,35 @@ pub async fn run(
     let mut singly: Option<u64> = None;
     loop {
         let commits = controls.progress.view().commits;
-        let result = epoch(
-            spec,
-            sink,
-            &mut claim,
-            authority,
-            &mut controls,
-            &mut backoff,
-            singly == Some(commits),
-        )
-        .await;
+        let singly_now = singly == Some(commits);
+        let (claim, controls) = (&mut claim, &mut controls);
+        let result = match &mut log {
+            None => {
+                epoch(
+                    spec,
+                    sink,
+                    claim,
+                    authority,
+                    controls,
+                    &mut backoff,
+                    singly_now,
+                )
+                .await
+            }
+            Some(log) => {
+                consume::epoch(
+                    log,
+                    spec,
+                    sink,
+                    claim,
+                    authority,
+                    controls,
+                    &mut backoff,
+                    singly_now,
+                )
+                .await
+            }
+        };
         controls.progress.disconnected(result.as_ref().err());
         let error = match result {
             Ok(()) => return Ok(()),
@@ -153,17 +181,6 @@ async fn stopped_too_long(stop: &mut Stop) {
     tokio::time::sleep(STOP_MAX).await;
 }
 
-/// What an epoch begins with.
-struct Begun {
-    held: Held,
-    lane: Lane,
-    ddl: Session,
-    sink_facts: ServerFacts,
-    gtids: GtidSet,
-    options: DumpOptions,
-    source_uuid: Uuid,
-}
-
 async fn epoch(
     spec: &PipelineSpec,
     sink: &SinkSpec,
@@ -179,20 +196,20 @@ async fn epoch(
         stop,
     } = controls;
     let mut begun = tokio::select! {
-        begun = begin(spec, sink, claim, authority) => begun?,
+        begun = begin::begin(spec, sink, claim, authority) => begun?,
         () = asked(stop) => return Ok(()),
     };
     backoff.connected(Instant::now());
-    progress.connected(&begun.held, &begun.gtids);
+    progress.connected(&begun.sink.held, &begun.sink.gtids);
     let (sender, receiver) = crate::queue::memory(spec.queue.bytes_max);
     let producer = Producer {
         endpoint: spec.source.endpoint.clone(),
         options: begun.options,
         filter: spec.source.tables.clone(),
         server_uuid: begun.source_uuid,
-        start_position: begun.held.position.clone(),
-        gtids: begun.gtids.clone(),
-        queue: sender,
+        start_position: begun.sink.held.position.clone(),
+        gtids: begun.sink.gtids.clone(),
+        queue: Sending::Memory(sender),
         pace: Pace::new(limits.clone(), |limits| limits.bytes_per_second_max),
         progress: Arc::clone(progress),
         unverified: Arc::default(),
@@ -200,8 +217,8 @@ async fn epoch(
     };
     let copies = Copies::new(
         spec,
-        std::mem::take(&mut begun.held.copies),
-        begun.gtids.clone(),
+        std::mem::take(&mut begun.sink.held.copies),
+        begun.sink.gtids.clone(),
         Arc::clone(progress),
     );
     let unverified = Arc::clone(&producer.unverified);
@@ -209,11 +226,11 @@ async fn epoch(
         spec,
         sink.delivery,
         claim,
-        begun.held,
-        begun.lane,
-        begun.ddl,
-        begun.sink_facts,
-        receiver,
+        begun.sink.held,
+        begun.sink.lane,
+        begun.sink.ddl,
+        begun.sink.facts,
+        Receiving::Memory(receiver),
         copies,
         Waits {
             confirmed: authority.confirmed(),
@@ -225,7 +242,7 @@ async fn epoch(
     let consumer = if singly { consumer.singly() } else { consumer };
     let mut producer = OwnedTask::spawn(producer.run());
     let result = tokio::select! {
-        result = consumer.run(stop.clone()) => result,
+        (result, _) = consumer.run(stop.clone()) => result,
         // A DDL statement may wait for a lock for hours. It is left as a crash would leave it.
         () = stopped_too_long(stop) => {
             warn!(
@@ -251,207 +268,6 @@ async fn epoch(
         }
         result => result,
     }
-}
-
-/// Takes the sink over, looks at the source, and finds where to begin.
-async fn begin(
-    spec: &PipelineSpec,
-    sink: &SinkSpec,
-    claim: &mut Claim,
-    authority: &mut impl Authority,
-) -> Result<Begun, PipelineError> {
-    // All at once: a successor must be quick.
-    let sessions = async {
-        tokio::try_join!(
-            Session::connect(&claim.sink, &sink.endpoint),
-            Session::connect(&claim.sink, &sink.endpoint),
-        )
-        .map_err(PipelineError::from)
-    };
-    let ((mut rows, mut ddl), mut source) = tokio::try_join!(sessions, connect_source(spec))?;
-    let sink_facts = rows.facts().await?;
-    ddl.facts().await?;
-
-    // Whoever can't read the source, or reads another one, must not end an owner that does: that is
-    // found out before the takeover, as far as an onlooker can.
-    let onlooker = read_offset(rows.conn(), &claim.pipeline, &claim.sink)
-        .await
-        .map_err(|error| SinkError::from_driver(&claim.sink, "look at the offset row", error))?;
-    let facts = SourceFacts::read(&mut source).await?;
-    let source_uuid = parse_server_uuid(&facts)?;
-    // Without GTIDs, an offset would be an empty set: everything, once there are some.
-    if facts.variable("gtid_mode") != "ON" {
-        let mode = facts.variable("gtid_mode").to_owned();
-        return Err(SourceError::GtidOff { mode }.into());
-    }
-    if let Offset::Stored(row) = &onlooker {
-        let gtids = row.gtids.as_ref();
-        refuse_another_source(claim, row.source_uuid, gtids, &facts, source_uuid)?;
-    }
-
-    let has_no_place = match &onlooker {
-        Offset::Absent => true,
-        Offset::Stored(row) => row.gtids.is_none(),
-        Offset::Hidden | Offset::Unreadable(_) => false,
-    };
-    if has_no_place {
-        refuse_a_lost_place(spec, claim, authority).await?;
-    }
-
-    // The right is taken last: each step between it and the takeover is one in which it could age.
-    claim.right = authority.right().await?;
-    let mut held = take_over(claim, &mut rows, &mut ddl).await?;
-    claim.held = Some((held.generation, held.epoch));
-    // The predecessor may have gone on until then, with transactions newer than the facts.
-    let mut facts = SourceFacts::read(&mut source).await?;
-    refuse_another_source(
-        claim,
-        held.source_uuid,
-        held.gtids.as_ref(),
-        &facts,
-        source_uuid,
-    )?;
-    let fresh = held.gtids.is_none();
-    if fresh && !has_no_place {
-        // An onlooker may have seen less than the owner does.
-        refuse_a_lost_place(spec, claim, authority).await?;
-    }
-    if fresh && spec.source.snapshot != SnapshotMode::Never {
-        let beginning = snapshot::begin(spec, &mut source, &mut ddl).await?;
-        (facts, held.copies) = (beginning.facts, beginning.copies);
-    }
-    let options = dump_options(spec, claim, &held);
-    let gtids = match &held.gtids {
-        Some(gtids) => gtids.clone(),
-        None => {
-            let (start, endpoint) = (&spec.source.start, &spec.source.endpoint);
-            start::resolve(start, endpoint, &options, &facts, &mut source).await?
-        }
-    };
-    check_position(&gtids, &facts)?;
-    if held.source_uuid != Some(source_uuid) {
-        // It is a place in the binlog of another server.
-        held.position = None;
-    }
-    if let Some(position) = &held.position {
-        anonymous::check_behind(&mut source, position).await?;
-    }
-    let _ = source.disconnect().await;
-
-    rows.read_bytes().await?;
-    let mut offset = OffsetWriter::new(
-        &claim.pipeline,
-        &claim.sink,
-        &held,
-        source_uuid,
-        gtids.clone(),
-    );
-    if fresh {
-        offset.commit_start(&mut rows, &held.copies).await?;
-        info!(
-            pipeline = claim.pipeline, sink = claim.sink, gtid_set = %gtids,
-            "the sink has no offset yet; starting here"
-        );
-    }
-    Ok(Begun {
-        lane: Lane::new(rows, offset, &sink_facts, sink.delivery),
-        ddl,
-        sink_facts,
-        gtids,
-        options,
-        source_uuid,
-        held,
-    })
-}
-
-/// Clause 16: `now` would skip what was written since the pipeline ran last.
-async fn refuse_a_lost_place(
-    spec: &PipelineSpec,
-    claim: &Claim,
-    authority: &mut impl Authority,
-) -> Result<(), PipelineError> {
-    if spec.source.start == StartAt::Now && claim.held.is_none() && authority.ran_before().await? {
-        return Err(SinkError::RanBefore {
-            sink: claim.sink.clone(),
-            pipeline: claim.pipeline.clone(),
-        }
-        .into());
-    }
-    Ok(())
-}
-
-fn dump_options(spec: &PipelineSpec, claim: &Claim, held: &Held) -> DumpOptions {
-    DumpOptions {
-        server_id: spec
-            .source
-            .server_id
-            .unwrap_or_else(|| default_server_id(&claim.pipeline, &claim.sink)),
-        replica_uuid: Some(Uuid::new_v5(&held.pipeline_uuid, claim.sink.as_bytes())),
-        pipeline: claim.pipeline.clone(),
-        heartbeat: Duration::from_millis(spec.source.heartbeat_ms),
-    }
-}
-
-async fn connect_source(spec: &PipelineSpec) -> Result<Conn, PipelineError> {
-    let endpoint = &spec.source.endpoint;
-    let opts = crate::endpoint::sql_opts(endpoint).map_err(PipelineError::Endpoint)?;
-    crate::endpoint::connect(opts, endpoint.tls)
-        .await
-        .map_err(|error| SourceError::from_login(endpoint, error).into())
-}
-
-fn parse_server_uuid(facts: &SourceFacts) -> Result<Uuid, PipelineError> {
-    Uuid::parse_str(facts.server_uuid()).map_err(|_| PipelineError::NoServerUuid {
-        version: facts.version().to_owned(),
-    })
-}
-
-/// An offset row may only go on with the history it came from: the same server, or one that has
-/// executed all that the sink holds.
-fn refuse_another_source(
-    claim: &Claim,
-    known: Option<Uuid>,
-    gtids: Option<&GtidSet>,
-    facts: &SourceFacts,
-    source_uuid: Uuid,
-) -> Result<(), PipelineError> {
-    let (Some(known), Some(gtids)) = (known, gtids) else {
-        return Ok(());
-    };
-    let same_history = !gtids.is_empty() && gtids.is_subset(&facts.gtid_executed);
-    if known == source_uuid || same_history {
-        return Ok(());
-    }
-    let lacks = gtids.subtract(&facts.gtid_executed);
-    if gtids.intersects(&facts.gtid_executed) {
-        // Of the same topology: promoted without the last transactions, or behind.
-        return Err(SourceError::Diverged {
-            extra: short_set(&lacks),
-        }
-        .into());
-    }
-    Err(SinkError::AnotherSource {
-        sink: claim.sink.clone(),
-        pipeline: claim.pipeline.clone(),
-        known,
-        found: source_uuid,
-        example: match lacks.is_empty() {
-            true => String::new(),
-            false => format!(" ({})", short_set(&lacks)),
-        },
-    }
-    .into())
-}
-
-/// A set as far as a message can show it.
-fn short_set(set: &GtidSet) -> String {
-    const CHARS_MAX: usize = 200;
-    let mut text = set.to_string();
-    if let Some((at, _)) = text.char_indices().nth(CHARS_MAX) {
-        text.truncate(at);
-        text.push_str(" …");
-    }
-    text
 }
 
 /// A server_id in the upper half of the range, the same for every run of a pipeline and sink, so

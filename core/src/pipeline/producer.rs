@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use towpath_protocol::gtid::{Gtid, GtidSet};
@@ -11,13 +12,13 @@ use towpath_protocol::spec::{Endpoint, TableFilter};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::begin::parse_server_uuid;
 use super::error::PipelineError;
 use super::pace::Pace;
-use super::parse_server_uuid;
+use super::pipe::Sending;
 use super::progress::Progress;
 use crate::batch::{Assembler, Message};
 use crate::failpoint::{self, Point};
-use crate::queue::Sender;
 use crate::source::{
     Backoff, DumpFrom, DumpOptions, EventStream, Retry, SourceError, SourceFacts, anonymous,
     check_position,
@@ -34,7 +35,7 @@ pub(super) struct Producer {
     pub(super) start_position: Option<BinlogPosition>,
     /// What was queued, as whole transactions, beside what the sink had.
     pub(super) gtids: GtidSet,
-    pub(super) queue: Sender,
+    pub(super) queue: Sending,
     /// Bytes that may be read.
     pub(super) pace: Pace,
     pub(super) progress: Arc<Progress>,
@@ -120,8 +121,22 @@ impl Producer {
                     self.large(assembler, &mut stream).await?;
                 }
             }
-            stream.fill().await?;
+            self.fill(&mut stream).await?;
         }
+    }
+
+    /// Waits for more from the source; what was gathered goes out meanwhile.
+    async fn fill(&mut self, stream: &mut EventStream) -> Result<(), PipelineError> {
+        if !self.queue.gathers() {
+            return Ok(stream.fill().await?);
+        }
+        let fill = stream.fill();
+        tokio::pin!(fill);
+        if let Poll::Ready(filled) = futures_util::poll!(fill.as_mut()) {
+            return Ok(filled?);
+        }
+        self.queue.flush().await?;
+        Ok(fill.await?)
     }
 
     /// Queues the event that was read last, in the memory that it was read into.
@@ -189,10 +204,7 @@ impl Producer {
             }
         }
         let inside = matches!(&message, Message::Chunk(chunk) if !chunk.last);
-        self.queue
-            .send(message)
-            .await
-            .map_err(|_| PipelineError::QueueClosed)?;
+        self.queue.send(message).await?;
         if inside {
             failpoint::reach(Point::ProducerInside)
                 .await

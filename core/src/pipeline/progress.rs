@@ -9,8 +9,10 @@ use towpath_protocol::gtid::GtidSet;
 use towpath_protocol::position::BinlogPosition;
 
 use super::PipelineError;
+use super::begin::short_set;
 use crate::commit::copies::CopyState;
 use crate::commit::takeover::Held;
+use crate::queue::inlet::Place as QueuePlace;
 use crate::source::SourceError;
 
 /// Counters and the present place.
@@ -39,6 +41,11 @@ struct Place {
     trouble: Option<String>,
     source_trouble: Option<String>,
     copies: Vec<CopyView>,
+    /// Where reading the queue may begin.
+    queue_place: Option<QueuePlace>,
+    /// What the queue doesn't have and the sink needs.
+    missing: Option<GtidSet>,
+    queue_trouble: Option<String>,
 }
 
 /// How far a table's copy is.
@@ -94,6 +101,12 @@ pub struct View {
     pub trouble: Option<String>,
     /// How far the copy of each table is, of those that were ever to be copied.
     pub copies: Vec<CopyView>,
+    /// Where reading the queue may begin, for whoever holds what the sink holds: a hint.
+    pub queue_place: Option<QueuePlace>,
+    /// What the queue doesn't have and the sink needs.
+    pub missing: Option<GtidSet>,
+    /// Why the queue doesn't move, if so.
+    pub queue_trouble: Option<String>,
 }
 
 impl Place {
@@ -147,6 +160,37 @@ impl Progress {
     /// The source doesn't answer; `None`: it does again.
     pub(super) fn source_lost(&self, why: Option<&SourceError>) {
         self.place().source_trouble = why.map(|error| format!("{}: {error}", error.code()));
+    }
+
+    /// A producer has opened the queue, behind `gtids`.
+    pub(super) fn producing(&self, generation: Generation, epoch: Epoch, gtids: &GtidSet) {
+        let mut place = self.place();
+        place.connected = true;
+        place.trouble = None;
+        place.source_trouble = None;
+        place.waiting = false;
+        (place.generation, place.epoch) = (generation, epoch);
+        place.gtids = gtids.clone();
+    }
+
+    /// Reading the queue may begin here.
+    pub(super) fn opened(&self, at: QueuePlace) {
+        self.place().queue_place = Some(at);
+    }
+
+    /// What the queue doesn't have and the sink needs; `None`: nothing, any more.
+    pub(super) fn missing(&self, missing: Option<GtidSet>) {
+        self.place().missing = missing;
+    }
+
+    /// Why the queue doesn't move; `None`: it does.
+    pub(super) fn queue_lost(&self, why: Option<String>) {
+        self.place().queue_trouble = why;
+    }
+
+    /// Nothing can begin yet, and why.
+    pub(super) fn awaits(&self, what: &str) {
+        self.place().trouble = Some(what.to_owned());
     }
 
     pub(super) fn queued(&self, bytes: u64) {
@@ -225,11 +269,20 @@ impl Progress {
             epoch: place.epoch,
             commit_seq: place.commit_seq,
             waiting: place.waiting,
+            queue_place: place.queue_place,
+            missing: place.missing.clone(),
             trouble: place
                 .trouble
                 .as_ref()
                 .or(place.source_trouble.as_ref())
                 .cloned(),
+            queue_trouble: place.queue_trouble.clone().or_else(|| {
+                let missing = place.missing.as_ref()?;
+                Some(format!(
+                    "the queue doesn't have {} any more; the producer is to read it again",
+                    short_set(missing)
+                ))
+            }),
         }
     }
 }

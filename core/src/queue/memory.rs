@@ -24,6 +24,14 @@ pub struct Lease {
     _ends: oneshot::Sender<()>,
 }
 
+impl Lease {
+    /// A lease, and what answers when it has ended.
+    pub fn new() -> (Self, oneshot::Receiver<()>) {
+        let (ends, end) = oneshot::channel();
+        (Self { _ends: ends }, end)
+    }
+}
+
 /// What travels.
 struct Queued {
     message: Message,
@@ -79,9 +87,9 @@ impl Sender {
         };
         let mut ended = None;
         let lease = (message.cost_bytes() > LARGE_BYTES).then(|| {
-            let (ends, end) = oneshot::channel();
+            let (lease, end) = Lease::new();
             ended = Some(end);
-            Lease { _ends: ends }
+            lease
         });
         let queued = Queued {
             message,

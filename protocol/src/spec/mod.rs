@@ -29,6 +29,7 @@ mod start;
 mod hook;
 mod ddl;
 mod pipeline;
+mod queue;
 mod read;
 mod error;
 #[cfg(test)]
@@ -43,9 +44,10 @@ pub use hook::{
 };
 pub use name::{HookName, NAME_CHARS_MAX, NameError, PipelineName, SinkName};
 pub use pipeline::{
-    ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, QueueKind, QueueSpec,
-    RestartSpec, SinkSpec, SnapshotMode, SnapshotSpec, SourceSpec,
+    ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, RestartSpec, SinkSpec,
+    SnapshotMode, SnapshotSpec, SourceSpec,
 };
+pub use queue::{LogSpec, PRODUCER, QueueKind, QueueSpec, TaskRole};
 pub use start::{StartAt, StartParseError};
 pub use tables::{SYSTEM_SCHEMAS, TableFilter, TableFilterError, TableRule};
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::tree::DataSourceName;
 
-use super::{AlertSpec, DdlSpec, Endpoint, PipelineName, SinkName, StartAt, TableFilter};
+use super::{
+    AlertSpec, DdlSpec, Endpoint, PipelineName, QueueSpec, SinkName, StartAt, TableFilter,
+};
 
 /// A pipeline: one source, a queue, its sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub struct PipelineSpec {
     pub source: SourceSpec,
     /// What lies between source and sinks.
     pub queue: QueueSpec,
-    /// Where the data go; exactly one in this version.
+    /// Where the data go: one with a queue in memory, at least one with a log.
     pub sinks: Vec<SinkSpec>,
     /// How existing rows are copied.
     pub snapshot: SnapshotSpec,
@@ -101,27 +103,6 @@ impl Default for SnapshotSpec {
             allow_keyless: None,
         }
     }
-}
-
-/// What lies between source and sinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueSpec {
-    /// Its kind.
-    pub kind: QueueKind,
-    /// The most bytes that it holds in memory: 1 MiB to 16 GiB.
-    pub bytes_max: u64,
-}
-
-/// A kind of queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum QueueKind {
-    /// In this process.
-    #[default]
-    Memory,
-    /// Files of this machine. Not in this version.
-    Disk,
-    /// A RabbitMQ stream. Not in this version.
-    Rabbitmq,
 }
 
 /// Where the data go.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use towpath_coordination::{CoordinationError, Session, Transaction};
-use towpath_protocol::spec::{PipelineName, PipelineSpec};
+use towpath_protocol::spec::{PipelineName, PipelineSpec, SnapshotMode};
 use towpath_protocol::tree::path;
 use towpath_protocol::tree::record::{
     AppliedSpec, Desired, DesiredState, Journal, Operation, OperationStep,
@@ -215,8 +215,19 @@ fn same_sinks(former: &str, spec: &PipelineSpec) -> Result<(), Refusal> {
         names.collect::<BTreeSet<_>>()
     };
     let (old, new) = (names(&former), names(spec));
-    if old == new {
+    // Behind a log, sinks come and go: a new one begins with a copy of its own.
+    let is_log = former.queue.kind.is_log() && spec.queue.kind.is_log();
+    let begins_whole = spec.source.snapshot == SnapshotMode::Initial;
+    let adds = !new.is_subset(&old);
+    if old == new || (is_log && !old.is_disjoint(&new) && (begins_whole || !adds)) {
         return Ok(());
+    }
+    if is_log && !old.is_disjoint(&new) {
+        return Err(Refusal(
+            "a sink that joins a running pipeline begins with a copy of its own: write \
+             source.snapshot = \"initial\""
+                .to_owned(),
+        ));
     }
     let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
     Err(Refusal(format!(

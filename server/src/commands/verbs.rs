@@ -142,11 +142,7 @@ pub(super) async fn relocate(
     let Ok(spec) = PipelineSpec::parse_without_secrets(text, name.as_str()) else {
         return refuse(format!("the spec of {name} can't be read; apply it again"));
     };
-    let tasks: Vec<TaskName> = spec
-        .sinks
-        .iter()
-        .filter_map(|sink| sink.name.as_str().parse().ok())
-        .collect();
+    let tasks: Vec<TaskName> = spec.tasks().into_iter().map(|(name, _)| name).collect();
     let task = match (task, tasks.as_slice()) {
         (Some(task), all) if all.contains(task) => task.clone(),
         (None, [only]) => only.clone(),

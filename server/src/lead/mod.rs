@@ -318,6 +318,10 @@ impl Term {
             let transaction = write::assignments(name, pipeline, &changes, &self.id, now)?;
             writes.transactions.push(transaction);
         }
+        if !pipeline.former.is_empty() {
+            let transaction = write::without_former(name, pipeline, &self.id, now)?;
+            writes.transactions.push(transaction);
+        }
         let step = self.step(name, pipeline, view, plan, now);
         if let Some(transaction) = write::step(name, pipeline, &step)? {
             writes.transactions.push(transaction);

@@ -43,11 +43,7 @@ impl Parsed {
     fn of(name: &PipelineName, text: &str) -> Self {
         match PipelineSpec::parse_without_secrets(text, name.as_str()) {
             Ok(spec) => Self {
-                tasks: spec
-                    .sinks
-                    .iter()
-                    .filter_map(|sink| sink.name.as_str().parse().ok())
-                    .collect(),
+                tasks: spec.tasks().into_iter().map(|(name, _)| name).collect(),
                 placement: spec.placement,
                 restart: spec.restart,
                 server_id: spec.source.server_id,
@@ -77,6 +73,8 @@ pub(super) struct Pipeline {
     pub(super) status: Option<Seen<PipelineStatus>>,
     pub(super) texts: BTreeMap<u64, String>,
     pub(super) tasks: BTreeMap<TaskName, Task>,
+    /// Assignments of tasks that an earlier revision had, with their nodes' versions.
+    pub(super) former: BTreeMap<TaskName, i32>,
     /// The names of its events, oldest first.
     pub(super) history: Vec<NodePath>,
 }
@@ -183,6 +181,16 @@ impl Pipeline {
             let parent = path::tasks(name);
             names.extend(nodes.children(&parent).filter_map(|task| task.parse().ok()));
         }
+        let is_former = |task: &TaskName| !names.contains(task);
+        let former = nodes
+            .children(&path::tasks(name))
+            .filter_map(|task| task.parse().ok())
+            .filter(is_former)
+            .filter_map(|task| {
+                let assignment = seen::<Assignment>(nodes, &path::assignment(name, &task))?;
+                Some((task, assignment.version))
+            })
+            .collect();
         let tasks = names
             .into_iter()
             .map(|task| {
@@ -198,6 +206,7 @@ impl Pipeline {
             status,
             texts,
             tasks,
+            former,
             history: listed(nodes, &path::history(name)),
         })
     }

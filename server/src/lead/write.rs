@@ -62,6 +62,32 @@ pub(super) fn assignments(
     Ok(transaction)
 }
 
+/// Takes away the assignments of tasks that the pipeline no longer has: another kind of queue makes
+/// other tasks, and sinks go.
+pub(super) fn without_former(
+    name: &PipelineName,
+    pipeline: &Pipeline,
+    leader: &MemberId,
+    now: Timestamp,
+) -> Result<Transaction, CoordinationError> {
+    let mut transaction = Transaction::new();
+    // It is this revision that doesn't have them.
+    transaction.check(path::spec(name), pipeline.spec.version);
+    for (task, version) in &pipeline.former {
+        transaction.remove(path::assignment(name, task), Some(*version));
+        tracing::info!(pipeline = %name, %task, "no longer a task of this pipeline");
+        let event = HistoryEvent {
+            at: now,
+            what: "unassigned".to_owned(),
+            text: "no longer a task of this pipeline".to_owned(),
+            by: leader.to_string(),
+            task: Some(task.to_string()),
+        };
+        transaction.append(path::history_event(name), event)?;
+    }
+    Ok(transaction)
+}
+
 /// A step in a pipeline's life; `None` if there is nothing to write.
 pub(super) fn step(
     name: &PipelineName,

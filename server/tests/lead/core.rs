@@ -264,6 +264,7 @@ impl Agent {
             rows_per_second: 0,
             bytes_per_second: 0,
             snapshot: None,
+            missing: String::new(),
             since: Timestamp::now(),
             updated: Timestamp::now(),
         };

@@ -23,9 +23,10 @@ use super::pace::{ROWS_FIRST, next_rows};
 use crate::apply::target::quote_name;
 use crate::commit::copies::{CopyState, TableCopy};
 use crate::endpoint::{connect, sql_opts};
+use crate::pipeline::PipelineError;
+use crate::pipeline::begin::short_set;
 use crate::pipeline::pace::Pace;
 use crate::pipeline::progress::Progress;
-use crate::pipeline::{PipelineError, short_set};
 use crate::scan::{
     Executed, Key, KeyRange, ScanChunk, ScanError, ScanTable, executed_with_all_seen, prepare,
     without_counter,

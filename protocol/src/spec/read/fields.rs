@@ -57,6 +57,26 @@ pub(super) const QUEUE_BYTES: Quantity = size(
     "below, the queue is too small for a few events; above, it takes a machine's memory",
 );
 
+pub(super) const RETENTION_BYTES: Quantity = size(
+    (1 << 20)..=(64 << 40),
+    "below, a sink that rests for a moment is passed; above, it is no bound",
+);
+
+pub(super) const RETENTION_AGE_MS: Quantity = duration(
+    10_000..=(366 * 86_400_000),
+    "below, a sink that rests for a moment is passed; above, it is no bound",
+);
+
+pub(super) const SEGMENT_BYTES: Quantity = size(
+    (128 << 10)..=(2 << 30),
+    "below, the broker has more files than messages; above, it takes no such segments",
+);
+
+pub(super) const BODY_BYTES: Quantity = size(
+    (64 << 10)..=(512 << 10),
+    "below, messages cost more than bytes; above, one of them holds up the others",
+);
+
 pub(super) const BATCH_ROWS: Bound = number(
     1..=1_000_000,
     "above, the sink holds locks and undo for too long",
@@ -255,17 +275,6 @@ pub(super) const SOURCE: &[Field] = &[
     Field {
         name: "datasource",
         next: "write datasource = \"primary\", or leave it out",
-    },
-];
-
-pub(super) const QUEUE: &[Field] = &[
-    Field {
-        name: "kind",
-        next: "write kind = \"memory\"",
-    },
-    Field {
-        name: "bytes_max",
-        next: "write bytes_max = \"64MiB\" (units KiB, MiB, GiB)",
     },
 ];
 

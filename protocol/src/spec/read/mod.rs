@@ -10,9 +10,10 @@ use super::ddl::{DdlClass, DdlRule, DdlSpec};
 use super::document::{Document, Section};
 use super::endpoint::Endpoint;
 use super::pipeline::{
-    ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, QueueKind, QueueSpec,
-    RestartSpec, SinkSpec, SnapshotMode, SnapshotSpec, SourceSpec,
+    ApplySpec, Delivery, LimitsSpec, PipelineSpec, PlacementSpec, RestartSpec, SinkSpec,
+    SnapshotMode, SnapshotSpec, SourceSpec,
 };
+use super::queue::QueueSpec;
 use super::tables::{TableFilter, TableRule};
 use super::{
     AlertReading, Environment, HookProblem, HookSpec, PipelineName, SinkName, SpecProblem, StartAt,
@@ -22,13 +23,14 @@ use crate::tree::DataSourceName;
 
 mod fields;
 mod endpoint;
+mod queue;
 mod alert;
 
 use endpoint::endpoint;
 use fields::*;
+use queue::queue;
 
 const HEARTBEAT_MS_DEFAULT: u64 = 1000;
-const QUEUE_BYTES_DEFAULT: u64 = 64 << 20;
 const BATCH_ROWS_DEFAULT: u32 = 10_000;
 const BATCH_BYTES_DEFAULT: u64 = 4 << 20;
 
@@ -91,7 +93,7 @@ fn root(top: &Section<'_>, with_hooks: bool) -> Option<PipelineSpec> {
     let name = top.parsed("name", str::parse::<PipelineName>);
     let source = top.table("source", SOURCE).and_then(|table| source(&table));
     let queue = queue(top);
-    let sinks = sinks(top, source.as_ref());
+    let sinks = sinks(top, source.as_ref(), &queue);
     let snapshot = snapshot(top);
     let apply = apply(top, &queue);
     let ddl = ddl(top);
@@ -198,48 +200,21 @@ fn tables(table: &Section<'_>) -> Option<TableFilter> {
     }
 }
 
-fn queue(top: &Section<'_>) -> QueueSpec {
-    let default = QueueSpec {
-        kind: QueueKind::Memory,
-        bytes_max: QUEUE_BYTES_DEFAULT,
-    };
-    let Some(table) = top.table("queue", QUEUE) else {
-        return default;
-    };
-    let kind = table.choice(
-        "kind",
-        &[
-            ("memory", QueueKind::Memory),
-            ("disk", QueueKind::Disk),
-            ("rabbitmq", QueueKind::Rabbitmq),
-        ],
-    );
-    let refused = match kind {
-        None | Some(QueueKind::Memory) => None,
-        Some(QueueKind::Disk) => Some("disk"),
-        Some(QueueKind::Rabbitmq) => Some("rabbitmq"),
-    };
-    if let Some(word) = refused {
-        let message = format!("\"{word}\" is not in this version; write kind = \"memory\"");
-        table.document.report(&table.place_of("kind"), message);
-    }
-    QueueSpec {
-        kind: kind.unwrap_or(default.kind),
-        bytes_max: table
-            .quantity("bytes_max", &QUEUE_BYTES)
-            .unwrap_or(default.bytes_max),
-    }
-}
-
-fn sinks(top: &Section<'_>, source: Option<&SourceSpec>) -> Option<Vec<SinkSpec>> {
+fn sinks(
+    top: &Section<'_>,
+    source: Option<&SourceSpec>,
+    queue: &QueueSpec,
+) -> Option<Vec<SinkSpec>> {
     let tables = top.tables("sink", SINK)?;
     if tables.is_empty() {
         let message = format!("no sink; {}", top.next("sink"));
         top.document.report(&top.place_of("sink"), message);
     }
-    if let Some(second) = tables.get(1) {
-        let message = "more than one sink is not in this version; write a file per sink, \
-                       each with a name of its own";
+    if let Some(second) = tables.get(1)
+        && !queue.kind.is_log()
+    {
+        let message = "a queue in memory has one sink; write [queue] kind = \"rabbitmq\" or \
+                       \"disk\", or a file per sink, each with a name of its own";
         top.document.report(&second.place, message);
     }
     let mut names = BTreeSet::new();
@@ -257,6 +232,16 @@ fn sinks(top: &Section<'_>, source: Option<&SourceSpec>) -> Option<Vec<SinkSpec>
         {
             let message = "the same server as the source: rows would be written to the tables \
                            they come from; give another server";
+            table.document.report(&table.place_of("url"), message);
+        }
+        if let Some(sink) = &sink
+            && out
+                .iter()
+                .flatten()
+                .any(|other: &SinkSpec| same_server(&sink.endpoint, &other.endpoint))
+        {
+            let message = "the same server as another sink: both would write the same tables; \
+                           give another server";
             table.document.report(&table.place_of("url"), message);
         }
         out.push(sink);

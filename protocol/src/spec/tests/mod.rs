@@ -123,6 +123,7 @@ fn the_complete_example_parses() {
         queue: QueueSpec {
             kind: QueueKind::Memory,
             bytes_max: 64 << 20,
+            log: LogSpec::default(),
         },
         sinks: vec![SinkSpec {
             name: SinkName::new("replica").unwrap(),

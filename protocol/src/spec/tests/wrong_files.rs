@@ -137,10 +137,51 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
         (
             format!("{LEAST}[queue]\nkind = \"disk\"\nbytes_max = \"64MB\"\nx = 1"),
             &[
-                "9: queue.kind: \"disk\" is not in this version; write kind = \"memory\"",
+                "8: queue.path: missing; write path = \"/var/lib/towpath/queue\"",
                 "10: queue.bytes_max: \"64MB\" is no size; write bytes_max = \"64MiB\" (units \
                  KiB, MiB, GiB)",
-                "11: queue.x: unknown key; valid keys are kind, bytes_max",
+                "11: queue.x: unknown key; valid keys are kind, bytes_max, urls, tls_ca, path, \
+                 retention_bytes, retention_age, segment_bytes, body_bytes, compression",
+            ],
+        ),
+        (
+            format!("{LEAST}[queue]\nkind = \"disk\"\npath = \"queue\"\nurls = [\"amqp://h\"]"),
+            &[
+                "10: queue.path: the folder must be absolute: which Core reads this isn't known \
+                 here; write path = \"/var/lib/towpath/queue\"",
+                "11: queue.urls: only with kind = \"rabbitmq\"; remove it, or change the kind",
+            ],
+        ),
+        (
+            format!(
+                "{LEAST}[queue]\nkind = \"rabbitmq\"\nurls = [\"amqp:/u:s3cret@h\"]\n\
+                 segment_bytes = \"2MiB\"\nretention_bytes = \"1MiB\"\npath = \"/q\""
+            ),
+            &[
+                "10: queue.urls[1]: not the address of a broker; write \
+                 \"amqp://user:${PASSWORD}@host:5672/vhost\" or \"amqps://…\", with what is \
+                 special in it percent-encoded",
+                "11: queue.segment_bytes: a segment is larger than retention_bytes, of which \
+                 whole segments are dropped: lower it",
+                "13: queue.path: only with kind = \"disk\"; remove it, or change the kind",
+            ],
+        ),
+        (
+            format!("{LEAST}[queue]\nkind = \"rabbitmq\"\nurls = [\"amqps://u@h\"]"),
+            &[
+                "10: queue.urls: [1] is encrypted, and nothing says whose certificate to trust; \
+                 write tls_ca = \"ca.pem\"",
+            ],
+        ),
+        (
+            format!("{LEAST}[queue]\nkind = \"rabbitmq\"\nurls = []"),
+            &["10: queue.urls: no broker; write urls = [\"amqp://user:${PASSWORD}@host:5672\"]"],
+        ),
+        (
+            format!("{LEAST}[queue]\nretention_bytes = \"1GiB\""),
+            &[
+                "9: queue.retention_bytes: only with kind = \"disk\" or \"rabbitmq\"; remove \
+                 it, or change the kind",
             ],
         ),
         (
@@ -206,7 +247,8 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
         (
             format!("{LEAST}[[sink]]\nname = \"s\"\nurl = \"mysql://u@c\""),
             &[
-                "8: sink[2]: more than one sink is not in this version; write a file per sink, \
+                "8: sink[2]: a queue in memory has one sink; write [queue] kind = \"rabbitmq\" or \
+                 \"disk\", or a file per sink, \
                  each with a name of its own",
                 "9: sink[2].name: another sink has this name; give each its own",
             ],
@@ -214,7 +256,8 @@ pub(super) fn wrong_files() -> Vec<(String, &'static [&'static str])> {
         (
             format!("{LEAST}[[sink]]\n"),
             &[
-                "8: sink[2]: more than one sink is not in this version; write a file per sink, \
+                "8: sink[2]: a queue in memory has one sink; write [queue] kind = \"rabbitmq\" or \
+                 \"disk\", or a file per sink, \
                  each with a name of its own",
                 "8: sink[2].name: missing; write name = \"replica\"",
                 "8: sink[2].url: missing; write url = \"mysql://user:${PASSWORD}@host:3306\"",

@@ -56,7 +56,7 @@ pub use lock::LockHolder;
 pub use member::{DirectoryMembers, Load, Member, MemberBehind};
 pub use pipeline::{AppliedSpec, Desired, DesiredState};
 pub use progress::{
-    Committed, Progress, SnapshotProgress, TABLES_LISTED_MAX, TableProgress, TaskState,
+    Committed, Progress, QueuePlace, SnapshotProgress, TABLES_LISTED_MAX, TableProgress, TaskState,
 };
 
 /// The most bytes of a record; the directory refuses nodes of about 1 MiB.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::epoch::{Epoch, Generation};
 use crate::tree::name::MemberId;
@@ -39,6 +40,10 @@ record! {
         /// While a first copy is taken.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub snapshot: Option<SnapshotProgress>,
+        /// A GTID set: what the sink needs and the queue doesn't have any more. The producer reads it from the
+        /// source again.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub missing: String,
         /// Since when it's in this state.
         pub since: Timestamp,
         /// When this was written, by the Core's clock.
@@ -124,7 +129,26 @@ record! {
         /// What the sink has.
         #[serde(default)]
         pub gtid_set: String,
+        /// Where reading the queue may begin, for whoever has that: a hint.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub queue: Option<QueuePlace>,
         /// When, by the Core's clock.
         pub at: Timestamp,
     }
+}
+
+/// An OPEN in a queue between processes: `docs/queue-protocol.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// Its offset.
+    pub offset: u64,
+    /// Its producer's term: the directory's generation,
+    pub generation: Generation,
+    /// the producer's epoch,
+    pub epoch: Epoch,
+    /// how often the queue was opened before under that epoch,
+    #[serde(default)]
+    pub run: u32,
+    /// and the producer.
+    pub producer: Uuid,
 }
